@@ -1,0 +1,100 @@
+package v1alpha1
+
+// Condition types. Every kind carries Ready, so that `kubectl wait --for=condition=Ready` and kstatus understand it.
+const (
+	// ConditionReady: the object does what its spec asks for. For a MiniPod: all containers run and are ready; for a
+	// MiniNode: the agent is alive and can start containers.
+	ConditionReady = "Ready"
+
+	// ConditionPodScheduled: a node was chosen. False carries the reason and one count of nodes per reason.
+	ConditionPodScheduled = "PodScheduled"
+	// ConditionContainersReady: every container of the MiniPod is ready.
+	ConditionContainersReady = "ContainersReady"
+	// ConditionDisruptionTarget: the system is about to delete the MiniPod, and why.
+	ConditionDisruptionTarget = "DisruptionTarget"
+
+	// ConditionAvailable: at least the wanted minimum of replicas is available.
+	ConditionAvailable = "Available"
+	// ConditionProgressing: a rollout moves, is complete, paused, or stopped moving.
+	ConditionProgressing = "Progressing"
+	// ConditionReplicaFailure: MiniPods could not be created or deleted.
+	ConditionReplicaFailure = "ReplicaFailure"
+
+	// ConditionStalled is kstatus's word for: will not get further without a change by the user.
+	ConditionStalled = "Stalled"
+	// ConditionReconciling is kstatus's word for: on its way to the wanted state.
+	ConditionReconciling = "Reconciling"
+)
+
+// Reasons of conditions. CamelCase, stable, for programs; the message beside them is for people.
+const (
+	// PodScheduled.
+	ReasonScheduled     = "Scheduled"
+	ReasonUnschedulable = "Unschedulable"
+	ReasonQuotaExceeded = "QuotaExceeded"
+
+	// MiniPod Ready and ContainersReady.
+	ReasonContainersReady    = "ContainersReady"
+	ReasonContainersNotReady = "ContainersNotReady"
+	ReasonPodCompleted       = "PodCompleted"
+	ReasonNodeLost           = "NodeLost"
+
+	// DisruptionTarget.
+	ReasonDeletionByNodeController = "DeletionByNodeController"
+
+	// MiniReplicaSet and MiniDeployment.
+	ReasonReplicasReady              = "ReplicasReady"
+	ReasonReplicasNotReady           = "ReplicasNotReady"
+	ReasonFailedCreate               = "FailedCreate"
+	ReasonFailedDelete               = "FailedDelete"
+	ReasonMinimumReplicasAvailable   = "MinimumReplicasAvailable"
+	ReasonMinimumReplicasUnavailable = "MinimumReplicasUnavailable"
+	ReasonNewReplicaSetCreated       = "NewReplicaSetCreated"
+	ReasonReplicaSetUpdated          = "ReplicaSetUpdated"
+	ReasonNewReplicaSetAvailable     = "NewReplicaSetAvailable"
+	ReasonProgressDeadlineExceeded   = "ProgressDeadlineExceeded"
+	ReasonDeploymentPaused           = "DeploymentPaused"
+	ReasonDeploymentResumed          = "DeploymentResumed"
+	ReasonRollbackRevisionNotFound   = "RollbackRevisionNotFound"
+	ReasonSelectorMismatch           = "SelectorMismatch"
+	ReasonSelectorOverlap            = "SelectorOverlap"
+
+	// MiniService.
+	ReasonAllocated        = "Allocated"
+	ReasonClusterIPInUse   = "ClusterIPInUse"
+	ReasonClusterIPInvalid = "ClusterIPInvalid"
+	ReasonNodePortInUse    = "NodePortInUse"
+	ReasonNodePortInvalid  = "NodePortInvalid"
+	ReasonRangeExhausted   = "RangeExhausted"
+
+	// MiniQuota.
+	ReasonWithinLimits = "WithinLimits"
+	ReasonAtLimit      = "AtLimit"
+
+	// MiniNode.
+	ReasonAgentReady       = "AgentReady"
+	ReasonAgentNotReady    = "AgentNotReady"
+	ReasonAgentLost        = "AgentLost"
+	ReasonPodCIDRPending   = "PodCIDRPending"
+	ReasonPodCIDRExhausted = "PodCIDRExhausted"
+)
+
+// Reasons a container waits, as kubelet gives them.
+const (
+	ReasonContainerCreating     = "ContainerCreating"
+	ReasonErrImagePull          = "ErrImagePull"
+	ReasonImagePullBackOff      = "ImagePullBackOff"
+	ReasonErrImageNeverPull     = "ErrImageNeverPull"
+	ReasonInvalidImageName      = "InvalidImageName"
+	ReasonCrashLoopBackOff      = "CrashLoopBackOff"
+	ReasonCreateContainerError  = "CreateContainerError"
+	ReasonCreateContainerConfig = "CreateContainerConfigError"
+	ReasonRunContainerError     = "RunContainerError"
+)
+
+// Reasons a container ended.
+const (
+	ReasonCompleted = "Completed"
+	ReasonError     = "Error"
+	ReasonOOMKilled = "OOMKilled"
+)

@@ -1,0 +1,142 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Container is one program of a MiniPod, in core/v1's words.
+type Container struct {
+	// name of the container, unique in its MiniPod. It cannot be changed.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+
+	// image is the reference of the image, for example "nginx:1.27". Changing it restarts the container in place.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image"`
+
+	// imagePullPolicy is one of Always, IfNotPresent and Never. Where it is not given, images tagged :latest, or not
+	// tagged, are pulled Always, others IfNotPresent.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// command replaces the entry point of the image. $(NAME) is replaced by the value of that environment variable.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=65536
+	Command []string `json:"command,omitempty"`
+
+	// args replace the arguments of the image. $(NAME) is replaced by the value of that environment variable.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=65536
+	Args []string `json:"args,omitempty"`
+
+	// workingDir replaces the working directory of the image.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	WorkingDir string `json:"workingDir,omitempty"`
+
+	// ports tell which ports the container listens on. A MiniService can name them; a hostPort is opened on the node.
+	// +optional
+	// +listType=map
+	// +listMapKey=containerPort
+	// +listMapKey=protocol
+	// +kubebuilder:validation:MaxItems=64
+	Ports []ContainerPort `json:"ports,omitempty"`
+
+	// env are environment variables, set in this order.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
+	Env []EnvVar `json:"env,omitempty"`
+
+	// resources are what the container asks for and may use.
+	// +optional
+	Resources ResourceRequirements `json:"resources,omitzero"`
+}
+
+// ContainerPort is a port that a container listens on.
+type ContainerPort struct {
+	// name of the port, unique in the MiniPod, by which a MiniService can refer to it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name,omitempty"`
+
+	// containerPort is the port number in the MiniPod, 1 to 65535.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	ContainerPort int32 `json:"containerPort"`
+
+	// protocol is TCP (the default) or UDP.
+	// +optional
+	// +default="TCP"
+	// +kubebuilder:validation:Enum=TCP;UDP
+	Protocol corev1.Protocol `json:"protocol,omitempty"`
+
+	// hostPort opens this port on the node, on all its addresses, for the container. One MiniPod per node can have it.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	HostPort int32 `json:"hostPort,omitempty"`
+}
+
+// EnvVar is one environment variable. Give either value or valueFrom.
+// +kubebuilder:validation:XValidation:rule="!(has(self.value) && self.value != '' && has(self.valueFrom))",message="set either value or valueFrom, not both"
+type EnvVar struct {
+	// name of the variable.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[^=]+$`
+	Name string `json:"name"`
+
+	// value of the variable. $(NAME) is replaced by the value of a variable above it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=131072
+	Value string `json:"value,omitempty"`
+
+	// valueFrom takes the value from the MiniPod itself.
+	// +optional
+	ValueFrom *EnvVarSource `json:"valueFrom,omitempty"`
+}
+
+// EnvVarSource is where the value of an environment variable comes from.
+type EnvVarSource struct {
+	// fieldRef takes a field of the MiniPod.
+	// +required
+	FieldRef *ObjectFieldSelector `json:"fieldRef,omitempty"`
+}
+
+// ObjectFieldSelector names a field of the MiniPod.
+type ObjectFieldSelector struct {
+	// fieldPath is the field.
+	// +required
+	// +kubebuilder:validation:Enum=metadata.name;metadata.namespace;metadata.uid;spec.nodeName;status.hostIP;status.podIP
+	FieldPath string `json:"fieldPath,omitempty"`
+}
+
+// ResourceRequirements are what a container asks for and may use.
+type ResourceRequirements struct {
+	// limits for cpu and memory that the container may not exceed: cpu is throttled, memory ends it. Amounts as in a native
+	// Pod: 500m, 0.5, 64Mi.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=8
+	Limits corev1.ResourceList `json:"limits,omitempty"`
+
+	// requests of cpu and memory are set aside for the container on its node and charged to the namespace's MiniQuota. A request that is
+	// not given equals the limit.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=8
+	Requests corev1.ResourceList `json:"requests,omitempty"`
+}

@@ -1,0 +1,35 @@
+package v1alpha1
+
+// Names that miniplane puts on objects, its own and native ones.
+const (
+	// AgentFinalizer holds a MiniPod until its containers, network and files are proven gone from its node. Only the
+	// node agent removes it; the node controller does so for an agent that is gone for good.
+	AgentFinalizer = "miniplane.dev/agent"
+
+	// PodTemplateHashLabel tells the MiniReplicaSets, and the MiniPods, of one MiniDeployment's revisions apart.
+	PodTemplateHashLabel = "pod-template-hash"
+
+	// RevisionAnnotation, on a MiniDeployment and its MiniReplicaSets, is the revision number, counted from 1.
+	RevisionAnnotation = "miniplane.dev/revision"
+
+	// RevisionHistoryAnnotation, on a MiniReplicaSet, lists the earlier revision numbers of the same template.
+	RevisionHistoryAnnotation = "miniplane.dev/revision-history"
+
+	// DesiredReplicasAnnotation, on a MiniReplicaSet, is the replica count of its MiniDeployment when last scaled, so
+	// that a rollout in progress can be scaled in proportion.
+	DesiredReplicasAnnotation = "miniplane.dev/desired-replicas"
+
+	// ServiceNameLabel, on an EndpointSlice, names the MiniService whose backends it lists.
+	ServiceNameLabel = "miniplane.dev/service-name"
+
+	// ServiceProxyName is the value of service.kubernetes.io/service-proxy-name that keeps kube-proxy away from our
+	// EndpointSlices.
+	ServiceProxyName = "miniplane"
+
+	// QuotaNameLabel, on a native ResourceQuota, names the MiniQuota that owns it.
+	QuotaNameLabel = "miniplane.dev/quota-name"
+
+	// SystemNamespace holds the manager, the agents and the Leases of the agents' heartbeats, one per MiniNode and
+	// named after it.
+	SystemNamespace = "miniplane-system"
+)

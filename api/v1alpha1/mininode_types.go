@@ -1,0 +1,135 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MiniNodeSpec is what an administrator asks of a node's lane.
+type MiniNodeSpec struct {
+	// podCIDR asks for this range of addresses for the node's MiniPods. What was given stands in status.podCIDR.
+	// +optional
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self == '' || isCIDR(self)",message="podCIDR must be a range such as 10.210.4.0/22"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf || oldSelf == ''",message="podCIDR cannot be changed while the node exists"
+	PodCIDR string `json:"podCIDR,omitempty"`
+}
+
+// MiniNodeStatus is what the agent reports; the manager gives the range, and speaks for an agent that is lost.
+type MiniNodeStatus struct {
+	// podCIDR is the range of addresses for the node's MiniPods, given by the manager. Set once.
+	// +optional
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the range of a node stays"
+	PodCIDR string `json:"podCIDR,omitempty"`
+
+	// nodeIP is the address under which other nodes reach this one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=45
+	NodeIP string `json:"nodeIP,omitempty"`
+
+	// capacity of the machine: cpu, memory and the number of MiniPods ("pods").
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Capacity corev1.ResourceList `json:"capacity,omitempty"`
+
+	// allocatable is the lane's budget: what MiniPods may ask for together.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Allocatable corev1.ResourceList `json:"allocatable,omitempty"`
+
+	// nodeInfo tells versions.
+	// +optional
+	NodeInfo MiniNodeInfo `json:"nodeInfo,omitzero"`
+
+	// images present on the node, the largest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	Images []ContainerImage `json:"images,omitempty"`
+
+	// conditions: Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// MiniNodeInfo tells the versions of what runs on a node.
+type MiniNodeInfo struct {
+	// agentVersion of miniplane's node agent.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	AgentVersion string `json:"agentVersion,omitempty"`
+
+	// containerRuntimeVersion, as in "containerd://2.4.2".
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	ContainerRuntimeVersion string `json:"containerRuntimeVersion,omitempty"`
+
+	// kernelVersion of the machine.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	KernelVersion string `json:"kernelVersion,omitempty"`
+
+	// operatingSystem, as in "linux".
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	OperatingSystem string `json:"operatingSystem,omitempty"`
+
+	// architecture, as in "amd64".
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Architecture string `json:"architecture,omitempty"`
+}
+
+// ContainerImage is an image that is present on a node.
+type ContainerImage struct {
+	// names of the image.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=512
+	Names []string `json:"names,omitempty"`
+
+	// sizeBytes of the image.
+	// +optional
+	SizeBytes int64 `json:"sizeBytes,omitempty"`
+}
+
+// MiniNode is one node's lane. The core Node of the same name has the labels, the taints and the cordon.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=mno,categories={all,mini}
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=".status.conditions[?(@.type=='Ready')].status"
+// +kubebuilder:printcolumn:name="CPU",type=string,JSONPath=".status.allocatable.cpu"
+// +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=".status.allocatable.memory"
+// +kubebuilder:printcolumn:name="Pods",type=string,JSONPath=".status.allocatable.pods"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=".status.nodeInfo.agentVersion"
+// +kubebuilder:printcolumn:name="Node-IP",type=string,JSONPath=".status.nodeIP",priority=1
+// +kubebuilder:printcolumn:name="Pod-CIDR",type=string,JSONPath=".status.podCIDR",priority=1
+type MiniNode struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is what is asked for.
+	// +optional
+	Spec MiniNodeSpec `json:"spec,omitzero"`
+
+	// status is what the agent reports.
+	// +optional
+	Status MiniNodeStatus `json:"status,omitzero"`
+}
+
+// MiniNodeList is a list of MiniNodes.
+// +kubebuilder:object:root=true
+type MiniNodeList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []MiniNode `json:"items"`
+}

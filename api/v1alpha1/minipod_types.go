@@ -1,0 +1,290 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MiniPodSpec is what a MiniPod runs and where it may run.
+type MiniPodSpec struct {
+	// containers of the MiniPod; they share one address and are started together.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Containers []Container `json:"containers"`
+
+	// restartPolicy says when an ended container is started again: Always (the default), OnFailure or Never.
+	// +optional
+	// +default="Always"
+	// +kubebuilder:validation:Enum=Always;OnFailure;Never
+	RestartPolicy corev1.RestartPolicy `json:"restartPolicy,omitempty"`
+
+	// terminationGracePeriodSeconds is the time between SIGTERM and SIGKILL at deletion, in seconds; 30 when not given.
+	// +optional
+	// +default=30
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=86400
+	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
+
+	// nodeSelector lists labels that the node must have.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// nodeName asks for one node by name. The MiniPod waits until that node can take it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	NodeName string `json:"nodeName,omitempty"`
+
+	// tolerations of the node's taints.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Tolerations []Toleration `json:"tolerations,omitempty"`
+
+	// hostname of the MiniPod; its name, up to 63 characters, when not given.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Hostname string `json:"hostname,omitempty"`
+
+	// imagePullSecrets name Secrets of type kubernetes.io/dockerconfigjson in the same namespace.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	ImagePullSecrets []LocalObjectReference `json:"imagePullSecrets,omitempty"`
+}
+
+// LocalObjectReference names an object in the same namespace.
+type LocalObjectReference struct {
+	// name of the object.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// Toleration lets a MiniPod onto a node with a matching taint. The fields are core/v1's.
+// +kubebuilder:validation:XValidation:rule="!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",message="value must be empty when operator is Exists"
+// +kubebuilder:validation:XValidation:rule="(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",message="operator must be Exists when key is empty"
+// +kubebuilder:validation:XValidation:rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",message="effect must be NoExecute when tolerationSeconds is set"
+type Toleration struct {
+	// key of the taint; empty with operator Exists matches every taint.
+	// +optional
+	// +kubebuilder:validation:MaxLength=317
+	Key string `json:"key,omitempty"`
+
+	// operator is Equal (the default) or Exists.
+	// +optional
+	// +kubebuilder:validation:Enum=Equal;Exists
+	Operator corev1.TolerationOperator `json:"operator,omitempty"`
+
+	// value of the taint, with operator Equal.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Value string `json:"value,omitempty"`
+
+	// effect of the taint; empty matches every effect.
+	// +optional
+	// +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule;NoExecute
+	Effect corev1.TaintEffect `json:"effect,omitempty"`
+
+	// tolerationSeconds is how long, in seconds, a NoExecute taint is tolerated after it appeared; for ever when not given.
+	// +optional
+	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`
+}
+
+// MiniPodPhase is a rough summary of where a MiniPod is in its life.
+// +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed;Unknown
+type MiniPodPhase string
+
+// Phases of a MiniPod, with the meanings of a native Pod's.
+const (
+	PodPending   MiniPodPhase = "Pending"
+	PodRunning   MiniPodPhase = "Running"
+	PodSucceeded MiniPodPhase = "Succeeded"
+	PodFailed    MiniPodPhase = "Failed"
+	PodUnknown   MiniPodPhase = "Unknown"
+)
+
+// MiniPodStatus is what the system knows about a MiniPod. Up to the binding the scheduler writes it, from then on the
+// agent of the node, and the node controller once that agent is lost.
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || (has(self.nodeName) && self.nodeName == oldSelf.nodeName)",message="a bound MiniPod stays on its node"
+type MiniPodStatus struct {
+	// observedGeneration is the metadata.generation that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// nodeName is the node that the scheduler bound the MiniPod to. Set once.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	NodeName string `json:"nodeName,omitempty"`
+
+	// phase is a rough summary: Pending, Running, Succeeded, Failed or Unknown.
+	// +optional
+	Phase MiniPodPhase `json:"phase,omitempty"`
+
+	// summary is what `kubectl get` shows under STATUS: the phase, or what keeps the MiniPod from it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Summary string `json:"summary,omitempty"`
+
+	// readyContainers is what `kubectl get` shows under READY: ready and wanted containers, as in "1/2".
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	ReadyContainers string `json:"readyContainers,omitempty"`
+
+	// restarts is the sum of the containers' restarts.
+	// +optional
+	Restarts int32 `json:"restarts,omitempty"`
+
+	// hostIP is the address of the node.
+	// +optional
+	// +kubebuilder:validation:MaxLength=45
+	HostIP string `json:"hostIP,omitempty"`
+
+	// podIP is the address of the MiniPod.
+	// +optional
+	// +kubebuilder:validation:MaxLength=45
+	PodIP string `json:"podIP,omitempty"`
+
+	// startTime is when the agent took the MiniPod up.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+
+	// conditions of the MiniPod: PodScheduled, ContainersReady, Ready, DisruptionTarget.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// containerStatuses has one entry per container.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	ContainerStatuses []ContainerStatus `json:"containerStatuses,omitempty"`
+}
+
+// ContainerStatus is what the agent knows about one container.
+type ContainerStatus struct {
+	// name of the container.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+
+	// state is what the container does now.
+	// +optional
+	State corev1.ContainerState `json:"state,omitzero"`
+
+	// lastState is how the previous run of the container ended.
+	// +optional
+	LastState corev1.ContainerState `json:"lastState,omitzero"`
+
+	// ready tells whether the container runs and can serve.
+	// +optional
+	Ready bool `json:"ready"`
+
+	// restartCount counts the starts after the first.
+	// +optional
+	RestartCount int32 `json:"restartCount"`
+
+	// image is the reference the container was started from.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image,omitempty"`
+
+	// imageID is the digest of that image.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	ImageID string `json:"imageID,omitempty"`
+
+	// containerID is the runtime's id, as in "containerd://4f1c…".
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	ContainerID string `json:"containerID,omitempty"`
+}
+
+// MiniPod is a group of containers that share a network, IPC and UTS namespace and one address.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=mpo,categories={all,mini}
+// +kubebuilder:selectablefield:JSONPath=".status.nodeName"
+// +kubebuilder:selectablefield:JSONPath=".status.phase"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=".status.readyContainers"
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=".status.summary"
+// +kubebuilder:printcolumn:name="Restarts",type=integer,JSONPath=".status.restarts"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"
+// +kubebuilder:printcolumn:name="IP",type=string,JSONPath=".status.podIP",priority=1
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=".status.nodeName",priority=1
+type MiniPod struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is what to run. Only the images of the containers can be changed.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, c.name) == oldSelf.containers.map(c, c.name)",message="containers cannot be added, removed or reordered; only their images can be changed"
+	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.command) ? c.command : []) == oldSelf.containers.map(c, has(c.command) ? c.command : [])",message="command cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
+	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.args) ? c.args : []) == oldSelf.containers.map(c, has(c.args) ? c.args : [])",message="args cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
+	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.workingDir) ? c.workingDir : '') == oldSelf.containers.map(c, has(c.workingDir) ? c.workingDir : '')",message="workingDir cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
+	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.imagePullPolicy) ? c.imagePullPolicy : '') == oldSelf.containers.map(c, has(c.imagePullPolicy) ? c.imagePullPolicy : '')",message="imagePullPolicy cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
+	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.env) ? c.env : []) == oldSelf.containers.map(c, has(c.env) ? c.env : [])",message="env cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
+	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.ports) ? c.ports : []) == oldSelf.containers.map(c, has(c.ports) ? c.ports : [])",message="ports cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
+	// +kubebuilder:validation:XValidation:rule="self.restartPolicy == oldSelf.restartPolicy",message="restartPolicy cannot be changed"
+	// +kubebuilder:validation:XValidation:rule="self.terminationGracePeriodSeconds == oldSelf.terminationGracePeriodSeconds",message="terminationGracePeriodSeconds cannot be changed; use kubectl delete --grace-period"
+	// +kubebuilder:validation:XValidation:rule="(has(self.nodeSelector) ? self.nodeSelector : {}) == (has(oldSelf.nodeSelector) ? oldSelf.nodeSelector : {})",message="nodeSelector cannot be changed"
+	// +kubebuilder:validation:XValidation:rule="(has(self.nodeName) ? self.nodeName : '') == (has(oldSelf.nodeName) ? oldSelf.nodeName : '')",message="nodeName cannot be changed"
+	// +kubebuilder:validation:XValidation:rule="(has(self.tolerations) ? self.tolerations : []) == (has(oldSelf.tolerations) ? oldSelf.tolerations : [])",message="tolerations cannot be changed"
+	// +kubebuilder:validation:XValidation:rule="(has(self.hostname) ? self.hostname : '') == (has(oldSelf.hostname) ? oldSelf.hostname : '')",message="hostname cannot be changed"
+	// +kubebuilder:validation:XValidation:rule="(has(self.imagePullSecrets) ? self.imagePullSecrets : []) == (has(oldSelf.imagePullSecrets) ? oldSelf.imagePullSecrets : [])",message="imagePullSecrets cannot be changed"
+	Spec MiniPodSpec `json:"spec"`
+
+	// status is what the system knows.
+	// +optional
+	Status MiniPodStatus `json:"status,omitzero"`
+}
+
+// MiniPodList is a list of MiniPods.
+// +kubebuilder:object:root=true
+type MiniPodList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []MiniPod `json:"items"`
+}
+
+// MiniPodTemplateSpec is the MiniPod that a controller creates.
+type MiniPodTemplateSpec struct {
+	// metadata of the MiniPods; its labels and annotations are used.
+	// +optional
+	Metadata TemplateMeta `json:"metadata,omitzero"`
+
+	// spec of the MiniPods.
+	// +required
+	Spec MiniPodSpec `json:"spec"`
+}
+
+// TemplateMeta is the metadata that a template gives to what is made from it.
+type TemplateMeta struct {
+	// labels of the created objects.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// annotations of the created objects.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// name is accepted for the sake of native manifests, and not used.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+}

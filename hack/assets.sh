@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# assets.sh [NAME ...] — make sure that the named outside programs exist, and print the directory that holds them.
+#
+# Tests and local clusters run the real etcd, Kubernetes, containerd and runc. They are built from their Go modules,
+# pinned by the go.mod files under hack/assets, into the user's cache, so that only the first start on a machine pays.
+# KUBEBUILDER_ASSETS, when set, is preferred for etcd and kube-apiserver. Needs Go; runc also gcc, pkg-config and libseccomp.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${MINIPLANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/miniplane}
+say() { echo "assets: $*" >&2; }
+
+kube_version=$(sed -n 's#.*k8s.io/kubernetes \(v[0-9.]*\).*#\1#p' "$here/assets/kubernetes/go.mod" | head -n 1)
+
+# One directory per set of pins: a changed pin is a new directory, never a half-old one.
+pins=$(cat "$here"/assets/*/go.mod | sha256sum | cut -c1-12)
+bin=$cache/bin-$pins
+mkdir -p "$bin"
+
+# build DIR NAME PACKAGE [go build flags]: one program, moved into place only when whole.
+build() {
+  local dir=$1 name=$2 package=$3; shift 3
+  local start=$SECONDS
+  say "building $name (once; kept in $bin)"
+  (cd "$here/assets/$dir" && CGO_ENABLED=${cgo:-0} go build -trimpath "$@" -o "$bin/.$name.tmp" "$package")
+  mv "$bin/.$name.tmp" "$bin/$name"
+  say "built $name in $((SECONDS - start)) s"
+}
+
+kube() {
+  local v=k8s.io/component-base/version minor=${kube_version#v1.}
+  build kubernetes "$1" "k8s.io/kubernetes/cmd/$1" \
+    -ldflags "-s -w -X $v.gitVersion=$kube_version -X $v.gitMajor=1 -X $v.gitMinor=${minor%%.*} -X $v.gitTreeState=clean"
+}
+
+ensure() {
+  local name=$1 given=${KUBEBUILDER_ASSETS:-/nonexistent}/$1
+  [ -x "$bin/$name" ] && return
+  if [ -x "$given" ]; then ln -sf "$given" "$bin/$name"; return; fi
+  case $name in
+    etcd) build etcd etcd . -ldflags "-s -w" ;;
+    kube-apiserver|kube-controller-manager|kube-scheduler|kube-proxy|kubelet|kubectl) kube "$name" ;;
+    containerd|containerd-shim-runc-v2|ctr)
+      build containerd "$name" "github.com/containerd/containerd/v2/cmd/$name" -tags no_btrfs,no_devmapper,no_zfs -ldflags "-s -w" ;;
+    runc) cgo=1 build runc runc github.com/opencontainers/runc -tags seccomp -ldflags "-s -w" ;;
+    *) say "unknown program $name"; exit 2 ;;
+  esac
+}
+
+exec 9>"$bin/.lock"
+flock -n 9 || { say "waiting for another run that builds"; flock 9; }
+for name in "$@"; do ensure "$name"; done
+echo "$bin"

@@ -1,0 +1,48 @@
+// Package podstate answers questions about one MiniPod's status, so that every component answers them alike.
+package podstate
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+// IsBound tells whether the scheduler gave the MiniPod a node.
+func IsBound(pod *miniv1.MiniPod) bool { return pod.Status.NodeName != "" }
+
+// IsFinished tells whether the MiniPod ran to its end and will not run again.
+func IsFinished(pod *miniv1.MiniPod) bool {
+	return pod.Status.Phase == miniv1.PodSucceeded || pod.Status.Phase == miniv1.PodFailed
+}
+
+// IsDeleting tells whether somebody asked for the MiniPod's deletion.
+func IsDeleting(pod *miniv1.MiniPod) bool { return pod.DeletionTimestamp != nil }
+
+// IsActive tells whether the MiniPod counts as a replica: it has not ended and is not being deleted.
+func IsActive(pod *miniv1.MiniPod) bool { return !IsFinished(pod) && !IsDeleting(pod) }
+
+// HoldsResources tells whether the MiniPod takes room on its node and of its namespace's quota: from the binding until
+// the agent has proven, by removing its finalizer, that nothing is left, or until the containers ended for good.
+func HoldsResources(pod *miniv1.MiniPod) bool { return IsBound(pod) && !IsFinished(pod) }
+
+// IsReady tells whether the MiniPod can serve.
+func IsReady(pod *miniv1.MiniPod) bool {
+	return meta.IsStatusConditionTrue(pod.Status.Conditions, miniv1.ConditionReady)
+}
+
+// IsAvailable tells whether the MiniPod has been ready for minReady. When it is ready but not yet for long enough, wait
+// is how long it takes until it is.
+func IsAvailable(pod *miniv1.MiniPod, minReady time.Duration, now time.Time) (available bool, wait time.Duration) {
+	ready := meta.FindStatusCondition(pod.Status.Conditions, miniv1.ConditionReady)
+	if ready == nil || ready.Status != metav1.ConditionTrue {
+		return false, 0
+	}
+	left := ready.LastTransitionTime.Add(minReady).Sub(now)
+	if minReady > 0 && left > 0 {
+		return false, left
+	}
+	return true, 0
+}

@@ -1,0 +1,29 @@
+package network
+
+import (
+	"context"
+	"net/netip"
+)
+
+// Peer is another node and the range of its MiniPods.
+type Peer struct {
+	Name    string
+	NodeIP  netip.Addr
+	PodCIDR netip.Prefix
+}
+
+// Network connects sandboxes with the node and with the other nodes. All that it must remember is in the kernel and
+// under its state directory.
+type Network interface {
+	// Attach connects the network namespace at the path and returns the MiniPod's address. Doing it again returns the
+	// same address. An error that Is ErrExhausted says that the node's range has no free address.
+	Attach(ctx context.Context, podUID, netnsPath string) (netip.Addr, error)
+	// Detach removes the link and gives the address back. Nil if there is nothing.
+	Detach(ctx context.Context, podUID string) error
+	// List tells the address of every attached MiniPod by its UID.
+	List(ctx context.Context) (map[string]netip.Addr, error)
+	// SetPeers makes the routes to other nodes what the peers say.
+	SetPeers(ctx context.Context, peers []Peer) error
+	// Cleanup removes every link, route and file that this node's Network ever made.
+	Cleanup(ctx context.Context) error
+}

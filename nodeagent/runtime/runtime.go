@@ -1,0 +1,187 @@
+// Package runtime is what the agent needs of a container runtime, and nothing more: images that are present or pulled,
+// containers that run in namespaces made elsewhere, and a stream of what happens to them.
+//
+// The runtime is the memory of the agent. A container carries its MiniPod's identity in labels and survives the agent, so
+// that a new agent learns from List everything that an old one knew. Implementations are in the packages below; the suite
+// in conformance runs on each of them.
+package runtime
+
+import (
+	"context"
+	"time"
+)
+
+// Labels that identify a container's MiniPod to a new agent.
+const (
+	LabelPodUID       = "miniplane.dev/pod-uid"
+	LabelPodName      = "miniplane.dev/pod-name"
+	LabelPodNamespace = "miniplane.dev/pod-namespace"
+	LabelContainer    = "miniplane.dev/container"
+	// LabelAttempt counts the starts of one container of one MiniPod, from 0.
+	LabelAttempt = "miniplane.dev/attempt"
+	// LabelSpecHash changes whenever the container must be replaced by one of another spec.
+	LabelSpecHash = "miniplane.dev/spec-hash"
+)
+
+// Runtime runs containers. Its methods are safe for concurrent use. Errors wrap the classes of
+// github.com/containerd/errdefs: NotFound, AlreadyExists, Unavailable (the runtime does not answer; try again),
+// Unauthenticated and PermissionDenied (from a registry), InvalidArgument.
+type Runtime interface {
+	// Version of the runtime, as in "containerd://2.4.2".
+	Version(ctx context.Context) (string, error)
+
+	// Image looks up an image that is present. NotFound if it is not.
+	Image(ctx context.Context, ref string) (Image, error)
+	// PullImage brings an image from its registry, unpacked and ready to run. Auth may be empty.
+	PullImage(ctx context.Context, ref string, auths []RegistryAuth) (Image, error)
+	// Images lists all that are present.
+	Images(ctx context.Context) ([]Image, error)
+
+	// Create prepares a container: its file system and its record. It does not run anything. AlreadyExists if a container
+	// of this ID is there.
+	Create(ctx context.Context, spec ContainerSpec) error
+	// Start runs a created container. Its output goes to the log file of its spec from then on.
+	Start(ctx context.Context, id string) error
+	// Kill sends a signal to the container's first process. NotFound when it does not run.
+	Kill(ctx context.Context, id string, signal Signal) error
+	// Remove deletes a container and everything it had, killing it first if it runs. It is complete: when it returns nil
+	// no process, mount, snapshot, record or cgroup of the container is left. Nil if there is no such container.
+	Remove(ctx context.Context, id string) error
+
+	// List observes all containers of the agent's namespace. It also takes up the output of running containers again
+	// that were started by an earlier process.
+	List(ctx context.Context) ([]Container, error)
+	// Events delivers what happens from now on, until ctx ends; then, or when the connection is lost, the channel is
+	// closed. After a loss the caller lists and subscribes again. Events may be repeated.
+	Events(ctx context.Context) (<-chan Event, error)
+}
+
+// Signal is a signal's number, as in signal(7).
+type Signal int
+
+// The signals of a graceful end.
+const (
+	SIGKILL Signal = 9
+	SIGTERM Signal = 15
+)
+
+// RegistryAuth is one way to log in to a registry, from a pull secret.
+type RegistryAuth struct {
+	// Registry is the key of the docker config: a host, with or without a port, scheme and path.
+	Registry string
+	Username string
+	Password string
+}
+
+// Image is an image on the node.
+type Image struct {
+	// Names under which it can be run.
+	Names []string
+	// ID is the digest of its configuration, as in "sha256:…".
+	ID string
+	// SizeBytes of its content.
+	SizeBytes int64
+}
+
+// ContainerSpec says what to run.
+type ContainerSpec struct {
+	// ID is unique on the node, at most 76 characters of [A-Za-z0-9_.-].
+	ID string
+	// Group names what shares one shim: the MiniPod's UID.
+	Group string
+	// Labels of the container; the package's own label constants at least.
+	Labels map[string]string
+	// Image is a reference that Image knows.
+	Image string
+	// Command and Args replace the image's entry point and arguments when not empty, by the rules of core/v1: a Command
+	// alone drops the image's arguments too.
+	Command, Args []string
+	// WorkingDir replaces the image's when not empty.
+	WorkingDir string
+	// Env is added to the image's, as NAME=value.
+	Env []string
+	// Hostname as the container's environment knows it (HOSTNAME).
+	Hostname string
+	// Namespaces of the sandbox to join.
+	Namespaces Namespaces
+	// Mounts from the host.
+	Mounts []Mount
+	// CgroupPath is the absolute cgroup of the container, as in /miniplane/pod<uid>/<id>.
+	CgroupPath string
+	Resources  Resources
+	// LogPath is the file that gets the output, in the CRI log format. Its directory exists.
+	LogPath string
+}
+
+// Namespaces are paths of pinned namespaces.
+type Namespaces struct {
+	Net, IPC, UTS string
+}
+
+// Mount is a bind mount.
+type Mount struct {
+	HostPath, ContainerPath string
+	ReadOnly                bool
+}
+
+// Resources limit a container. Zero means no limit, except for CPUShares, where it means the least.
+type Resources struct {
+	// CPUShares is the cgroup v1 weight, 2 to 262144.
+	CPUShares uint64
+	// CPUQuota is the CPU time in microseconds per CPUPeriod microseconds.
+	CPUQuota  int64
+	CPUPeriod uint64
+	// MemoryLimit in bytes.
+	MemoryLimit int64
+	// OOMScoreAdj from -1000 to 1000; clamped to what the process may set.
+	OOMScoreAdj int
+}
+
+// State is where a container is in its life.
+type State string
+
+// States of a container.
+const (
+	// StateCreated: prepared, never started.
+	StateCreated State = "Created"
+	// StateRunning: its first process runs.
+	StateRunning State = "Running"
+	// StateExited: its first process ended.
+	StateExited State = "Exited"
+	// StateUnknown: the record is there, but not what became of the process, as after a reboot.
+	StateUnknown State = "Unknown"
+)
+
+// Container is what was observed of a container.
+type Container struct {
+	ID     string
+	Labels map[string]string
+	// Image is the reference it was created from; ImageID the digest of that image's configuration.
+	Image, ImageID string
+	State          State
+	PID            int
+	CreatedAt      time.Time
+	// StartedAt is known while it runs and after; FinishedAt, ExitCode and OOMKilled after it exited.
+	StartedAt, FinishedAt time.Time
+	ExitCode              int
+	OOMKilled             bool
+}
+
+// EventType is what happened to a container.
+type EventType string
+
+// Event types.
+const (
+	EventStarted EventType = "Started"
+	EventExited  EventType = "Exited"
+	EventOOM     EventType = "OOM"
+	EventDeleted EventType = "Deleted"
+)
+
+// Event tells that something happened to a container. It says where to look; List says what is true.
+type Event struct {
+	Type EventType
+	// ContainerID of the container. Its MiniPod is in the labels that List shows.
+	ContainerID string
+	Time        time.Time
+}

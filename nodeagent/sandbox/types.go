@@ -1,0 +1,36 @@
+package sandbox
+
+import (
+	"context"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// Spec says what a sandbox is for.
+type Spec struct {
+	// PodUID identifies the sandbox.
+	PodUID string
+	// Hostname inside the sandbox's UTS namespace.
+	Hostname string
+	// CgroupPath is the cgroup of the MiniPod, below which its pause process gets one of its own.
+	CgroupPath string
+}
+
+// Sandbox is what containers of one MiniPod share.
+type Sandbox struct {
+	PodUID string
+	// PausePID of the process that keeps the namespaces; 0 if it died (the pins still hold them).
+	PausePID   int
+	Namespaces runtime.Namespaces
+}
+
+// Manager makes and removes sandboxes. All that it must remember is in the kernel and under its state directory, so that
+// a new one goes on where another was killed.
+type Manager interface {
+	// Ensure makes the sandbox, or returns the one that is there. Half-made ones are made whole or anew.
+	Ensure(ctx context.Context, spec Spec) (Sandbox, error)
+	// List finds all sandboxes, whole or half-made.
+	List(ctx context.Context) ([]Sandbox, error)
+	// Remove ends the pause process and removes pins, cgroups and directories. Nil if there is nothing.
+	Remove(ctx context.Context, podUID string) error
+}
