@@ -22,6 +22,7 @@ type MiniPodSpec struct {
 	RestartPolicy corev1.RestartPolicy `json:"restartPolicy,omitempty"`
 
 	// terminationGracePeriodSeconds is the time between SIGTERM and SIGKILL at deletion, in seconds; 30 when not given.
+	// It can be changed at any time, also while the MiniPod is being deleted.
 	// +optional
 	// +default=30
 	// +kubebuilder:validation:Minimum=0
@@ -229,7 +230,7 @@ type MiniPod struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is what to run. Only the images of the containers can be changed.
+	// spec is what to run. Only the images of the containers and terminationGracePeriodSeconds can be changed.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, c.name) == oldSelf.containers.map(c, c.name)",message="containers cannot be added, removed or reordered; only their images can be changed"
 	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.command) ? c.command : []) == oldSelf.containers.map(c, has(c.command) ? c.command : [])",message="command cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
@@ -239,7 +240,6 @@ type MiniPod struct {
 	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.env) ? c.env : []) == oldSelf.containers.map(c, has(c.env) ? c.env : [])",message="env cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
 	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.ports) ? c.ports : []) == oldSelf.containers.map(c, has(c.ports) ? c.ports : [])",message="ports cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
 	// +kubebuilder:validation:XValidation:rule="self.restartPolicy == oldSelf.restartPolicy",message="restartPolicy cannot be changed"
-	// +kubebuilder:validation:XValidation:rule="self.terminationGracePeriodSeconds == oldSelf.terminationGracePeriodSeconds",message="terminationGracePeriodSeconds cannot be changed; use kubectl delete --grace-period"
 	// +kubebuilder:validation:XValidation:rule="(has(self.nodeSelector) ? self.nodeSelector : {}) == (has(oldSelf.nodeSelector) ? oldSelf.nodeSelector : {})",message="nodeSelector cannot be changed"
 	// +kubebuilder:validation:XValidation:rule="(has(self.nodeName) ? self.nodeName : '') == (has(oldSelf.nodeName) ? oldSelf.nodeName : '')",message="nodeName cannot be changed"
 	// +kubebuilder:validation:XValidation:rule="(has(self.tolerations) ? self.tolerations : []) == (has(oldSelf.tolerations) ? oldSelf.tolerations : [])",message="tolerations cannot be changed"

@@ -1,0 +1,104 @@
+// Package testenv gives tests a real API server: etcd and kube-apiserver on loopback, with miniplane's CRDs and admission
+// policies installed. One server per test package, started by the first test that asks for it.
+package testenv
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+var (
+	once     sync.Once
+	server   *envtest.Environment
+	config   *rest.Config
+	startErr error
+)
+
+// Main runs the tests of a package and stops the API server after them. Call it from TestMain.
+func Main(m *testing.M) {
+	code := m.Run()
+	if server != nil {
+		if err := server.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "testenv: stopping the API server:", err)
+		}
+	}
+	os.Exit(code)
+}
+
+// Scheme knows the native kinds and miniplane's.
+func Scheme() *apiruntime.Scheme {
+	scheme := apiruntime.NewScheme()
+	for _, add := range []func(*apiruntime.Scheme) error{clientgoscheme.AddToScheme, miniv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			panic(err)
+		}
+	}
+	return scheme
+}
+
+// Start returns the configuration of, and a client for, the package's API server. Where the programs are missing it builds
+// them, which needs Go and takes minutes the first time on a machine.
+func Start(t *testing.T) (*rest.Config, client.Client) {
+	t.Helper()
+	once.Do(start)
+	if startErr != nil {
+		t.Fatalf("testenv: %v", startErr)
+	}
+	c, err := client.New(config, client.Options{Scheme: Scheme()})
+	if err != nil {
+		t.Fatalf("testenv: client: %v", err)
+	}
+	return rest.CopyConfig(config), c
+}
+
+// Namespace makes a namespace of its own for a test, with a name that no other test has.
+func Namespace(t *testing.T, c client.Client) string {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "t-"}}
+	if err := c.Create(t.Context(), ns); err != nil {
+		t.Fatalf("testenv: namespace: %v", err)
+	}
+	return ns.Name
+}
+
+func start() {
+	root := Root()
+	out, err := exec.Command(filepath.Join(root, "hack", "assets.sh"), "etcd", "kube-apiserver").Output()
+	if err != nil {
+		startErr = fmt.Errorf("hack/assets.sh: %w", err)
+		return
+	}
+	env := &envtest.Environment{
+		Scheme:                Scheme(),
+		BinaryAssetsDirectory: strings.TrimSpace(string(out)),
+		CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	config, startErr = env.Start()
+	if startErr == nil {
+		config.QPS, config.Burst = -1, -1
+		server = env
+	}
+}
+
+// Root is the directory of the source tree.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
