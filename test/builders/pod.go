@@ -49,7 +49,10 @@ func (b *PodBuilder) Node(name string) *PodBuilder {
 }
 
 // Phase sets the phase.
-func (b *PodBuilder) Phase(phase miniv1.MiniPodPhase) *PodBuilder { b.pod.Status.Phase = phase; return b }
+func (b *PodBuilder) Phase(phase miniv1.MiniPodPhase) *PodBuilder {
+	b.pod.Status.Phase = phase
+	return b
+}
 
 // ReadySince makes the MiniPod run and be ready since that time.
 func (b *PodBuilder) ReadySince(since time.Time) *PodBuilder {

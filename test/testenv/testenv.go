@@ -3,6 +3,7 @@
 package testenv
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,14 +12,19 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
@@ -91,10 +97,40 @@ func start() {
 		ErrorIfCRDPathMissing: true,
 	}
 	config, startErr = env.Start()
-	if startErr == nil {
-		config.QPS, config.Burst = -1, -1
-		server = env
+	if startErr != nil {
+		return
 	}
+	config.QPS, config.Burst = -1, -1
+	server = env
+	startErr = applyPolicies(filepath.Join(root, "config", "policy", "resources.yaml"))
+}
+
+// applyPolicies installs the admission policies, and waits until the API server enforces them.
+func applyPolicies(path string) error {
+	c, err := client.New(config, client.Options{Scheme: Scheme()})
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for _, document := range strings.Split(string(data), "\n---\n") {
+		object := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(document), object); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if err := c.Create(context.Background(), object); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	// The API server compiles policies in the background and tells nobody: probe with one that must be refused.
+	probe := &miniv1.MiniQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "probe"},
+		Spec: miniv1.MiniQuotaSpec{Hard: corev1.ResourceList{"no-such-resource": resource.MustParse("1")}}}
+	return wait.PollUntilContextTimeout(context.Background(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		err := c.Create(ctx, probe.DeepCopy(), client.DryRunAll)
+		return err != nil && strings.Contains(err.Error(), "no-such-resource"), nil
+	})
 }
 
 // Root is the directory of the source tree.
