@@ -92,7 +92,7 @@ type ContainerPort struct {
 }
 
 // EnvVar is one environment variable. Give either value or valueFrom.
-// +kubebuilder:validation:XValidation:rule="!(has(self.value) && self.value != '' && has(self.valueFrom))",message="set either value or valueFrom, not both"
+// +kubebuilder:validation:XValidation:rule="!(has(self.value) && size(self.value) > 0 && has(self.valueFrom))",message="set either value or valueFrom, not both"
 type EnvVar struct {
 	// name of the variable.
 	// +required

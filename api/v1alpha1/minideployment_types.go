@@ -140,7 +140,7 @@ type MiniDeploymentStatus struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Selector string `json:"selector,omitempty"`
 
-	// conditions: Ready, Available, Progressing, ReplicaFailure, Stalled.
+	// conditions are Ready, Available, Progressing, ReplicaFailure, Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -48,7 +48,7 @@ type MiniNodeStatus struct {
 	// +kubebuilder:validation:MaxItems=100
 	Images []ContainerImage `json:"images,omitempty"`
 
-	// conditions: Ready.
+	// conditions are Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -63,7 +63,7 @@ type MiniNodeInfo struct {
 	// +kubebuilder:validation:MaxLength=128
 	AgentVersion string `json:"agentVersion,omitempty"`
 
-	// containerRuntimeVersion, as in "containerd://2.4.2".
+	// containerRuntimeVersion is the runtime with its version, as in "containerd://2.4.2".
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	ContainerRuntimeVersion string `json:"containerRuntimeVersion,omitempty"`
@@ -73,12 +73,12 @@ type MiniNodeInfo struct {
 	// +kubebuilder:validation:MaxLength=128
 	KernelVersion string `json:"kernelVersion,omitempty"`
 
-	// operatingSystem, as in "linux".
+	// operatingSystem is the kind of system, as in "linux".
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	OperatingSystem string `json:"operatingSystem,omitempty"`
 
-	// architecture, as in "amd64".
+	// architecture is the kind of processor, as in "amd64".
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Architecture string `json:"architecture,omitempty"`

@@ -42,7 +42,7 @@ type MiniQuotaStatus struct {
 	// +kubebuilder:validation:MaxLength=4096
 	UsedSummary string `json:"usedSummary,omitempty"`
 
-	// conditions: Ready.
+	// conditions are Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

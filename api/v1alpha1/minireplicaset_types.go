@@ -56,7 +56,7 @@ type MiniReplicaSetStatus struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Selector string `json:"selector,omitempty"`
 
-	// conditions: Ready, ReplicaFailure, Stalled.
+	// conditions are Ready, ReplicaFailure, Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

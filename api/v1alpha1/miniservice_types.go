@@ -9,8 +9,8 @@ import (
 // MiniServiceSpec says which MiniPods are reached under which ports.
 // +kubebuilder:validation:XValidation:rule="self.type == 'NodePort' || self.ports.all(p, !has(p.nodePort))",message="nodePort can be set only when type is NodePort"
 // +kubebuilder:validation:XValidation:rule="self.type != 'NodePort' || !has(self.clusterIP) || self.clusterIP != 'None'",message="a headless service (clusterIP None) cannot have type NodePort"
-// +kubebuilder:validation:XValidation:rule="size(self.ports) == 1 || self.ports.all(p, has(p.name) && p.name != '')",message="every port needs a name when there are several"
-// +kubebuilder:validation:XValidation:rule="self.ports.all(p, !has(p.name) || p.name == '' || self.ports.exists_one(q, has(q.name) && q.name == p.name))",message="port names must be unique"
+// +kubebuilder:validation:XValidation:rule="size(self.ports) == 1 || self.ports.all(p, has(p.name) && size(p.name) > 0)",message="every port needs a name when there are several"
+// +kubebuilder:validation:XValidation:rule="self.ports.all(p, !has(p.name) || size(p.name) == 0 || self.ports.exists_one(q, has(q.name) && q.name == p.name))",message="port names must be unique"
 // +kubebuilder:validation:XValidation:rule="self.ports.all(p, !has(p.nodePort) || self.ports.exists_one(q, has(q.nodePort) && q.nodePort == p.nodePort && q.protocol == p.protocol))",message="each nodePort can be used once per protocol"
 // +kubebuilder:validation:XValidation:rule="!has(self.sessionAffinityConfig) || self.sessionAffinity == 'ClientIP'",message="sessionAffinityConfig can be set only when sessionAffinity is ClientIP"
 type MiniServiceSpec struct {
@@ -131,7 +131,7 @@ type MiniServiceStatus struct {
 	// +kubebuilder:validation:MaxLength=2048
 	PortSummary string `json:"portSummary,omitempty"`
 
-	// conditions: Ready.
+	// conditions are Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -1,0 +1,61 @@
+// Package e2e tests a running cluster as its users see it: through kubectl, the API, and packets. It takes the kubeconfig of
+// any cluster with miniplane on it (KUBECONFIG, or the local cluster's); what differs between clusters, reaching a node and
+// breaking things, is behind substrate.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"miniplane.dev/miniplane/test/testenv"
+)
+
+// The images that the tests run; they must be on every node.
+const (
+	imageV1 = "miniplane.dev/echo:v1"
+	imageV2 = "miniplane.dev/echo:v2"
+	busybox = "miniplane.dev/busybox:v1"
+)
+
+var (
+	kubeconfig string
+	restConfig *rest.Config
+	cluster    substrate
+	api        client.WithWatch
+)
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(zap.New())
+	if err := connect(); err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: %v\ne2e: start a cluster with `make cluster-up`, or set KUBECONFIG\n", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func connect() (err error) {
+	kubeconfig = os.Getenv("KUBECONFIG")
+	if kubeconfig == "" {
+		kubeconfig = filepath.Join(testenv.Root(), ".local", "kubeconfig")
+	}
+	if kubeconfig, err = filepath.Abs(kubeconfig); err != nil {
+		return err
+	}
+	if restConfig, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
+		return err
+	}
+	restConfig.QPS, restConfig.Burst = -1, -1
+	if api, err = client.NewWithWatch(restConfig, client.Options{Scheme: testenv.Scheme()}); err != nil {
+		return err
+	}
+	cluster = localCluster{}
+	return nil
+}
