@@ -1,4 +1,64 @@
-generate:
+# miniplane: a second, fast lane for containers on a Kubernetes that is already there. `make help` lists the targets.
+
+SHELL := /bin/bash -eu -o pipefail
+.DEFAULT_GOAL := help
+
+# Programs from outside (etcd, kube-apiserver, containerd …) are built once into the user's cache; see hack/assets.sh.
+ASSETS = $(shell hack/assets.sh kubectl)
+# Everything but the suites that need a running cluster.
+PACKAGES = $(shell go list ./... | grep -v -e /test/e2e -e /test/perf)
+# How long one test package may take.
+TEST_TIMEOUT ?= 15m
+
+-include hack/make/*.mk
+
+##@ Use
+
+.PHONY: help
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*## "; printf "usage: make TARGET\n"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the manager and the node agent into bin/.
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/manager ./cmd/nodeagent
+
+##@ Develop
+
+.PHONY: generate
+generate: ## Generate deep copies and CRDs from the API types.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/quantityschema config/crd/bases/*.yaml
+
+.PHONY: lint
+lint: ## Run the linters.
+	$$(hack/lint.sh) run ./...
+
+.PHONY: verify
+verify: generate lint ## Generate, lint, check docs and configuration; then the tree must be clean.
+	hack/verify.sh
+
+##@ Test
+
+.PHONY: test
+test: prereqs test-unit e2e ## Run all tests: unit, integration, node (as root), and end to end on a local cluster.
+
+.PHONY: test-unit
+test-unit: ## Run unit, integration and node tests.
+	hack/assets.sh etcd kube-apiserver containerd containerd-shim-runc-v2 ctr runc >/dev/null
+	go test -timeout $(TEST_TIMEOUT) $(PACKAGES)
+
+.PHONY: e2e
+e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes.
+	$(MAKE) --no-print-directory cluster-down
+	$(MAKE) --no-print-directory cluster-up NODES=3
+	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -v ./test/e2e || status=$$?; \
+		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
+
+.PHONY: bench
+bench: ## Measure start latency, throughput, API writes and recovery on a local cluster, as one table.
+	$(MAKE) --no-print-directory cluster-down
+	$(MAKE) --no-print-directory cluster-up NODES=1
+	status=0; PATH="$(ASSETS):$$PATH" go run ./test/perf -kill-agent "bin/cluster agent-kill mini-0" || status=$$?; \
+		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status

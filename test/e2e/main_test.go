@@ -23,6 +23,7 @@ const (
 	imageV1 = "miniplane.dev/echo:v1"
 	imageV2 = "miniplane.dev/echo:v2"
 	busybox = "miniplane.dev/busybox:v1"
+	image80 = "miniplane.dev/web:v1"
 )
 
 var (

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"miniplane.dev/miniplane/controllers"
+	"miniplane.dev/miniplane/internal/ipam"
+)
+
+// options are the manager's flags.
+type options struct {
+	serviceCIDR, podCIDR netip.Prefix
+	nodeCIDRMaskSize     int
+	nodePorts            ipam.PortRange
+	nodeGracePeriod      time.Duration
+	podEvictionWait      time.Duration
+	leaderElect          bool
+	leaderElectNamespace string
+	metricsAddress       string
+	healthAddress        string
+}
+
+func defaults() options {
+	return options{
+		serviceCIDR:          netip.MustParsePrefix("100.96.0.0/16"),
+		podCIDR:              netip.MustParsePrefix("100.64.0.0/11"),
+		nodeCIDRMaskSize:     22,
+		nodePorts:            ipam.PortRange{First: 30000, Last: 32767},
+		nodeGracePeriod:      16 * time.Second,
+		podEvictionWait:      20 * time.Second,
+		leaderElectNamespace: "miniplane-system",
+		metricsAddress:       "127.0.0.1:8080",
+		healthAddress:        "127.0.0.1:8081",
+	}
+}
+
+func (o *options) bind(flags *flag.FlagSet) {
+	flags.TextVar(&o.serviceCIDR, "service-cidr", o.serviceCIDR, "range of the virtual IPs of MiniServices; the agents need the same")
+	flags.TextVar(&o.podCIDR, "pod-cidr", o.podCIDR, "range of the addresses of all MiniPods; the agents need the same")
+	flags.IntVar(&o.nodeCIDRMaskSize, "node-cidr-mask-size", o.nodeCIDRMaskSize, "size of the part of pod-cidr that each node gets, as the length of its prefix")
+	flags.Func("node-port-range", "node ports that may be given to MiniServices, both ends included (default "+o.nodePorts.String()+")", func(text string) (err error) {
+		o.nodePorts, err = ipam.ParsePortRange(text)
+		return err
+	})
+	flags.DurationVar(&o.nodeGracePeriod, "node-grace-period", o.nodeGracePeriod, "how long a node's agent may be silent before its MiniNode is not ready")
+	flags.DurationVar(&o.podEvictionWait, "pod-eviction-wait", o.podEvictionWait, "how long a MiniNode may be not ready before its MiniPods are replaced elsewhere")
+	flags.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "run only while holding a Lease, so that several managers can stand by")
+	flags.StringVar(&o.leaderElectNamespace, "leader-elect-namespace", o.leaderElectNamespace, "namespace of that Lease")
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, "address of /metrics; 0 turns it off")
+	flags.StringVar(&o.healthAddress, "health-probe-bind-address", o.healthAddress, "address of /healthz and /readyz")
+}
+
+// validate finds what the flags' own types cannot: every mistake at once, each with what to do.
+func (o *options) validate() error {
+	var errs []error
+	for name, prefix := range map[string]netip.Prefix{"service-cidr": o.serviceCIDR, "pod-cidr": o.podCIDR} {
+		if !prefix.Addr().Is4() {
+			errs = append(errs, fmt.Errorf("--%s %s: must be an IPv4 range such as 100.96.0.0/16", name, prefix))
+		}
+		if prefix != prefix.Masked() {
+			errs = append(errs, fmt.Errorf("--%s %s: has bits outside its prefix; did you mean %s?", name, prefix, prefix.Masked()))
+		}
+	}
+	if o.serviceCIDR.Overlaps(o.podCIDR) {
+		errs = append(errs, fmt.Errorf("--service-cidr %s and --pod-cidr %s overlap: choose separate ranges", o.serviceCIDR, o.podCIDR))
+	}
+	if o.nodeCIDRMaskSize < o.podCIDR.Bits() || o.nodeCIDRMaskSize > 30 {
+		errs = append(errs, fmt.Errorf("--node-cidr-mask-size %d: must lie between %d (the whole of --pod-cidr) and 30", o.nodeCIDRMaskSize, o.podCIDR.Bits()))
+	}
+	if o.nodeGracePeriod < 2*time.Second {
+		errs = append(errs, fmt.Errorf("--node-grace-period %s: must be at least 2s; agents report every 4s by default", o.nodeGracePeriod))
+	}
+	if o.podEvictionWait <= 0 {
+		errs = append(errs, fmt.Errorf("--pod-eviction-wait %s: must be more than 0", o.podEvictionWait))
+	}
+	return errors.Join(errs...)
+}
+
+// controllers are the options that concern the controllers, once they are valid.
+func (o *options) controllers() controllers.Options {
+	return controllers.Options{
+		ServiceCIDR: o.serviceCIDR, PodCIDR: o.podCIDR, NodeMaskBits: o.nodeCIDRMaskSize, NodePorts: o.nodePorts,
+		NodeGracePeriod: o.nodeGracePeriod, EvictionWait: o.podEvictionWait,
+	}
+}

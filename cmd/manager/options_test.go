@@ -1,0 +1,43 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"strings"
+	"testing"
+)
+
+func TestOptions(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		want string // part of the error; "" means valid
+	}{
+		"defaults":            {nil, ""},
+		"overlap":             {[]string{"--service-cidr=100.64.0.0/16"}, "overlap: choose separate ranges"},
+		"bits outside":        {[]string{"--pod-cidr=100.64.1.0/11"}, "did you mean 100.64.0.0/11?"},
+		"IPv6":                {[]string{"--service-cidr=fd00::/64"}, "must be an IPv4 range"},
+		"node range too wide": {[]string{"--node-cidr-mask-size=8"}, "must lie between 11"},
+		"impatient":           {[]string{"--node-grace-period=1s"}, "must be at least 2s"},
+		"ports":               {[]string{"--node-port-range=31000-31999"}, ""},
+		"ports upside down":   {[]string{"--node-port-range=2-1"}, "is not a range of ports"},
+		"negative wait":       {[]string{"--pod-eviction-wait=-1s"}, "must be more than 0"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := defaults()
+			flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+			flags.SetOutput(io.Discard)
+			o.bind(flags)
+			err := flags.Parse(tc.args)
+			if err == nil {
+				err = o.validate()
+			}
+			switch {
+			case tc.want == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+				t.Errorf("got %v, want it to contain %q", err, tc.want)
+			}
+		})
+	}
+}

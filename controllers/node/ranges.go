@@ -1,0 +1,85 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
+	"miniplane.dev/miniplane/internal/ipam"
+	"miniplane.dev/miniplane/internal/nodelife"
+	"miniplane.dev/miniplane/internal/statuspatch"
+)
+
+// ranges remembers which node has which range of addresses. It is filled from the API, past the cache, before the first
+// answer.
+type ranges struct {
+	reader  client.Reader
+	subnets *ipam.Subnets
+
+	mu       sync.Mutex
+	restored bool
+}
+
+func newRanges(reader client.Reader, cluster netip.Prefix, bits int) *ranges {
+	return &ranges{reader: reader, subnets: ipam.NewSubnets(cluster, bits)}
+}
+
+func (r *ranges) restore(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.restored {
+		return nil
+	}
+	var nodes miniv1.MiniNodeList
+	if err := r.reader.List(ctx, &nodes); err != nil {
+		return fmt.Errorf("reading which node has which range: %w", err)
+	}
+	for i := range nodes.Items {
+		if nodes.Items[i].Status.PodCIDR != "" {
+			nodelife.PodCIDR(&nodes.Items[i], r.subnets)
+		}
+	}
+	r.restored = true
+	return nil
+}
+
+// giveRange sees to it that a MiniNode has a range, or says why it has none.
+func (r *reconciler) giveRange(ctx context.Context, node *miniv1.MiniNode) error {
+	if err := r.ranges.restore(ctx); err != nil || node == nil || node.DeletionTimestamp != nil {
+		return err
+	}
+	cidr, problem := nodelife.PodCIDR(node, r.ranges.subnets)
+	if node.Status.PodCIDR != "" {
+		return nil // once given, it stays
+	}
+	if problem != nil {
+		return r.refuseRange(ctx, node, problem)
+	}
+	before := node.DeepCopy()
+	node.Status.PodCIDR = cidr
+	if _, err := statuspatch.Patch(ctx, r.client, before, node); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	return nil
+}
+
+// refuseRange says why a node cannot have a range. An agent that waits for one has nothing else to say of its own readiness.
+func (r *reconciler) refuseRange(ctx context.Context, node *miniv1.MiniNode, problem *metav1.Condition) error {
+	ready := meta.FindStatusCondition(node.Status.Conditions, miniv1.ConditionReady)
+	if ready != nil && (ready.Reason == miniv1.ReasonAgentLost || ready.Reason == problem.Reason && ready.Message == problem.Message) {
+		return nil
+	}
+	err := r.patchStatus(ctx, node, func() { conditions.Set(&node.Status.Conditions, *problem) })
+	if err == nil {
+		r.recorder.Eventf(node, nil, corev1.EventTypeWarning, problem.Reason, "GiveRange", "%s", problem.Message)
+	}
+	return err
+}

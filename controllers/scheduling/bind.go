@@ -1,0 +1,172 @@
+package scheduling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
+	"miniplane.dev/miniplane/internal/podstate"
+	"miniplane.dev/miniplane/internal/sched/framework"
+)
+
+// errMoot says that there is nothing to write any more: the MiniPod is gone, being deleted, or bound.
+var errMoot = errors.New("the MiniPod is gone, being deleted, or bound by now")
+
+// errDone says that the binding stands already: an earlier answer was lost.
+var errDone = errors.New("bound already")
+
+const (
+	firstRetry = 50 * time.Millisecond
+	maxRetry   = 5 * time.Second
+)
+
+// bind writes a decision that was assumed, and confirms it or takes it back.
+func (s *Scheduler) bind(ctx context.Context, pod *framework.Pod, node string) {
+	start := time.Now()
+	err := s.untilKnown(ctx, func(reader client.Reader) error { return s.writeBinding(ctx, reader, pod, node) })
+	switch {
+	case err == nil || errors.Is(err, errDone):
+		s.cache.Confirm(pod.UID)
+		s.queue.Delete(pod.UID)
+		bindSeconds.Observe(time.Since(start).Seconds())
+	case ctx.Err() != nil:
+		// The end of this process: its successor reads from the API what was written.
+	case errors.Is(err, errMoot):
+		s.forget(pod)
+		s.queue.Delete(pod.UID)
+		s.lookAgain(ctx, pod)
+	default:
+		ctrl.LoggerFrom(ctx).Error(err, "binding failed, will try again", "minipod", pod.NamespacedName, "node", node)
+		attempts.WithLabelValues(resultError).Inc()
+		s.forget(pod)
+		s.queue.Backoff(pod.UID)
+	}
+}
+
+// untilKnown writes until the outcome is certain: written, moot, or refused. The first try trusts the cache, those after a
+// conflict or a lost answer read the live object.
+func (s *Scheduler) untilKnown(ctx context.Context, write func(client.Reader) error) error {
+	reader := client.Reader(s.client)
+	for wait := firstRetry; ; wait = min(2*wait, maxRetry) {
+		err := write(reader)
+		if err == nil || errors.Is(err, errMoot) || errors.Is(err, errDone) || refused(err) {
+			return err
+		}
+		reader = s.live
+		if apierrors.IsConflict(err) && wait == firstRetry {
+			continue
+		}
+		ctrl.LoggerFrom(ctx).V(1).Info("writing again", "error", err.Error(), "wait", wait)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// refused tells whether the API server understood the request and will not do it, so that it surely was not done.
+func refused(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err) || apierrors.IsUnauthorized(err) ||
+		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err)
+}
+
+// writeBinding gives a MiniPod without a controller the agent's finalizer, and then the node.
+func (s *Scheduler) writeBinding(ctx context.Context, reader client.Reader, pod *framework.Pod, node string) error {
+	obj, err := s.read(ctx, reader, pod)
+	if err != nil {
+		return err
+	}
+	if podstate.IsBound(obj) && obj.Status.NodeName == node {
+		return errDone
+	}
+	if podstate.IsBound(obj) || podstate.IsDeleting(obj) || podstate.IsFinished(obj) {
+		return errMoot
+	}
+	if !controllerutil.ContainsFinalizer(obj, miniv1.AgentFinalizer) {
+		before := obj.DeepCopy()
+		controllerutil.AddFinalizer(obj, miniv1.AgentFinalizer)
+		if err := s.client.Patch(ctx, obj, ifUnchanged(before)); err != nil {
+			return mootIfGone(err)
+		}
+	}
+	before := obj.DeepCopy()
+	obj.Status.NodeName = node
+	s.setPending(obj, "ContainerCreating", metav1.Condition{Type: miniv1.ConditionPodScheduled, Status: metav1.ConditionTrue,
+		Reason: miniv1.ReasonScheduled, Message: "bound to node " + node})
+	return mootIfGone(s.client.Status().Patch(ctx, obj, ifUnchanged(before)))
+}
+
+// read gets the MiniPod; one of the same name but another UID is not it.
+func (s *Scheduler) read(ctx context.Context, reader client.Reader, pod *framework.Pod) (*miniv1.MiniPod, error) {
+	obj := &miniv1.MiniPod{}
+	if err := reader.Get(ctx, pod.NamespacedName, obj); err != nil {
+		return nil, mootIfGone(err)
+	}
+	if obj.UID != pod.UID {
+		return nil, errMoot
+	}
+	return obj, nil
+}
+
+// setPending fills in the status that the scheduler owns.
+func (s *Scheduler) setPending(obj *miniv1.MiniPod, summary string, condition metav1.Condition) {
+	condition.ObservedGeneration = obj.Generation
+	obj.Status.ObservedGeneration = obj.Generation
+	obj.Status.Phase = miniv1.PodPending
+	obj.Status.Summary = summary
+	obj.Status.ReadyContainers = fmt.Sprintf("0/%d", len(obj.Spec.Containers))
+	conditions.Set(&obj.Status.Conditions, condition)
+}
+
+// forget takes an assumption back and tells those who wait for the room.
+func (s *Scheduler) forget(pod *framework.Pod) {
+	s.charging.Lock()
+	node, _ := s.cache.Holds(pod.UID)
+	forgotten := s.cache.Forget(pod.UID)
+	if forgotten {
+		s.ledger.Release(pod.UID)
+	}
+	s.charging.Unlock()
+	if !forgotten {
+		return // bound after all, or gone and released already
+	}
+	s.nodeChanged(node)
+	s.quotaChanged(pod.Namespace)
+}
+
+// lookAgain takes what the API says of a MiniPod whose binding failed.
+func (s *Scheduler) lookAgain(ctx context.Context, pod *framework.Pod) {
+	obj := &miniv1.MiniPod{}
+	err := s.live.Get(ctx, pod.NamespacedName, obj)
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && obj.UID != pod.UID:
+		s.queue.Delete(pod.UID)
+		s.release(pod.UID, pod.Namespace)
+	case err == nil:
+		s.podSeen(obj)
+	default: // try again later; its next attempt ends here or better
+		s.queue.Add(pod)
+	}
+}
+
+// ifUnchanged is the difference to before, to be written only if nobody else wrote since.
+func ifUnchanged(before client.Object) client.Patch {
+	return client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+}
+
+func mootIfGone(err error) error {
+	if apierrors.IsNotFound(err) {
+		return errMoot
+	}
+	return err
+}

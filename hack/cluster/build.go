@@ -1,0 +1,105 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// outside are the programs that hack/assets.sh finds or builds.
+var outside = []string{
+	"etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr", "runc",
+}
+
+func (c *Cluster) asset(name string) string  { return filepath.Join(c.assets, name) }
+func (c *Cluster) binary(name string) string { return filepath.Join(c.BinDir(), name) }
+func (c *Cluster) image(name string) string  { return filepath.Join(c.ImageDir(), name+".tar") }
+
+// script runs a shell script of the clone and returns what it prints; its complaints go to the user.
+func (c *Cluster) script(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(c.Root, "hack", name), args...)
+	cmd.Dir, cmd.Stderr = c.Root, os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("hack/%s failed: %w", name, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// findAssets makes sure that the outside programs are there.
+func (c *Cluster) findAssets(ctx context.Context) (err error) {
+	c.assets, err = c.script(ctx, "assets.sh", outside...)
+	return err
+}
+
+// build makes our own programs and the test images.
+func (c *Cluster) build(ctx context.Context) error {
+	if err := os.MkdirAll(c.BinDir(), 0o755); err != nil {
+		return err
+	}
+	packages := []string{"./hack/registry", "./test/images/echo"}
+	if !c.without["manager"] {
+		packages = append(packages, "./cmd/manager")
+	}
+	if !c.without["agent"] {
+		packages = append(packages, "./cmd/nodeagent")
+	}
+	if err := c.goCommand(ctx, append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", c.BinDir() + "/"}, packages...)...); err != nil {
+		return err
+	}
+	dir, err := c.script(ctx, "pause.sh")
+	if err != nil {
+		return err
+	}
+	if err := link(filepath.Join(dir, "pause"), c.binary("pause")); err != nil {
+		return err
+	}
+	if err := link(c.asset("kubectl"), c.binary("kubectl")); err != nil {
+		return err
+	}
+	return c.goCommand(ctx, "run", "./hack/image", "-o", c.ImageDir(), "echo", "busybox")
+}
+
+func (c *Cluster) goCommand(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = c.Root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// link makes name a symbolic link to target.
+func link(target, name string) error {
+	if now, err := os.Readlink(name); err == nil && now == target {
+		return nil
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(target, name)
+}
+
+// stamp is a checksum of one of our programs, by which a process of an older build is told. Empty if it is not built.
+func (c *Cluster) stamp(name string) string {
+	file, err := os.Open(c.binary(name))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil)[:8])
+}

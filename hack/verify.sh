@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# verify.sh — what `make verify` checks after generating and linting: the documents speak of the tree that is there, the
+# configuration builds, and nothing that is generated was forgotten.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+failed=0
+fail() { echo "verify: $*" >&2; failed=1; }
+
+# Every path that docs/architecture.md names in a table row or list item exists, and every package is named there.
+while read -r path; do
+  [ -e "$path" ] || fail "docs/architecture.md names $path, which does not exist"
+done < <(grep -o '^| `[^`]*`' docs/architecture.md | tr -d '|` ')
+while read -r dir; do
+  grep -q "^| \`$dir/\?\`" docs/architecture.md || fail "docs/architecture.md does not name the package $dir"
+done < <(go list -f '{{.Dir}}' ./... | sed "s#^$PWD/##" | sort)
+
+# Links between documents lead somewhere.
+for doc in README.md CONTRIBUTING.md CHANGELOG.md docs/*.md docs/designs/*.md; do
+  [ -e "$doc" ] || continue
+  while read -r link; do
+    [ -e "$(dirname "$doc")/$link" ] || fail "$doc links to $link, which does not exist"
+  done < <(grep -o '](\([^)#:]*\)' "$doc" | sed 's/](//' | grep -v '^$' || true)
+done
+
+# Each kind has its page and its sample.
+for kind in $(sed -n 's/^ *kind: \(Mini.*\)/\1/p' PROJECT | tr 'A-Z' 'a-z'); do
+  [ -e "docs/$kind.md" ] || fail "docs/$kind.md is missing"
+  [ -e "config/samples/$kind.yaml" ] || fail "config/samples/$kind.yaml is missing"
+done
+
+kubectl=$(hack/assets.sh kubectl)/kubectl
+for dir in config/local; do
+  "$kubectl" kustomize "$dir" >/dev/null || fail "$dir does not build"
+done
+
+go mod tidy -diff >/dev/null || fail "go.mod is not tidy: run go mod tidy"
+if [ -n "$(git status --porcelain)" ]; then
+  git status --short >&2
+  fail "the tree is not clean: commit what was generated"
+fi
+exit $failed

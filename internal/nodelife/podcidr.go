@@ -1,0 +1,51 @@
+package nodelife
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/ipam"
+)
+
+// PodCIDR finds the range of addresses for a node's MiniPods and reserves it: the one that it has, the one that its spec asks
+// for, or the next free one. Where there is none, problem is the Ready condition that says why.
+func PodCIDR(node *miniv1.MiniNode, subnets *ipam.Subnets) (cidr string, problem *metav1.Condition) {
+	if node.Status.PodCIDR != "" {
+		return reserve(node.Status.PodCIDR, node.Name, subnets)
+	}
+	if node.Spec.PodCIDR != "" {
+		return reserve(node.Spec.PodCIDR, node.Name, subnets)
+	}
+	subnet, err := subnets.Allocate(node.Name)
+	if err != nil {
+		return "", notReady(miniv1.ReasonPodCIDRExhausted, fmt.Sprintf(
+			"every range of the cluster's pod range %s is given to a node; delete nodes that are gone, or run the manager with a larger --pod-cidr", subnets.Prefix()))
+	}
+	return subnet.String(), nil
+}
+
+func reserve(text, name string, subnets *ipam.Subnets) (string, *metav1.Condition) {
+	subnet, err := netip.ParsePrefix(text)
+	if err != nil {
+		return "", notReady(miniv1.ReasonPodCIDRPending, fmt.Sprintf("%q is not a range of addresses", text))
+	}
+	subnet = subnet.Masked()
+	err = subnets.Reserve(subnet, name)
+	var conflict *ipam.ConflictError
+	switch {
+	case err == nil:
+		return subnet.String(), nil
+	case errors.As(err, &conflict):
+		return "", notReady(miniv1.ReasonPodCIDRPending, fmt.Sprintf("the range %s overlaps the one of node %s", subnet, conflict.Owner))
+	default:
+		return "", notReady(miniv1.ReasonPodCIDRPending, fmt.Sprintf("the range %s is not inside the cluster's pod range %s", subnet, subnets.Prefix()))
+	}
+}
+
+func notReady(reason, message string) *metav1.Condition {
+	return &metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason, Message: message}
+}

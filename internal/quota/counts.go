@@ -1,0 +1,101 @@
+package quota
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+const countPrefix = "count/"
+
+// miniResources may be written in count keys without their group.
+var miniResources = sets.New("minipods", "minireplicasets", "minideployments", "minidaemonsets", "minijobs", "minicronjobs",
+	"miniservices", "miniquotas")
+
+// NativeKey is what the native ResourceQuota calls an object count: "count/minipods" becomes "count/minipods.miniplane.dev",
+// others are as they are. ok is false for keys that do not count objects.
+func NativeKey(key corev1.ResourceName) (native corev1.ResourceName, ok bool) {
+	kind, ok := strings.CutPrefix(string(key), countPrefix)
+	if !ok || kind == "" {
+		return "", false
+	}
+	if miniResources.Has(kind) {
+		return corev1.ResourceName(countPrefix + kind + "." + miniv1.GroupVersion.Group), true
+	}
+	return key, true
+}
+
+// NativeHard is the hard list of the native ResourceQuota that enforces the object counts; empty when there are none.
+// Of two names for one count the smaller bound holds.
+func NativeHard(hard corev1.ResourceList) corev1.ResourceList {
+	out := corev1.ResourceList{}
+	for key, q := range hard {
+		native, ok := NativeKey(key)
+		if !ok {
+			continue
+		}
+		if other, twice := out[native]; !twice || q.Cmp(other) < 0 {
+			out[native] = q
+		}
+	}
+	return out
+}
+
+// CountsUsed is what status.used says for the object counts, from the used list of the native ResourceQuota. What that
+// does not know yet is left out.
+func CountsUsed(hard, nativeUsed corev1.ResourceList) corev1.ResourceList {
+	out := corev1.ResourceList{}
+	for key := range hard {
+		native, ok := NativeKey(key)
+		if !ok {
+			continue
+		}
+		if q, known := nativeUsed[native]; known {
+			out[key] = q
+		}
+	}
+	return out
+}
+
+// UnknownKeys lists the keys of spec.hard that mean nothing to a MiniQuota, sorted.
+func UnknownKeys(hard corev1.ResourceList) []string {
+	var out []string
+	for key := range hard {
+		if _, counts := NativeKey(key); !counts && !IsCompute(key) {
+			out = append(out, string(key))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Summary is status.usedSummary: "cpu: 800m/1, count/minipods: 5/10". What is not known yet is shown as "?".
+func Summary(hard, used corev1.ResourceList) string {
+	parts := make([]string, 0, len(hard))
+	for _, key := range slices.Sorted(maps.Keys(hard)) {
+		now, bound := "?", hard[key]
+		if q, known := used[key]; known {
+			now = q.String()
+		}
+		parts = append(parts, fmt.Sprintf("%s: %s/%s", key, now, bound.String()))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// AtLimit lists the keys of which all is used, sorted.
+func AtLimit(hard, used corev1.ResourceList) []string {
+	var out []string
+	for key, bound := range hard {
+		if q, known := used[key]; known && q.Cmp(bound) >= 0 {
+			out = append(out, string(key))
+		}
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,84 @@
+package sched_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"miniplane.dev/miniplane/internal/quota"
+	"miniplane.dev/miniplane/internal/sched/framework"
+	"miniplane.dev/miniplane/internal/sched/queue"
+	"miniplane.dev/miniplane/test/builders"
+)
+
+const (
+	benchNodes = 5000
+	benchPods  = 50_000
+)
+
+// BenchmarkDecisions places 50 000 MiniPods on 5000 nodes in memory: queue, quota, decision and assumption, everything
+// but the API server. It reports decisions per second, by how many different MiniPods there are.
+func BenchmarkDecisions(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		apps int
+		// shapes is how many different requests there are.
+		shapes int
+	}{
+		{"one replica set", 1, 1},
+		{"100 replica sets mixed", 100, 10},
+		{"5000 replica sets of 10", 5000, 10},
+		{"every MiniPod by itself", benchPods, 1},
+		{"every MiniPod of another shape", benchPods, benchPods},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			pods := make([]*framework.Pod, benchPods)
+			for i := range pods {
+				app := i % c.apps
+				pods[i] = framework.NewPod(builders.Pod("ns", fmt.Sprint(i)).Labels(map[string]string{"app": fmt.Sprint(app)}).
+					Requests(fmt.Sprintf("%dm", 10+app%c.shapes%900), fmt.Sprintf("%dKi", 16*1024+app%c.shapes)).Obj())
+			}
+			for b.Loop() {
+				b.StopTimer()
+				w := newWorld(b, benchNodes, "32", "64Gi", 110)
+				ledger, q := quota.NewLedger(), queue.New(time.Now)
+				for _, p := range pods {
+					q.Add(p)
+				}
+				b.StartTimer()
+				start := time.Now()
+				placeAll(b, w, q, ledger)
+				b.ReportMetric(float64(len(pods))/time.Since(start).Seconds(), "decisions/s")
+			}
+		})
+	}
+}
+
+// placeAll does what the loop of controllers/scheduling does, without writing.
+func placeAll(b *testing.B, w *world, q *queue.Queue, ledger *quota.Ledger) {
+	for p, ok := q.Pop(); ok; p, ok = q.Pop() {
+		d := w.cycle.Decide(p)
+		if d.Node == "" || ledger.Admit(p.UID, p.Namespace, &p.Charge) != nil {
+			b.Fatal(d.Message)
+		}
+		w.cache.Assume(p, d.Node)
+		q.Placed(p)
+		w.cache.Confirm(p.UID)
+		q.Delete(p.UID)
+	}
+}
+
+// BenchmarkUnschedulable asks for a place for 10 000 equal MiniPods on 5000 full nodes, and then frees one place.
+func BenchmarkUnschedulable(b *testing.B) {
+	w := newWorld(b, benchNodes, "1", "1Gi", 110)
+	for i := range benchNodes {
+		w.cache.Assume(app(fmt.Sprint("full", i), "full", "1"), fmt.Sprintf("n%d", i))
+	}
+	i := 0
+	for b.Loop() {
+		i++
+		if d := w.cycle.Decide(app(fmt.Sprint(i), "more", "1")); d.Node != "" {
+			b.Fatal("placed on a full node")
+		}
+	}
+}

@@ -1,0 +1,180 @@
+// Package sched decides on which node a MiniPod runs.
+//
+// The idea: a decision is a numbered cycle over a private snapshot, pure and exact, and as cheap as what changed since the
+// last one.
+//
+// The algorithm, in Cycle.Decide: (1) bring the snapshot up to date by copying the nodes that changed; (2) filter and
+// (3) score the nodes, which is done once for a class of equal MiniPods and then only for nodes that changed, kept in a
+// ranking; (4) pick the best. Assuming and binding are the caller's (controllers/scheduling).
+//
+// What makes it hard is to be fast and right at once. Looking at a sample of the nodes is fast but misses the best, and
+// then the reasons are wrong too. A ranking misses nothing: plugins look at one node only (package framework), so the
+// verdict on a node that did not change stands. One placement changes one node, so a thousand equal MiniPods cost one scan
+// and a thousand small corrections. Classes differ by group too (spreading looks at it), but while nothing of a group runs
+// anywhere, it does not matter which group it is; so a MiniPod that is the first of its group shares the ranking of all
+// such, and many small replica sets cost little more than one large one.
+package sched
+
+import (
+	"hash/fnv"
+
+	"miniplane.dev/miniplane/internal/sched/cache"
+	"miniplane.dev/miniplane/internal/sched/framework"
+)
+
+// maxRankings bounds the memory for rankings: about 24 bytes per node each.
+const maxRankings = 256
+
+// Cycle makes decisions. It belongs to one goroutine; the cache may be changed by others meanwhile.
+type Cycle struct {
+	cache    *cache.Cache
+	profile  *Profile
+	seed     uint64
+	snapshot cache.Snapshot
+	rankings map[string]*ranking
+	count    int64
+}
+
+// NewCycle makes a Cycle. The seed decides between nodes that are equally good.
+func NewCycle(c *cache.Cache, profile *Profile, seed uint64) *Cycle {
+	return &Cycle{cache: c, profile: profile, seed: seed, rankings: map[string]*ranking{}}
+}
+
+// Decision is the outcome of one cycle.
+type Decision struct {
+	// Node is the chosen one; empty when none can take the MiniPod, and then Diagnosis says why.
+	Node string
+	// Score of the chosen node.
+	Score int64
+	// Diagnosis has one reason per node; nil when a node was found.
+	Diagnosis *framework.Diagnosis
+	// Message is the diagnosis for people.
+	Message string
+}
+
+// Decide chooses a node for the MiniPod.
+func (c *Cycle) Decide(pod *framework.Pod) Decision {
+	// 1. Snapshot: what the decision is made on. Later news are for the next one.
+	c.cache.Update(&c.snapshot)
+	c.count++
+
+	// 2. Who asks for one node by name is told about that one.
+	if pod.NodeName != "" {
+		return c.decideNamed(pod)
+	}
+
+	// 3. Filter and score: all nodes the first time, the changed ones from then on.
+	if pod.Group != 0 && c.cache.GroupSize(pod.Group) == 0 {
+		pod = pod.WithoutGroup()
+	}
+	r := c.ranking(pod)
+	r.follow(&c.snapshot, c.judge(pod))
+
+	// 4. Pick the best, or say of each node why not.
+	slot, ok := r.best()
+	if !ok {
+		if r.why.Diagnosis == nil {
+			r.why = c.diagnose(pod)
+		}
+		return r.why
+	}
+	return Decision{Node: c.snapshot.Nodes[slot].Name, Score: r.entries[slot].score}
+}
+
+// Verdict is what one node says to a MiniPod.
+type Verdict struct {
+	Node string
+	// Reason why not; zero when the node can take it.
+	Reason framework.Reason
+	// Scores by plugin, unweighted, and their weighted Total, when it can.
+	Scores map[string]int64
+	Total  int64
+}
+
+// Explain asks every node, as of the last decision, without deciding anything.
+func (c *Cycle) Explain(pod *framework.Pod) []Verdict {
+	out := make([]Verdict, 0, c.snapshot.Known)
+	for slot := range c.snapshot.Nodes {
+		node := &c.snapshot.Nodes[slot]
+		if !node.Exists() {
+			continue
+		}
+		v := Verdict{Node: node.Name, Reason: c.profile.Filter(pod, node)}
+		if v.Reason.Code == framework.Fits {
+			v.Scores, v.Total = map[string]int64{}, c.profile.Score(pod, node)
+			for _, s := range c.profile.Scores {
+				v.Scores[s.Name()] = s.Score.Score(pod, node)
+			}
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func (c *Cycle) decideNamed(pod *framework.Pod) Decision {
+	slot, ok := c.snapshot.Find(pod.NodeName)
+	if !ok || !c.snapshot.Nodes[slot].Exists() {
+		return c.diagnose(pod)
+	}
+	node := &c.snapshot.Nodes[slot]
+	if c.profile.Filter(pod, node).Code != framework.Fits {
+		return c.diagnose(pod)
+	}
+	return Decision{Node: node.Name, Score: c.profile.Score(pod, node)}
+}
+
+// judge makes the verdict on one node: passes it, with which score, and which place among equals.
+func (c *Cycle) judge(pod *framework.Pod) func(slot int32) (int64, uint64, bool) {
+	seed := classSeed(c.seed, pod.BaseClass)
+	return func(slot int32) (int64, uint64, bool) {
+		node := &c.snapshot.Nodes[slot]
+		if !node.Exists() || c.profile.Filter(pod, node).Code != framework.Fits {
+			return 0, 0, false
+		}
+		return c.profile.Score(pod, node), tieBreak(seed, node), true
+	}
+}
+
+func (c *Cycle) diagnose(pod *framework.Pod) Decision {
+	d := &framework.Diagnosis{Nodes: make([]framework.NodeReason, 0, c.snapshot.Known)}
+	for slot := range c.snapshot.Nodes {
+		if node := &c.snapshot.Nodes[slot]; node.Exists() {
+			d.Nodes = append(d.Nodes, framework.NodeReason{Node: node.Name, Reason: c.profile.Filter(pod, node)})
+		}
+	}
+	return Decision{Diagnosis: d, Message: d.Summary()}
+}
+
+// ranking finds the ranking of the Pod's class, or makes room for a new one.
+func (c *Cycle) ranking(pod *framework.Pod) *ranking {
+	r, ok := c.rankings[pod.Class]
+	if !ok {
+		r = c.evict()
+		c.rankings[pod.Class] = r
+	}
+	r.used = c.count
+	return r
+}
+
+// evict drops the ranking that was not asked for the longest time, if there are too many, and returns its memory.
+func (c *Cycle) evict() *ranking {
+	if len(c.rankings) < maxRankings {
+		return &ranking{point: -1}
+	}
+	var oldest string
+	for class, r := range c.rankings {
+		if old, ok := c.rankings[oldest]; !ok || r.used < old.used {
+			oldest = class
+		}
+	}
+	r := c.rankings[oldest]
+	delete(c.rankings, oldest)
+	r.point, r.why = -1, Decision{}
+	return r
+}
+
+func classSeed(seed uint64, class string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(class))
+	return seed ^ h.Sum64()
+}

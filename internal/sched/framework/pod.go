@@ -1,0 +1,121 @@
+package framework
+
+import (
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/quota"
+	"miniplane.dev/miniplane/internal/resources"
+)
+
+// What a MiniPod weighs at least when nodes are scored, so that MiniPods that ask for nothing do not pile up on one node.
+const (
+	minWeightMilliCPU    = 100
+	minWeightMemoryBytes = 200 << 20
+)
+
+// Group stands for the MiniPods that should not share a node without need: those of one controller, or, without one,
+// those of a namespace with the same labels. 0 is no group. It is a hash: should two groups ever collide, they only
+// keep out of each other's way.
+type Group uint64
+
+// Pod is what the scheduler needs to know of a MiniPod, worked out once. It is never changed.
+type Pod struct {
+	types.NamespacedName
+	UID types.UID
+	// Created is when the MiniPod was made; the older is tried first.
+	Created time.Time
+	// Class is equal for MiniPods for which every node, and every quota, gives the same answer.
+	Class string
+	// BaseClass is Class without Group.
+	BaseClass string
+
+	Charge       quota.Charge
+	Weight       resources.Amounts
+	NodeName     string
+	NodeSelector []Label
+	Tolerations  []miniv1.Toleration
+	HostPorts    []HostPort
+	Group        Group
+}
+
+// Label is a label that a node must have.
+type Label struct{ Key, Value string }
+
+// NewPod works out a Pod.
+func NewPod(pod *miniv1.MiniPod) *Pod {
+	spec := &pod.Spec
+	p := &Pod{
+		NamespacedName: types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
+		UID:            pod.UID,
+		Created:        pod.CreationTimestamp.Time,
+		Charge:         quota.ChargeOf(spec),
+		NodeName:       spec.NodeName,
+		Tolerations:    spec.Tolerations,
+		Group:          groupOf(pod),
+	}
+	p.Weight = resources.Amounts{
+		MilliCPU:    max(p.Charge.Requests.MilliCPU, minWeightMilliCPU),
+		MemoryBytes: max(p.Charge.Requests.MemoryBytes, minWeightMemoryBytes),
+	}
+	for _, key := range slices.Sorted(maps.Keys(spec.NodeSelector)) {
+		p.NodeSelector = append(p.NodeSelector, Label{key, spec.NodeSelector[key]})
+	}
+	for i := range spec.Containers {
+		for _, port := range spec.Containers[i].Ports {
+			if port.HostPort != 0 {
+				p.HostPorts = append(p.HostPorts, NewHostPort(port.HostPort, port.Protocol))
+			}
+		}
+	}
+	slices.Sort(p.HostPorts)
+	p.BaseClass = p.baseClass()
+	p.Class = p.BaseClass
+	if p.Group != 0 {
+		p.Class = fmt.Sprintf("%s|%x", p.BaseClass, p.Group)
+	}
+	return p
+}
+
+// baseClass writes down everything but the group that a plugin or a quota looks at. The parts are quoted, so that two
+// different MiniPods never give the same text.
+func (p *Pod) baseClass() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s|%v|%q|%q|%v|", p.Namespace, p.Charge, p.NodeName, p.NodeSelector, p.HostPorts)
+	for i := range p.Tolerations {
+		t := &p.Tolerations[i]
+		fmt.Fprintf(&b, "%q%q%q%q,", t.Key, t.Operator, t.Value, t.Effect)
+	}
+	return b.String()
+}
+
+// WithoutGroup is the Pod as if nothing of its group existed.
+func (p *Pod) WithoutGroup() *Pod {
+	alone := *p
+	alone.Group, alone.Class = 0, p.BaseClass
+	return &alone
+}
+
+func groupOf(pod *miniv1.MiniPod) Group {
+	h := fnv.New64a()
+	if owner := metav1.GetControllerOf(pod); owner != nil {
+		_, _ = h.Write([]byte(owner.UID))
+		return Group(h.Sum64())
+	}
+	if len(pod.Labels) == 0 {
+		return 0
+	}
+	fmt.Fprintf(h, "%q", pod.Namespace)
+	for _, key := range slices.Sorted(maps.Keys(pod.Labels)) {
+		fmt.Fprintf(h, "%q%q", key, pod.Labels[key])
+	}
+	return Group(h.Sum64())
+}

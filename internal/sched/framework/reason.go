@@ -1,0 +1,167 @@
+package framework
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"miniplane.dev/miniplane/internal/resources"
+)
+
+// Code is the kind of a Reason.
+type Code int
+
+// Why a node cannot take a MiniPod. The zero Code means that it can.
+const (
+	Fits Code = iota
+	NotRegistered
+	NotReady
+	NoPodRange
+	Cordoned
+	Tainted
+	OtherNode
+	LabelMissing
+	HostPortTaken
+	InsufficientCPU
+	InsufficientMemory
+	TooManyPods
+)
+
+// Reason is why one node cannot take a MiniPod, as data. The zero value means that it can.
+type Reason struct {
+	Code Code
+	// Detail is a taint, a label, a port or a node's name, by Code.
+	Detail string
+	// Asks and Free are the amounts that do not go together, in the units of package resources; for TooManyPods, Free is
+	// how many MiniPods the node may hold.
+	Asks, Free int64
+}
+
+// NodeReason is the Reason of one node.
+type NodeReason struct {
+	Node   string
+	Reason Reason
+}
+
+// Diagnosis is why no node could take a MiniPod: one reason per node.
+type Diagnosis struct {
+	Nodes []NodeReason
+}
+
+// maxParts bounds how many different reasons a Summary names.
+const maxParts = 8
+
+// Summary is the diagnosis for people: "0/3 nodes are available: 2 insufficient cpu (asks 500m, free 100m), 1 node is
+// cordoned." Equal reasons are counted together, the most frequent first.
+func (d *Diagnosis) Summary() string {
+	if len(d.Nodes) == 0 {
+		return "0/0 nodes are available: no node has an agent yet."
+	}
+	parts := d.tally()
+	more := 0
+	if len(parts) > maxParts {
+		more, parts = len(parts)-maxParts, parts[:maxParts]
+	}
+	texts := make([]string, 0, len(parts)+1)
+	for i := range parts {
+		texts = append(texts, parts[i].String())
+	}
+	if more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more reasons", more))
+	}
+	return fmt.Sprintf("0/%d nodes are available: %s.", len(d.Nodes), strings.Join(texts, ", "))
+}
+
+// Codes lists the kinds of reasons that occur.
+func (d *Diagnosis) Codes() []Code {
+	var out []Code
+	for i := range d.Nodes {
+		if code := d.Nodes[i].Reason.Code; !slices.Contains(out, code) {
+			out = append(out, code)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// part is one reason and the nodes that gave it.
+type part struct {
+	reason Reason
+	nodes  int
+	// most is the greatest Free of them, varied whether they differ.
+	most   int64
+	varied bool
+}
+
+func (d *Diagnosis) tally() []part {
+	type key struct {
+		code   Code
+		detail string
+	}
+	at, parts := map[key]int{}, []part{}
+	for i := range d.Nodes {
+		r := d.Nodes[i].Reason
+		k := key{r.Code, r.Detail}
+		j, seen := at[k]
+		if !seen {
+			j = len(parts)
+			at[k], parts = j, append(parts, part{reason: r, most: r.Free})
+		}
+		p := &parts[j]
+		p.varied = p.varied || r.Free != p.most
+		p.nodes, p.most = p.nodes+1, max(p.most, r.Free)
+	}
+	slices.SortStableFunc(parts, func(a, b part) int {
+		return cmp.Or(cmp.Compare(b.nodes, a.nodes), cmp.Compare(a.reason.Code, b.reason.Code), strings.Compare(a.reason.Detail, b.reason.Detail))
+	})
+	return parts
+}
+
+func (p *part) String() string {
+	switch p.reason.Code {
+	case InsufficientCPU:
+		return fmt.Sprintf("%d insufficient cpu (%s)", p.nodes, p.amounts(resources.FormatCPU))
+	case InsufficientMemory:
+		return fmt.Sprintf("%d insufficient memory (%s)", p.nodes, p.amounts(resources.FormatMemory))
+	case TooManyPods:
+		if p.varied {
+			return p.count("full of MiniPods")
+		}
+		return p.count("full of MiniPods (%d)", p.most)
+	case NotRegistered:
+		return p.count("not registered as a core Node")
+	case NotReady:
+		return p.count("not ready")
+	case NoPodRange:
+		return p.count("without addresses for MiniPods yet")
+	case Cordoned:
+		return p.count("cordoned")
+	case Tainted:
+		return p.count("tainted %s without a toleration", p.reason.Detail)
+	case OtherNode:
+		return p.count("not the one asked for, %s", p.reason.Detail)
+	case LabelMissing:
+		return p.count("without the label %s of nodeSelector", p.reason.Detail)
+	case HostPortTaken:
+		return p.count("using host port %s already", p.reason.Detail)
+	default:
+		return p.count("unfit (%d)", p.reason.Code)
+	}
+}
+
+// count begins a part: "1 node is …", "2 nodes are …".
+func (p *part) count(format string, args ...any) string {
+	what := fmt.Sprintf(format, args...)
+	if p.nodes == 1 {
+		return "1 node is " + what
+	}
+	return fmt.Sprintf("%d nodes are %s", p.nodes, what)
+}
+
+func (p *part) amounts(format func(int64) string) string {
+	if p.varied {
+		return fmt.Sprintf("asks %s, free at most %s", format(p.reason.Asks), format(max(p.most, 0)))
+	}
+	return fmt.Sprintf("asks %s, free %s", format(p.reason.Asks), format(max(p.most, 0)))
+}

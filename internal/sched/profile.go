@@ -1,0 +1,81 @@
+package sched
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"miniplane.dev/miniplane/internal/sched/framework"
+	"miniplane.dev/miniplane/internal/sched/plugins/cordon"
+	"miniplane.dev/miniplane/internal/sched/plugins/hostports"
+	"miniplane.dev/miniplane/internal/sched/plugins/nodename"
+	"miniplane.dev/miniplane/internal/sched/plugins/nodeready"
+	"miniplane.dev/miniplane/internal/sched/plugins/noderesources"
+	"miniplane.dev/miniplane/internal/sched/plugins/nodeselector"
+	"miniplane.dev/miniplane/internal/sched/plugins/spread"
+	"miniplane.dev/miniplane/internal/sched/plugins/taints"
+)
+
+// Profile is which plugins decide, in which order, and with which weights.
+type Profile struct {
+	// Filters are asked in order; the first that refuses a node gives its reason. What a user would want to hear of first
+	// comes first, what changes by itself (room) last.
+	Filters []framework.Filter
+	// Scores are added up by weight.
+	Scores []Weighted
+}
+
+// Weighted is a score that counts Weight times.
+type Weighted struct {
+	framework.Score
+	Weight int64
+}
+
+// maxWeight keeps the sum of all scores far from overflowing.
+const maxWeight = 1000
+
+// DefaultProfile has every plugin. weights, by the name of a score, replaces default weights; 0 switches a score off.
+func DefaultProfile(weights map[string]int64) (*Profile, error) {
+	p := &Profile{
+		Filters: []framework.Filter{
+			nodename.Plugin{}, nodeready.Plugin{}, cordon.Plugin{}, taints.Filter{}, nodeselector.Plugin{},
+			hostports.Plugin{}, noderesources.Fit{},
+		},
+		Scores: []Weighted{
+			{noderesources.LeastRequested{}, 1},
+			{spread.Plugin{}, 2},
+			{taints.Prefer{}, 3},
+		},
+	}
+	for _, name := range slices.Sorted(maps.Keys(weights)) {
+		i := slices.IndexFunc(p.Scores, func(s Weighted) bool { return s.Name() == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no score %q to weigh", name)
+		}
+		if w := weights[name]; w < 0 || w > maxWeight {
+			return nil, fmt.Errorf("weight %d of score %s: must be 0 to %d", w, name, maxWeight)
+		}
+		p.Scores[i].Weight = weights[name]
+	}
+	p.Scores = slices.DeleteFunc(p.Scores, func(s Weighted) bool { return s.Weight == 0 })
+	return p, nil
+}
+
+// Filter is the reason of the first filter that refuses the node, or the zero Reason.
+func (p *Profile) Filter(pod *framework.Pod, node *framework.NodeInfo) framework.Reason {
+	for _, f := range p.Filters {
+		if r := f.Filter(pod, node); r.Code != framework.Fits {
+			return r
+		}
+	}
+	return framework.Reason{}
+}
+
+// Score is the weighted sum of the scores of a node that passed the filters.
+func (p *Profile) Score(pod *framework.Pod, node *framework.NodeInfo) int64 {
+	var sum int64
+	for i := range p.Scores {
+		sum += p.Scores[i].Weight * p.Scores[i].Score.Score(pod, node)
+	}
+	return sum
+}

@@ -1,0 +1,53 @@
+package sched_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"miniplane.dev/miniplane/internal/sched"
+)
+
+func TestProfileWeights(t *testing.T) {
+	cases := []struct {
+		name    string
+		weights map[string]int64
+		scores  string
+		err     string
+	}{
+		{"defaults", nil, "LeastRequested=1 Spread=2 PreferNoSchedule=3", ""},
+		{"one changed", map[string]int64{"Spread": 7}, "LeastRequested=1 Spread=7 PreferNoSchedule=3", ""},
+		{"one off", map[string]int64{"Spread": 0}, "LeastRequested=1 PreferNoSchedule=3", ""},
+		{"unknown", map[string]int64{"Luck": 1}, "", `there is no score "Luck" to weigh`},
+		{"negative", map[string]int64{"Spread": -1}, "", "weight -1 of score Spread: must be 0 to 1000"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := sched.DefaultProfile(c.weights)
+			if c.err != "" {
+				if err == nil || err.Error() != c.err {
+					t.Errorf("error %v, want %s", err, c.err)
+				}
+				return
+			}
+			var got []string
+			for _, s := range p.Scores {
+				got = append(got, s.Name()+"="+itoa(s.Weight))
+			}
+			if strings.Join(got, " ") != c.scores {
+				t.Errorf("%v, want %s", got, c.scores)
+			}
+		})
+	}
+}
+
+func TestPluginNamesDiffer(t *testing.T) {
+	p, _ := sched.DefaultProfile(nil)
+	seen := map[string]string{}
+	for _, f := range p.Filters {
+		if other, twice := seen[f.Name()]; twice {
+			t.Errorf("%s and %s are both called %s", other, reflect.TypeOf(f), f.Name())
+		}
+		seen[f.Name()] = reflect.TypeOf(f).String()
+	}
+}

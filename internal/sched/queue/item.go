@@ -1,0 +1,132 @@
+package queue
+
+import (
+	"container/heap"
+	"time"
+
+	"miniplane.dev/miniplane/internal/sched/framework"
+)
+
+// state is the part of the queue that an item is in.
+type state int
+
+const (
+	inActive state = iota
+	inFlight
+	waiting
+	backingOff
+	gone
+)
+
+type item struct {
+	pod     *framework.Pod
+	arrived int64
+	state   state
+	at      int // in the heap that it is in
+	// poppedAt is the number of the first event after its last Pop.
+	poppedAt int64
+	// errors in a row, and when to try again after them.
+	errors  int
+	retryAt time.Time
+}
+
+// older is the order of trying.
+func older(a, b *item) bool {
+	if !a.pod.Created.Equal(b.pod.Created) {
+		return a.pod.Created.Before(b.pod.Created)
+	}
+	return a.arrived < b.arrived
+}
+
+func sooner(a, b *item) bool { return a.retryAt.Before(b.retryAt) }
+
+// items is a heap.Interface of items that know their place.
+type items struct {
+	list []*item
+	less func(a, b *item) bool
+}
+
+func (h *items) Len() int           { return len(h.list) }
+func (h *items) Less(i, j int) bool { return h.less(h.list[i], h.list[j]) }
+
+func (h *items) Swap(i, j int) {
+	h.list[i], h.list[j] = h.list[j], h.list[i]
+	h.list[i].at, h.list[j].at = i, j
+}
+
+// Push is for container/heap.
+func (h *items) Push(x any) {
+	it := x.(*item)
+	it.at = len(h.list)
+	h.list = append(h.list, it)
+}
+
+// Pop is for container/heap.
+func (h *items) Pop() any {
+	last := len(h.list) - 1
+	it := h.list[last]
+	h.list[last], h.list = nil, h.list[:last]
+	return it
+}
+
+// leave takes an item out of the part of the queue that it is in.
+func (q *Queue) leave(it *item) {
+	switch it.state {
+	case inActive:
+		heap.Remove(&q.active, it.at)
+	case backingOff:
+		heap.Remove(&q.backoff, it.at)
+	case waiting:
+		c := q.classes[it.pod.Class]
+		heap.Remove(&c.items, it.at)
+		q.stopWaiting(it.pod.Class, c)
+	case inFlight:
+		if q.flying--; q.flying == 0 {
+			q.base += int64(len(q.events))
+			q.events = q.events[:0]
+		}
+	case gone:
+	}
+}
+
+func (q *Queue) activate(it *item) {
+	it.state = inActive
+	heap.Push(&q.active, it)
+	q.signal()
+}
+
+// passBaton lets the oldest waiting MiniPod of a class try.
+func (q *Queue) passBaton(name string) {
+	if c, ok := q.classes[name]; ok {
+		q.wakeFirst(c)
+	}
+}
+
+func (q *Queue) wakeFirst(c *class) {
+	it := heap.Pop(&c.items).(*item)
+	q.stopWaiting(it.pod.Class, c)
+	q.activate(it)
+}
+
+func (q *Queue) stopWaiting(name string, c *class) {
+	q.waiting--
+	if c.items.Len() == 0 {
+		delete(q.classes, name)
+	}
+}
+
+// remember keeps an event for those in flight.
+func (q *Queue) remember(e Event) {
+	if len(q.events) >= maxEvents {
+		q.base += int64(len(q.events))
+		q.events = q.events[:0]
+	}
+	q.events = append(q.events, e)
+}
+
+func (q *Queue) signal() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}

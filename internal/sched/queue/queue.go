@@ -1,0 +1,236 @@
+// Package queue holds the MiniPods that wait for a node.
+//
+// The idea: nobody is tried again before something happened that could help, and then only as many as it could help.
+//
+//	           Add                      Pop                 Placed, Delete
+//	(new) ───────────► ACTIVE ──────────────────► IN FLIGHT ─────────────► (bound, or gone)
+//	                    ▲  ▲                        │    │
+//	    its time came   │  │  an event that helps   │    │
+//	                    │  └───────────── WAITING ◄─┘    │   Park: no node, or no quota
+//	                    └────────────── BACKOFF ◄────────┘   Backoff: an error; 1 s, 2 s, 4 s … 10 s
+//
+// The algorithm of waking: WAITING MiniPods are kept by class (framework.Pod.Class), since for equals every node and quota
+// gives the same answer. An event asks only the first of each class, the oldest, whether it could help, and moves only that one. When
+// it is placed, the next of its class follows (the baton); when it fails, no other of the class would do better. So an event
+// costs as many questions as there are classes, ten thousand waiting replicas do not stampede for one free place, and none is
+// forgotten.
+//
+// What makes it hard is what happens while a MiniPod is IN FLIGHT: an event that comes between its decision and its Park
+// would be lost. So events are kept while anything is in flight, and Park asks those that came since Pop.
+//
+// Order: by time of creation, then of arrival. A MiniPod that does not fit never holds up another that does.
+package queue
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"miniplane.dev/miniplane/internal/sched/framework"
+)
+
+const (
+	firstBackoff = time.Second
+	maxBackoff   = 10 * time.Second
+)
+
+// maxEvents bounds how many events are kept for MiniPods in flight. One that missed more is tried again at once.
+const maxEvents = 4096
+
+// Wait is what a WAITING MiniPod waits for.
+type Wait int
+
+// What there is to wait for.
+const (
+	ForNode Wait = iota + 1
+	ForQuota
+)
+
+// Event is something that happened. Helps tells whether a MiniPod that waits for that could fit now. It is called under
+// the queue's lock and must not call the queue.
+type Event struct {
+	Helps func(pod *framework.Pod, wait Wait) bool
+}
+
+// Always is the event that helps everybody.
+var Always = Event{Helps: func(*framework.Pod, Wait) bool { return true }}
+
+// Queue is safe for concurrent use. See New.
+type Queue struct {
+	mu      sync.Mutex
+	now     func() time.Time
+	items   map[types.UID]*item
+	active  items
+	backoff items
+	classes map[string]*class
+	waiting int
+	flying  int
+	events  []Event // since events[0], which is number base
+	base    int64
+	arrived int64
+	ready   chan struct{}
+}
+
+// class has the waiting MiniPods of one class, and what the last one that was tried waits for.
+type class struct {
+	items items
+	wait  Wait
+}
+
+// New makes an empty queue that takes the time from now.
+func New(now func() time.Time) *Queue {
+	return &Queue{now: now, items: map[types.UID]*item{}, classes: map[string]*class{},
+		active: items{less: older}, backoff: items{less: sooner}, ready: make(chan struct{}, 1)}
+}
+
+// Ready gets a value after something came into the queue that can be popped, or popped earlier than NextRetry said.
+func (q *Queue) Ready() <-chan struct{} { return q.ready }
+
+// Add takes up a MiniPod that has no node. One that is there already stays where it is.
+func (q *Queue) Add(pod *framework.Pod) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, known := q.items[pod.UID]; known {
+		return
+	}
+	q.arrived++
+	it := &item{pod: pod, arrived: q.arrived}
+	q.items[pod.UID] = it
+	q.activate(it)
+}
+
+// Delete drops a MiniPod that is gone, or bound, or being deleted. If it was to be tried next, the next of its class gets
+// its turn.
+func (q *Queue) Delete(uid types.UID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it, known := q.items[uid]
+	if !known {
+		return
+	}
+	q.leave(it)
+	delete(q.items, uid)
+	if it.state == inActive {
+		q.passBaton(it.pod.Class)
+	}
+	it.state = gone
+}
+
+// Pop takes the next MiniPod to try; ok is false when there is none now. It is in flight until Delete, Park or Backoff.
+func (q *Queue) Pop() (pod *framework.Pod, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for now := q.now(); len(q.backoff.list) > 0 && !q.backoff.list[0].retryAt.After(now); {
+		q.activate(heap.Pop(&q.backoff).(*item))
+	}
+	if len(q.active.list) == 0 {
+		return nil, false
+	}
+	it := heap.Pop(&q.active).(*item)
+	it.state, it.poppedAt = inFlight, q.base+int64(len(q.events))
+	q.flying++
+	return it.pod, true
+}
+
+// Placed says that a node was found for a MiniPod in flight: the next of its class may find one too.
+func (q *Queue) Placed(pod *framework.Pod) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.passBaton(pod.Class)
+}
+
+// Park puts a MiniPod that was in flight among the waiting, unless something happened since it was popped that helps.
+func (q *Queue) Park(uid types.UID, wait Wait) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it, known := q.items[uid]
+	if !known || it.state != inFlight {
+		return
+	}
+	since := it.poppedAt
+	missed := since < q.base
+	for i := max(since-q.base, 0); !missed && i < int64(len(q.events)); i++ {
+		missed = q.events[i].Helps(it.pod, wait)
+	}
+	q.leave(it)
+	it.errors = 0
+	if missed {
+		q.activate(it)
+		return
+	}
+	c, ok := q.classes[it.pod.Class]
+	if !ok {
+		c = &class{items: items{less: older}}
+		q.classes[it.pod.Class] = c
+	}
+	c.wait = wait
+	it.state = waiting
+	heap.Push(&c.items, it)
+	q.waiting++
+}
+
+// Backoff puts a MiniPod that was in flight aside after an error: for one second, then two, up to ten.
+func (q *Queue) Backoff(uid types.UID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it, known := q.items[uid]
+	if !known || it.state != inFlight {
+		return
+	}
+	q.leave(it)
+	delay := maxBackoff
+	if it.errors < 4 {
+		delay = min(firstBackoff<<it.errors, maxBackoff)
+	}
+	it.errors++
+	it.state, it.retryAt = backingOff, q.now().Add(delay)
+	heap.Push(&q.backoff, it)
+	q.signal()
+}
+
+// Wake tells of an event. It returns how many MiniPods will be tried because of it at once.
+func (q *Queue) Wake(e Event) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.flying > 0 {
+		q.remember(e)
+	}
+	woken := 0
+	for _, c := range q.classes {
+		if e.Helps(c.items.list[0].pod, c.wait) {
+			q.wakeFirst(c)
+			woken++
+		}
+	}
+	return woken
+}
+
+// NextRetry is when the first MiniPod that backs off can be popped; ok is false when there is none.
+func (q *Queue) NextRetry() (at time.Time, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.backoff.list) == 0 {
+		return time.Time{}, false
+	}
+	return q.backoff.list[0].retryAt, true
+}
+
+// Depths are the numbers of MiniPods in each part of the queue.
+type Depths struct{ Active, Backoff, Waiting, InFlight int }
+
+// Depths counts.
+func (q *Queue) Depths() Depths {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return Depths{Active: len(q.active.list), Backoff: len(q.backoff.list), Waiting: q.waiting, InFlight: q.flying}
+}
+
+// Listens tells whether an event could make a difference: whether anything waits or is in flight. Working out an event
+// for nobody can be saved.
+func (q *Queue) Listens() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting+q.flying > 0
+}
