@@ -26,10 +26,11 @@ build: ## Build the manager and the node agent into bin/.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Generate deep copies and CRDs from the API types.
+generate: ## Generate deep copies, CRDs and the table of packages.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/quantityschema config/crd/bases/*.yaml
+	hack/architecture.sh
 
 .PHONY: lint
 lint: ## Run the linters.
@@ -60,5 +61,5 @@ e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes.
 bench: ## Measure start latency, throughput, API writes and recovery on a local cluster, as one table.
 	$(MAKE) --no-print-directory cluster-down
 	$(MAKE) --no-print-directory cluster-up NODES=1
-	status=0; PATH="$(ASSETS):$$PATH" go run ./test/perf -kill-agent "bin/cluster agent-kill mini-0" || status=$$?; \
+	status=0; PATH="$(ASSETS):$$PATH" go run ./test/perf -kill-agent "bin/cluster agent-restart mini-0" || status=$$?; \
 		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status

@@ -49,7 +49,7 @@ answers=$(mktemp)
 trap 'rm -f "$answers"' EXIT
 
 step "A local cluster: two nodes, each a network namespace with a containerd and an agent" bin/cluster up -nodes 2
-step "Images, built from this repository, onto the nodes" bin/cluster image-load .local/images/echo.tar
+step "Images, built from this repository, onto the nodes" make --no-print-directory image-load TAR=.local/images/echo.tar
 step "The samples" apply_samples
 step "MiniPods that run" wait_running
 step "The service, from the nodes, through its virtual IP: a random backend each time" ask_virtual_ip

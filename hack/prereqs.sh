@@ -6,6 +6,7 @@
 # pause program, which are kept in the user's cache, have been built.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PATH=$PATH:/usr/sbin:/sbin # where iptables is, and a plain su does not look
 fail() { echo "prereqs: $*" >&2; exit 1; }
 
 [ "$(uname -s)" = Linux ] || fail "a local cluster needs Linux (network namespaces, cgroups, iptables); this is $(uname -s). Use a Linux machine, or kind."
@@ -14,7 +15,7 @@ fail() { echo "prereqs: $*" >&2; exit 1; }
 # Pairs of what is needed and the Debian package that has it.
 packages=() names=()
 need() { names+=("$1"); packages+=("$2"); }
-has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+has() { command -v "$1" >/dev/null; }
 has go || fail "Go is missing; https://go.dev/dl has it (go.mod says which version)"
 has ip || need ip iproute2
 has iptables && has iptables-restore || need iptables iptables

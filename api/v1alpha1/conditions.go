@@ -57,7 +57,6 @@ const (
 	ReasonDeploymentResumed          = "DeploymentResumed"
 	ReasonRollbackRevisionNotFound   = "RollbackRevisionNotFound"
 	ReasonSelectorMismatch           = "SelectorMismatch"
-	ReasonSelectorOverlap            = "SelectorOverlap"
 
 	// MiniService.
 	ReasonAllocated        = "Allocated"
@@ -70,6 +69,7 @@ const (
 	// MiniQuota.
 	ReasonWithinLimits = "WithinLimits"
 	ReasonAtLimit      = "AtLimit"
+	ReasonUnknownKey   = "UnknownKey"
 
 	// MiniNode.
 	ReasonAgentReady       = "AgentReady"
@@ -77,6 +77,7 @@ const (
 	ReasonAgentLost        = "AgentLost"
 	ReasonPodCIDRPending   = "PodCIDRPending"
 	ReasonPodCIDRExhausted = "PodCIDRExhausted"
+	ReasonPodCIDRRefused   = "PodCIDRRefused"
 )
 
 // Reasons a container waits, as kubelet gives them.

@@ -140,7 +140,11 @@ type MiniDeploymentStatus struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Selector string `json:"selector,omitempty"`
 
-	// conditions are Ready, Available, Progressing, ReplicaFailure, Stalled.
+	// lastProgressTime is when the rollout last moved; progressDeadlineSeconds count from here.
+	// +optional
+	LastProgressTime *metav1.Time `json:"lastProgressTime,omitempty"`
+
+	// conditions are Ready, Available, Progressing, ReplicaFailure, Stalled, Reconciling.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -24,8 +24,9 @@ type MiniReplicaSetSpec struct {
 	// +kubebuilder:validation:XValidation:rule="(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",message="an empty selector would match every MiniPod of the namespace; give matchLabels or matchExpressions"
 	Selector *metav1.LabelSelector `json:"selector"`
 
-	// template of the MiniPods.
+	// template of the MiniPods. A change is for MiniPods created later; a MiniDeployment rolls changes out.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec.restartPolicy) || self.spec.restartPolicy == 'Always'",message="restartPolicy must be Always in a MiniReplicaSet"
 	Template MiniPodTemplateSpec `json:"template"`
 }
 
@@ -56,7 +57,7 @@ type MiniReplicaSetStatus struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Selector string `json:"selector,omitempty"`
 
-	// conditions are Ready, ReplicaFailure, Stalled.
+	// conditions are Ready, ReplicaFailure, Stalled, Reconciling.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -163,6 +163,7 @@ type ServicePortStatus struct {
 
 // MiniService is a virtual IP, and with type NodePort a port on every node, in front of MiniPods.
 //
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name of a service has at most 63 lower case letters, digits and '-', begins with a letter and does not end with '-'"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=msvc,categories={all,mini}

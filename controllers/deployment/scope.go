@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/adopt"
@@ -95,10 +96,14 @@ func (r *Reconciler) countPods(ctx context.Context, s *scope) error {
 }
 
 // plan decides the next step.
-func (r *Reconciler) plan(_ context.Context, s *scope) error {
+func (r *Reconciler) plan(ctx context.Context, s *scope) error {
 	s.planned = true
-	if !s.failure.Final {
-		s.todo = rollout.Make(s.observed)
+	if s.failure.Final {
+		return nil
+	}
+	s.todo = rollout.Make(s.observed)
+	if s.todo.Waits != "" {
+		log.FromContext(ctx).V(1).Info("rollout waits", "why", s.todo.Waits)
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if seen.MiniNode == nil && len(seen.Pods) == 0 {
 		r.tracker.Forget(req.Name)
-		r.ranges.subnets.Release(req.Name) // whoever waits for one looks again when its grace period ends
+		r.ranges.release(req.Name)
 		return ctrl.Result{}, nil
 	}
 	if seen.Health.State == nodelife.Lost {
@@ -119,8 +119,10 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			return ctrl.Result{}, err
 		}
 	}
-	if err := r.giveRange(ctx, seen.MiniNode); err != nil {
-		return ctrl.Result{}, err
+	if seen.Health.State != nodelife.Lost {
+		if err := r.giveRange(ctx, seen.MiniNode); err != nil {
+			return ctrl.Result{}, err
+		}
 	}
 	plan := nodelife.Decide(seen, r.wait, r.now())
 	if err := r.execute(ctx, seen, plan); err != nil {

@@ -26,10 +26,11 @@ type ranges struct {
 
 	mu       sync.Mutex
 	restored bool
+	refused  map[string]string // by node: why, as it was told last
 }
 
 func newRanges(reader client.Reader, cluster netip.Prefix, bits int) *ranges {
-	return &ranges{reader: reader, subnets: ipam.NewSubnets(cluster, bits)}
+	return &ranges{reader: reader, subnets: ipam.NewSubnets(cluster, bits), refused: map[string]string{}}
 }
 
 func (r *ranges) restore(ctx context.Context) error {
@@ -71,15 +72,39 @@ func (r *reconciler) giveRange(ctx context.Context, node *miniv1.MiniNode) error
 	return nil
 }
 
-// refuseRange says why a node cannot have a range. An agent that waits for one has nothing else to say of its own readiness.
+// refuseRange says why a node cannot have a range. It does not insist against an agent that answers that it waits for one.
 func (r *reconciler) refuseRange(ctx context.Context, node *miniv1.MiniNode, problem *metav1.Condition) error {
 	ready := meta.FindStatusCondition(node.Status.Conditions, miniv1.ConditionReady)
-	if ready != nil && (ready.Reason == miniv1.ReasonAgentLost || ready.Reason == problem.Reason && ready.Message == problem.Message) {
+	said := ready != nil && ready.Reason == problem.Reason && ready.Message == problem.Message
+	waits := ready != nil && ready.Reason == miniv1.ReasonPodCIDRPending
+	if said || waits && !r.ranges.isNews(node.Name, problem.Message) {
 		return nil
 	}
-	err := r.patchStatus(ctx, node, func() { conditions.Set(&node.Status.Conditions, *problem) })
-	if err == nil {
-		r.recorder.Eventf(node, nil, corev1.EventTypeWarning, problem.Reason, "GiveRange", "%s", problem.Message)
+	problem.ObservedGeneration = node.Generation
+	if err := r.patchStatus(ctx, node, func() { conditions.Set(&node.Status.Conditions, *problem) }); err != nil {
+		return err
 	}
-	return err
+	r.ranges.tell(node.Name, problem.Message)
+	r.recorder.Eventf(node, nil, corev1.EventTypeWarning, problem.Reason, "GiveRange", "%s", problem.Message)
+	return nil
+}
+
+func (r *ranges) isNews(node, message string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused[node] != message
+}
+
+func (r *ranges) tell(node, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused[node] = message
+}
+
+// release frees the range of a node that is gone. A node that waits for one looks again when its grace period ends.
+func (r *ranges) release(node string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.subnets.Release(node)
+	delete(r.refused, node)
 }

@@ -16,6 +16,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/test/fresh"
+	"miniplane.dev/miniplane/test/testenv"
 )
 
 func TestCreates(t *testing.T) {
@@ -289,19 +290,15 @@ func (w *world) quota(n int64) {
 // settledQuota waits until admission has seen the quota: it refuses, or lets through, a MiniPod that is not stored.
 func (w *world) settledQuota(n int64) {
 	w.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for time.Now().Before(deadline) {
-		quota := &corev1.ResourceQuota{}
-		w.must(w.Get(w.Context(), client.ObjectKey{Namespace: w.namespace, Name: "few"}, quota))
+	testenv.Eventually(w.T, func() string {
 		probe := &miniv1.MiniPod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, GenerateName: "probe-"}}
 		probe.Spec.Containers = []miniv1.Container{{Name: "main", Image: "echo:test"}}
 		err := w.Create(w.Context(), probe, client.DryRunAll)
-		if room := int64(len(w.pods())) < n; room == (err == nil) {
-			return
+		if room := int64(len(w.pods())) < n; room != (err == nil) {
+			return fmt.Sprintf("room is %v, the API server says %v", room, err)
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	w.Fatal("the quota is not seen")
+		return ""
+	})
 }
 
 // A template that can never be created stalls the set, and costs one request.

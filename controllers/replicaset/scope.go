@@ -2,6 +2,7 @@ package replicaset
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,7 +11,6 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/index"
-	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/internal/replicas"
 )
 
@@ -38,34 +38,32 @@ type scope struct {
 
 // gather observes the MiniPods, and stops the pass while the cache lags behind what earlier passes did.
 func (r *Reconciler) gather(ctx context.Context, s *scope) (err error) {
+	s.spec = replicas.FromSet(s.set)
 	if s.owned, err = r.ownedBy(ctx, s.set.Namespace, s.set.UID); err != nil {
 		return err
 	}
-	if err := r.seen(ctx, s); err != nil {
+	matching := &miniv1.MiniPodList{}
+	if err := r.client.List(ctx, matching, client.InNamespace(s.set.Namespace),
+		client.MatchingLabelsSelector{Selector: s.spec.Selector}, client.UnsafeDisableDeepCopy); err != nil {
 		return err
 	}
-	s.spec = replicas.FromSet(s.set)
-	matching := &miniv1.MiniPodList{}
-	err = r.client.List(ctx, matching, client.InNamespace(s.set.Namespace), client.MatchingLabelsSelector{Selector: s.spec.Selector},
-		client.UnsafeDisableDeepCopy)
 	for i := range matching.Items {
 		if metav1.GetControllerOfNoCopy(&matching.Items[i]) == nil {
 			s.orphans = append(s.orphans, &matching.Items[i])
 		}
 	}
-	return err
+	return r.seen(ctx, s)
 }
 
 // plan decides what to do.
 func (r *Reconciler) plan(ctx context.Context, s *scope) (err error) {
-	pods := append(s.owned[:len(s.owned):len(s.owned)], s.orphans...)
 	var related []*miniv1.MiniPod
 	if len(s.owned)+len(s.orphans) > s.spec.Replicas {
 		if related, err = r.siblings(ctx, s.set); err != nil {
 			return err
 		}
 	}
-	s.todo = replicas.Make(s.spec, pods, related)
+	s.todo = replicas.Make(s.spec, s.observed(), related)
 	s.active, s.planned = s.todo.Active, true
 	return nil
 }
@@ -112,11 +110,5 @@ func (s *scope) updateStatus() time.Duration {
 	return wake
 }
 
-// deleting tells, for the expectations, which of the owned MiniPods are there and being deleted.
-func (s *scope) deleting() map[types.UID]bool {
-	out := make(map[types.UID]bool, len(s.owned))
-	for _, pod := range s.owned {
-		out[pod.UID] = podstate.IsDeleting(pod)
-	}
-	return out
-}
+// observed are all MiniPods that gather found.
+func (s *scope) observed() []*miniv1.MiniPod { return slices.Concat(s.owned, s.orphans) }

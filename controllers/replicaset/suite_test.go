@@ -32,6 +32,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
 	_, live := testenv.Start(t)
 	w := &world{T: t, Client: live, namespace: testenv.Namespace(t, live), events: events.NewFakeRecorder(100), time: time.Now()}
 	w.restart(fresh.Client(live))

@@ -120,7 +120,7 @@ func apply(ctx context.Context, client dynamic.Interface, o *unstructured.Unstru
 
 // waitEstablished waits until the API server serves all of miniplane's kinds.
 func waitEstablished(ctx context.Context, client dynamic.Interface) error {
-	return eventually(ctx, time.Minute, func() error {
+	return eventually(ctx, func() error {
 		list, err := client.Resource(crdResource).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
@@ -162,9 +162,12 @@ func conditionTrue(o *unstructured.Unstructured, conditionType string) bool {
 	return false
 }
 
+// readyTimeout is the longest that anything takes to become ready on a busy machine.
+const readyTimeout = 2 * time.Minute
+
 // eventually asks until there is no error, none that could go away, or no time left, and returns the last one.
-func eventually(ctx context.Context, timeout time.Duration, check func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func eventually(ctx context.Context, check func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	for {
 		err := check()

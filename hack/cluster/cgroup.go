@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,7 +78,7 @@ func startInCgroup(path string, cmd *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	defer fd.Close()
+	defer func() { _ = fd.Close() }()
 	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(fd.Fd())
 	return cmd.Start()
 }
@@ -88,7 +89,7 @@ func cgroupProcesses(paths ...string) []int {
 	var pids []int
 	eachCgroup(paths, func(dir string) {
 		data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-		for _, field := range bytes.Fields(data) {
+		for field := range bytes.FieldsSeq(data) {
 			pid, err := strconv.Atoi(string(field))
 			if err == nil && !seen[pid] && !zombie(pid) {
 				seen[pid] = true
@@ -144,15 +145,15 @@ func removeCgroups(paths ...string) (int, error) {
 	var dirs []string
 	eachCgroup(paths, func(dir string) { dirs = append(dirs, dir) })
 	var failed error
-	for i := len(dirs) - 1; i >= 0; i-- {
+	for _, dir := range slices.Backward(dirs) {
 		// A cgroup is busy for a moment after its last process ended.
 		var err error
 		waitFor(killTimeout, func() bool {
-			err = syscall.Rmdir(dirs[i])
+			err = syscall.Rmdir(dir)
 			return !errors.Is(err, syscall.EBUSY)
 		})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			failed = errors.Join(failed, fmt.Errorf("cgroup %s: %w", dirs[i], err))
+			failed = errors.Join(failed, fmt.Errorf("cgroup %s: %w", dir, err))
 		}
 	}
 	return len(dirs), failed

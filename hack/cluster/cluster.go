@@ -100,13 +100,13 @@ func (c *Cluster) ours(s *State) error {
 
 // lock lets one command at a time change the cluster. The lock is a socket without a file, so that it is gone when its
 // holder is, however it ended.
-func (c *Cluster) lock() (release func(), err error) {
+func (c *Cluster) lock() (release func()) {
 	name := "@" + c.base()
 	waiting := false
 	for {
 		listener, err := net.Listen("unix", name)
 		if err == nil {
-			return func() { _ = listener.Close() }, nil
+			return func() { _ = listener.Close() }
 		}
 		if !waiting {
 			c.report.Say("waiting for another cluster command to end")

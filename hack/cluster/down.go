@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -23,11 +22,7 @@ const cleanupTimeout = 60 * time.Second
 // themselves first, as they do on a real node; with strict, it is an error if they leave something to the sweep.
 func (c *Cluster) Down(ctx context.Context, strict bool) error {
 	start := time.Now()
-	release, err := c.lock()
-	if err != nil {
-		return err
-	}
-	defer release()
+	defer c.lock()()
 	state, err := c.readState()
 	if err == nil {
 		err = c.ours(state)
@@ -90,7 +85,7 @@ func (c *Cluster) cleanupNode(ctx context.Context, node string) error {
 	if err := c.processes.Stop(agentName(node), graceShort); err != nil {
 		return err
 	}
-	if _, err := os.Stat(c.binary("nodeagent")); err != nil || !netnsExists(node) {
+	if c.stamp("nodeagent") == "" || !netnsExists(node) {
 		return nil
 	}
 	if _, alive := c.processes.Find(containerdName(node)); !alive {
@@ -115,7 +110,7 @@ func (c *Cluster) runCleanup(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	cmd := exec.CommandContext(ctx, c.binary("nodeagent"), append(c.agentArgs(node), "--cleanup")...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := inNetNS(node, cmd.Start); err != nil {

@@ -12,11 +12,7 @@ import (
 
 // change runs do on the running cluster while no other command changes it.
 func (c *Cluster) change(ctx context.Context, do func(s *State) error) error {
-	release, err := c.lock()
-	if err != nil {
-		return err
-	}
-	defer release()
+	defer c.lock()()
 	state, err := c.running()
 	if err != nil {
 		return err

@@ -68,21 +68,26 @@ func (c *Cluster) LoadImage(ctx context.Context, archive string) error {
 				c.report.Say("%s is off: not loaded there", node)
 				continue
 			}
-			group.Go(func() error { return c.importImage(ctx, node, archive) })
+			group.Go(func() error {
+				start := time.Now()
+				if err := c.importImage(ctx, node, archive); err != nil {
+					return err
+				}
+				c.report.Say("%s: loaded in %.1f s", node, time.Since(start).Seconds())
+				return nil
+			})
 		}
 		return group.Wait()
 	})
 }
 
 func (c *Cluster) importImage(ctx context.Context, node, archive string) error {
-	start := time.Now()
 	cmd := exec.CommandContext(ctx, c.asset("ctr"), "--address", c.ContainerdSocket(node), "--namespace", containerdNamespace,
 		"images", "import", "--local", archive)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", node, err, out)
 	}
-	c.report.Say("%s: loaded %s in %.1f s", node, archive, time.Since(start).Seconds())
 	return nil
 }
 

@@ -40,7 +40,7 @@ func enterNetNS(name string, do func() error) error {
 	if err != nil {
 		return fmt.Errorf("network namespace %s: %w", name, err)
 	}
-	defer handle.Close()
+	defer func() { _ = handle.Close() }()
 	if err := netns.Set(handle); err != nil {
 		return fmt.Errorf("network namespace %s: %w", name, err)
 	}
@@ -68,7 +68,7 @@ func ensureNetNS(name string) error {
 			made <- fmt.Errorf("network namespace %s: %w", name, err)
 			return
 		}
-		defer handle.Close()
+		defer func() { _ = handle.Close() }()
 		made <- linkUp("lo")
 	}()
 	return <-made
@@ -134,7 +134,7 @@ func ensureNodeNetwork(l Layout, node int) error {
 	if err != nil {
 		return err
 	}
-	defer handle.Close()
+	defer func() { _ = handle.Close() }()
 	missing := inNetNS(name, func() error { _, err := netlink.LinkByName(nodeLink); return err })
 	if missing != nil {
 		if err := addPort(l, nodeLink, name, int(handle)); err != nil {
@@ -159,7 +159,7 @@ func addPort(l Layout, name, port string, namespace int) error {
 	if err != nil {
 		return err
 	}
-	defer cp.Close()
+	defer func() { _ = cp.Close() }()
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: port, PeerNamespace: netlink.NsFd(cp)}
 	if namespace != 0 {
 		veth.Namespace = netlink.NsFd(namespace)
@@ -207,8 +207,11 @@ func linkUp(name string) error {
 
 func removeLink(name string) error {
 	link, err := netlink.LinkByName(name)
-	if err != nil {
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	return netlink.LinkDel(link)
 }
@@ -244,7 +247,7 @@ func mountsBelow(dirs ...string) ([]string, error) {
 // parseMounts reads mount points from mountinfo, in which later mounts come later and spaces are written \040.
 func parseMounts(mountinfo string, dirs []string) []string {
 	var found []string
-	for _, line := range strings.Split(mountinfo, "\n") {
+	for line := range strings.SplitSeq(mountinfo, "\n") {
 		fields := strings.Fields(line)
 		if len(fields) < 5 {
 			continue

@@ -134,7 +134,7 @@ func (p Processes) start(prog Program) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	cmd := exec.Command(prog.Path, prog.Args...)
 	cmd.Env = append(os.Environ(), prog.Env...)
 	cmd.Dir = "/"

@@ -77,6 +77,7 @@ func (c *Cluster) kcm() Program {
 		Args: []string{
 			"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", kcmPort), "--leader-elect=false",
+			"--use-service-account-credentials", "--authentication-skip-lookup",
 			"--root-ca-file=" + filepath.Join(c.PKIDir(), caCertFile),
 			"--service-account-private-key-file=" + filepath.Join(c.PKIDir(), saKeyFile),
 			"--kube-api-qps=200", "--kube-api-burst=400", "--concurrent-gc-syncs=5", "--concurrent-namespace-syncs=4", "--v=1",
@@ -100,7 +101,7 @@ func (c *Cluster) registry() Program {
 	images := c.image("echo") + "," + c.image("busybox")
 	return Program{
 		Name: registryName, NetNS: c.ControlPlane(), Path: c.binary("registry"), Stamp: c.stamp("registry"), Grace: graceShort,
-		Args: []string{"-listen=" + c.Layout.Registry(), "-images=" + images, "-user=" + registryUser, "-password=" + registryPassword},
+		Args: []string{"-listen=" + c.Registry(), "-images=" + images, "-user=" + registryUser, "-password=" + registryPassword},
 	}
 }
 
@@ -128,9 +129,11 @@ func (c *Cluster) agentArgs(node string) []string {
 		"--state-dir=" + filepath.Join(c.NodeRunDir(node), "agent"), "--root-dir=" + filepath.Join(c.NodeDataDir(node), "agent"),
 		"--cgroup-parent=" + c.PodCgroup(node), "--pod-cidr=" + podRange, "--service-cidr=" + serviceRange,
 		"--pause-binary=" + c.binary("pause"), "--runc-binary=" + c.asset("runc"),
-		"--health-address=" + agentHealth, "--insecure-registry=" + c.Layout.Registry(),
+		"--health-address=" + agentHealth, "--insecure-registry=" + c.Registry(),
 	}
 }
 
-// assetPath is a PATH on which containerd finds its shim and runc first.
-func (c *Cluster) assetPath() string { return "PATH=" + c.assets + ":" + os.Getenv("PATH") }
+// assetPath is a PATH on which containerd finds its shim and runc first, and the agent iptables at the end.
+func (c *Cluster) assetPath() string {
+	return "PATH=" + c.assets + ":" + os.Getenv("PATH") + ":/usr/sbin:/sbin"
+}

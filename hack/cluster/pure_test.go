@@ -183,7 +183,7 @@ func parseCert(t *testing.T, data []byte) *x509.Certificate {
 func TestContainerdConfig(t *testing.T) {
 	l := Layout{Root: "/src"}
 	config := containerdConfig(l, "mini-1")
-	for _, line := range strings.Split(config, "\n") {
+	for line := range strings.SplitSeq(config, "\n") {
 		_, value, _ := strings.Cut(line, " = ")
 		path := strings.Trim(value, `"`)
 		if strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "/run/miniplane-local/mini-1/") && !strings.HasPrefix(path, "/var/lib/miniplane-local/mini-1/") {
@@ -238,7 +238,7 @@ func TestManifests(t *testing.T) {
 
 func TestEventually(t *testing.T) {
 	tries := 0
-	if err := eventually(t.Context(), time.Minute, func() error {
+	if err := eventually(t.Context(), func() error {
 		if tries++; tries < 3 {
 			return errors.New("not yet")
 		}
@@ -248,10 +248,10 @@ func TestEventually(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := eventually(ended, time.Minute, func() error { return errors.New("never") }); err == nil || err.Error() != "never" {
+	if err := eventually(ended, func() error { return errors.New("never") }); err == nil || err.Error() != "never" {
 		t.Errorf("interrupted: %v", err)
 	}
-	if err := eventually(t.Context(), time.Minute, func() error { return errDied }); !errors.Is(err, errDied) {
+	if err := eventually(t.Context(), func() error { return errDied }); !errors.Is(err, errDied) {
 		t.Errorf("dead: %v", err)
 	}
 }

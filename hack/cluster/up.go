@@ -24,11 +24,7 @@ func (c *Cluster) Up(ctx context.Context, nodes int) error {
 	if _, err := c.script(ctx, "prereqs.sh"); err != nil {
 		return err
 	}
-	release, err := c.lock()
-	if err != nil {
-		return err
-	}
-	defer release()
+	defer c.lock()()
 	state, err := c.claim(nodes)
 	if err != nil {
 		return err
@@ -113,10 +109,13 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.processes.Ensure(c.kcm()); err != nil {
+	err = c.report.Step("kinds, policies, rights", func() error { return c.installObjects(ctx) })
+	if err != nil {
 		return err
 	}
-	return c.report.Step("kinds, policies, rights", func() error { return c.installObjects(ctx) })
+	// Its garbage collector and quotas look for new kinds every 30 s; started now, they know ours from the first moment.
+	_, err = c.processes.Ensure(c.kcm())
+	return err
 }
 
 func (c *Cluster) startAPIServer(ctx context.Context) error {
@@ -143,7 +142,7 @@ func (c *Cluster) waitAPIServer(ctx context.Context) error {
 
 // waitHTTP waits for a 200 from the URL, as long as the named programs live.
 func (c *Cluster) waitHTTP(ctx context.Context, client *http.Client, url string, programs ...string) error {
-	return eventually(ctx, time.Minute, c.whileAlive(func() error {
+	return eventually(ctx, c.whileAlive(func() error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
@@ -199,7 +198,7 @@ func (c *Cluster) startNodeMachine(ctx context.Context, index int) error {
 	if _, err := c.processes.Ensure(c.containerd(node)); err != nil {
 		return err
 	}
-	return eventually(ctx, time.Minute, c.whileAlive(func() error {
+	return eventually(ctx, c.whileAlive(func() error {
 		return dialUnix(c.ContainerdSocket(node))
 	}, containerdName(node)))
 }
@@ -226,10 +225,26 @@ func (c *Cluster) startMiniplane(ctx context.Context, state *State) error {
 			names = append(names, p.Name)
 		}
 	}
-	if len(c.without) > 0 {
-		return nil
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return c.report.Step("test images onto the nodes", func() error { return c.loadTestImages(ctx, nodes) })
+	})
+	if len(c.without) == 0 {
+		group.Go(func() error {
+			return c.report.Step("manager and agents, nodes ready", func() error { return c.waitReady(ctx, nodes, names) })
+		})
 	}
-	return c.report.Step("manager and agents, nodes ready", func() error { return c.waitReady(ctx, nodes, names) })
+	return group.Wait()
+}
+
+func (c *Cluster) loadTestImages(ctx context.Context, nodes []string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, node := range nodes {
+		group.Go(func() error {
+			return errors.Join(c.importImage(ctx, node, c.image("echo")), c.importImage(ctx, node, c.image("busybox")))
+		})
+	}
+	return group.Wait()
 }
 
 func (c *Cluster) waitReady(ctx context.Context, nodes, started []string) error {
@@ -247,5 +262,5 @@ func (c *Cluster) waitReady(ctx context.Context, nodes, started []string) error 
 			return err
 		}
 	}
-	return eventually(ctx, time.Minute, c.whileAlive(func() error { return nodesReady(ctx, client, nodes) }, programs...))
+	return eventually(ctx, c.whileAlive(func() error { return nodesReady(ctx, client, nodes) }, programs...))
 }

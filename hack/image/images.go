@@ -76,7 +76,7 @@ func busyboxImages() ([]ociarchive.Named, error) {
 		{name: "etc/passwd", mode: 0o644, content: []byte("root:x:0:0:root:/:/bin/sh\nnobody:x:65532:65532:nobody:/:/bin/sh\n")},
 		{name: "etc/group", mode: 0o644, content: []byte("root:x:0:\nnobody:x:65532:\n")},
 	}
-	for _, applet := range strings.Fields(string(applets)) {
+	for applet := range strings.FieldsSeq(string(applets)) {
 		if applet != "busybox" {
 			files = append(files, file{name: "bin/" + filepath.Base(applet), link: "busybox"})
 		}
@@ -95,7 +95,7 @@ func goBinary(pkg string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	out := filepath.Join(dir, "program")
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")

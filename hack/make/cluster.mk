@@ -12,7 +12,7 @@ prereqs: ## Install the Debian packages that local clusters and tests need, sayi
 
 .PHONY: bin/cluster
 bin/cluster:
-	@CGO_ENABLED=0 go build -trimpath -o bin/cluster ./hack/cluster
+	@go build -o bin/cluster ./hack/cluster
 
 .PHONY: cluster-up
 cluster-up: bin/cluster ## Start a local cluster, or what is missing of it. NODES=2

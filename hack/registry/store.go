@@ -40,7 +40,7 @@ func fill(store http.Handler, archive string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	images, err := ociarchive.Read(archive, dir)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ const (
 	MaxPerSlice = 100
 
 	// ManagedBy is the value of the label endpointslice.kubernetes.io/managed-by on the slices that are written here.
-	ManagedBy = "miniplane.dev/endpoints-controller"
+	ManagedBy = "endpoints-controller.miniplane.dev"
 
 	// ProxyNameLabel is the native label that names the proxy of an EndpointSlice; kube-proxy skips slices that have it.
 	ProxyNameLabel = "service.kubernetes.io/service-proxy-name"

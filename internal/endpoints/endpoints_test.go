@@ -183,7 +183,7 @@ func TestDiffCreatesCompleteSlices(t *testing.T) {
 	want := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: got.Name, Labels: map[string]string{
 			"miniplane.dev/service-name": "web", "service.kubernetes.io/service-proxy-name": "miniplane",
-			"endpointslice.kubernetes.io/managed-by": "miniplane.dev/endpoints-controller",
+			"endpointslice.kubernetes.io/managed-by": "endpoints-controller.miniplane.dev",
 		}, OwnerReferences: []metav1.OwnerReference{{APIVersion: "miniplane.dev/v1alpha1", Kind: "MiniService", Name: "web", UID: "web-uid",
 			Controller: &yes, BlockOwnerDeletion: &yes}}},
 		AddressType: "IPv4",

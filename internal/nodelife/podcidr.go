@@ -31,7 +31,7 @@ func PodCIDR(node *miniv1.MiniNode, subnets *ipam.Subnets) (cidr string, problem
 func reserve(text, name string, subnets *ipam.Subnets) (string, *metav1.Condition) {
 	subnet, err := netip.ParsePrefix(text)
 	if err != nil {
-		return "", notReady(miniv1.ReasonPodCIDRPending, fmt.Sprintf("%q is not a range of addresses", text))
+		return "", notReady(miniv1.ReasonPodCIDRRefused, fmt.Sprintf("%q is not a range of addresses", text))
 	}
 	subnet = subnet.Masked()
 	err = subnets.Reserve(subnet, name)
@@ -40,9 +40,9 @@ func reserve(text, name string, subnets *ipam.Subnets) (string, *metav1.Conditio
 	case err == nil:
 		return subnet.String(), nil
 	case errors.As(err, &conflict):
-		return "", notReady(miniv1.ReasonPodCIDRPending, fmt.Sprintf("the range %s overlaps the one of node %s", subnet, conflict.Owner))
+		return "", notReady(miniv1.ReasonPodCIDRRefused, fmt.Sprintf("the range %s overlaps the one of node %s", subnet, conflict.Owner))
 	default:
-		return "", notReady(miniv1.ReasonPodCIDRPending, fmt.Sprintf("the range %s is not inside the cluster's pod range %s", subnet, subnets.Prefix()))
+		return "", notReady(miniv1.ReasonPodCIDRRefused, fmt.Sprintf("the range %s is not inside the cluster's pod range %s", subnet, subnets.Prefix()))
 	}
 }
 

@@ -92,6 +92,7 @@ func TestRollouts(t *testing.T) {
 }
 
 func (story story) play(t *testing.T, run func(*sim)) string {
+	t.Helper()
 	s := newSim(t, 4)
 	if story.setup != nil {
 		story.setup(s)

@@ -26,12 +26,12 @@ func TestBounds(t *testing.T) {
 		"defaults of 10":            {10, nil, nil, 3, 2},
 		"defaults of 1":             {1, nil, nil, 1, 0},
 		"defaults of 0":             {0, nil, nil, 0, 0},
-		"numbers":                   {10, ptr(number(4)), ptr(number(0)), 4, 0},
-		"never more than there are": {2, ptr(number(0)), ptr(number(5)), 0, 2},
-		"both 0 by rounding":        {3, ptr(percent("0%")), ptr(percent("10%")), 0, 1},
-		"percentages":               {7, ptr(percent("50%")), ptr(percent("50%")), 4, 3},
-		"more than all":             {2, ptr(percent("300%")), ptr(number(0)), 6, 0},
-		"nonsense":                  {4, ptr(percent("x")), ptr(number(-1)), 0, 1},
+		"numbers":                   {10, new(number(4)), new(number(0)), 4, 0},
+		"never more than there are": {2, new(number(0)), new(number(5)), 0, 2},
+		"both 0 by rounding":        {3, new(percent("0%")), new(percent("10%")), 0, 1},
+		"percentages":               {7, new(percent("50%")), new(percent("50%")), 4, 3},
+		"more than all":             {2, new(percent("300%")), new(number(0)), 6, 0},
+		"nonsense":                  {4, new(percent("x")), new(number(-1)), 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newSim(t, tc.replicas).deployment
@@ -256,5 +256,3 @@ func TestHistoryIsBounded(t *testing.T) {
 		}
 	}
 }
-
-func ptr[T any](v T) *T { return &v }

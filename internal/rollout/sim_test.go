@@ -42,6 +42,7 @@ type sim struct {
 var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newSim(t *testing.T, replicas int32) *sim {
+	t.Helper()
 	d := &miniv1.MiniDeployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "web-uid", Generation: 1}}
 	labels := map[string]string{"app": "web"}
 	d.Spec.Replicas = &replicas

@@ -23,7 +23,8 @@ type Failure struct {
 type Result struct {
 	Observed
 	Plan
-	Failure
+	// Failure is what went wrong.
+	Failure Failure
 	// Selector is the selector as a string.
 	Selector string
 	// Now is the time of the pass.
@@ -131,7 +132,7 @@ func (r Result) setReady(status *miniv1.MiniDeploymentStatus) {
 
 // stall is the reason why nothing more will happen without the user; nil when something will.
 func (r Result) stall(status *miniv1.MiniDeploymentStatus) *Failure {
-	if r.Final {
+	if r.Failure.Final {
 		return &r.Failure
 	}
 	progressing := meta.FindStatusCondition(status.Conditions, miniv1.ConditionProgressing)

@@ -24,7 +24,7 @@ func (p *planner) growNew() {
 		return
 	}
 	room := max(0, p.replicas+p.surge-total)
-	p.new.scale(have+min(room, p.replicas-have), "%d wanted, may be %d too many, %d exist", p.replicas, p.surge, total)
+	p.new.scale(have+min(room, p.replicas-have), "%d wanted + %d surge, %d exist", p.replicas, p.surge, total)
 }
 
 func (p *planner) shrinkOld() {

@@ -19,15 +19,15 @@ const maxSetName = 253 - len("-12345")
 // Hash names a template: ten letters at most, the same for the same template and number of collisions. The label
 // pod-template-hash does not count, nor does a field that is not set, so that a new optional field changes no hash.
 func Hash(template *miniv1.MiniPodTemplateSpec, collisions *int32) string {
-	hash := fnv.New32a()
 	data, err := json.Marshal(bare(template))
 	if err != nil {
 		panic(fmt.Sprintf("a template that came as JSON cannot be written as JSON: %v", err))
 	}
-	hash.Write(data)
 	if collisions != nil {
-		fmt.Fprintf(hash, "%d", *collisions)
+		data = fmt.Appendf(data, "%d", *collisions)
 	}
+	hash := fnv.New32a()
+	hash.Write(data)
 	return rand.SafeEncodeString(fmt.Sprint(hash.Sum32()))
 }
 

@@ -4,15 +4,16 @@
 // last one.
 //
 // The algorithm, in Cycle.Decide: (1) bring the snapshot up to date by copying the nodes that changed; (2) filter and
-// (3) score the nodes, which is done once for a class of equal MiniPods and then only for nodes that changed, kept in a
+// (3) score the nodes, which is done once for MiniPods of one shape and then only for nodes that changed, kept in a
 // ranking; (4) pick the best. Assuming and binding are the caller's (controllers/scheduling).
 //
 // What makes it hard is to be fast and right at once. Looking at a sample of the nodes is fast but misses the best, and
 // then the reasons are wrong too. A ranking misses nothing: plugins look at one node only (package framework), so the
 // verdict on a node that did not change stands. One placement changes one node, so a thousand equal MiniPods cost one scan
-// and a thousand small corrections. Classes differ by group too (spreading looks at it), but while nothing of a group runs
-// anywhere, it does not matter which group it is; so a MiniPod that is the first of its group shares the ranking of all
-// such, and many small replica sets cost little more than one large one.
+// and a thousand small corrections. Classes differ by group too, since spreading looks at it, and replica sets are many and
+// small; so there is one shared ranking without groups. A group can only lower a score, so the shared order is walked from
+// the top, with the true score worked out on the way, until no bound can beat the best found: a step for each node that has
+// MiniPods of the group. A group on too many nodes for that gets a ranking of its own.
 package sched
 
 import (
@@ -22,8 +23,14 @@ import (
 	"miniplane.dev/miniplane/internal/sched/framework"
 )
 
-// maxRankings bounds the memory for rankings: about 24 bytes per node each.
-const maxRankings = 256
+const (
+	// maxRankings bounds the memory for rankings: about 28 bytes per node each.
+	maxRankings = 256
+	// maxVisits is how many nodes of a shared ranking are looked at for a group before it gets a ranking of its own.
+	maxVisits = 32
+	// maxBehind is how many changes a group's own ranking may have missed before it is dropped in favour of the shared one.
+	maxBehind = 512
+)
 
 // Cycle makes decisions. It belongs to one goroutine; the cache may be changed by others meanwhile.
 type Cycle struct {
@@ -32,6 +39,7 @@ type Cycle struct {
 	seed     uint64
 	snapshot cache.Snapshot
 	rankings map[string]*ranking
+	filters  []framework.Filter // of the Pod at hand
 	count    int64
 }
 
@@ -64,21 +72,52 @@ func (c *Cycle) Decide(pod *framework.Pod) Decision {
 	}
 
 	// 3. Filter and score: all nodes the first time, the changed ones from then on.
-	if pod.Group != 0 && c.cache.GroupSize(pod.Group) == 0 {
-		pod = pod.WithoutGroup()
+	// 4. Pick the best, or say of each node why not.
+	if pod.Group == 0 {
+		return c.decideRanked(pod)
 	}
+	return c.decideGrouped(pod)
+}
+
+// decideRanked picks from the ranking of the Pod's own shape and group.
+func (c *Cycle) decideRanked(pod *framework.Pod) Decision {
 	r := c.ranking(pod)
 	r.follow(&c.snapshot, c.judge(pod))
-
-	// 4. Pick the best, or say of each node why not.
 	slot, ok := r.best()
 	if !ok {
-		if r.why.Diagnosis == nil {
-			r.why = c.diagnose(pod)
-		}
-		return r.why
+		return c.whyNot(r, pod)
 	}
 	return Decision{Node: c.snapshot.Nodes[slot].Name, Score: r.entries[slot].score}
+}
+
+// decideGrouped picks from the ranking that is shared by all groups, whose scores are bounds for each of them, as long as
+// few nodes have MiniPods of the group; and else from a ranking of the group's own.
+func (c *Cycle) decideGrouped(pod *framework.Pod) Decision {
+	if own, ok := c.rankings[pod.GroupShape]; ok {
+		if own.behind(&c.snapshot) <= maxBehind {
+			return c.decideRanked(pod)
+		}
+		delete(c.rankings, pod.GroupShape)
+	}
+	alone := pod.WithoutGroup()
+	shared := c.ranking(alone)
+	shared.follow(&c.snapshot, c.judge(alone))
+	if _, ok := shared.best(); !ok {
+		return c.whyNot(shared, pod)
+	}
+	slot, score, ok := shared.search(maxVisits, func(slot int32) int64 { return c.profile.Score(pod, &c.snapshot.Nodes[slot]) })
+	if !ok {
+		return c.decideRanked(pod)
+	}
+	return Decision{Node: c.snapshot.Nodes[slot].Name, Score: score}
+}
+
+// whyNot is the diagnosis, worked out once until something changes.
+func (c *Cycle) whyNot(r *ranking, pod *framework.Pod) Decision {
+	if r.why.Diagnosis == nil {
+		r.why = c.diagnose(pod)
+	}
+	return r.why
 }
 
 // Verdict is what one node says to a MiniPod.
@@ -125,11 +164,17 @@ func (c *Cycle) decideNamed(pod *framework.Pod) Decision {
 
 // judge makes the verdict on one node: passes it, with which score, and which place among equals.
 func (c *Cycle) judge(pod *framework.Pod) func(slot int32) (int64, uint64, bool) {
-	seed := classSeed(c.seed, pod.BaseClass)
+	seed := shapeSeed(c.seed, pod.Shape)
+	c.filters = c.profile.filtersFor(pod, c.filters)
 	return func(slot int32) (int64, uint64, bool) {
 		node := &c.snapshot.Nodes[slot]
-		if !node.Exists() || c.profile.Filter(pod, node).Code != framework.Fits {
+		if !node.Exists() {
 			return 0, 0, false
+		}
+		for _, f := range c.filters {
+			if f.Filter(pod, node).Code != framework.Fits {
+				return 0, 0, false
+			}
 		}
 		return c.profile.Score(pod, node), tieBreak(seed, node), true
 	}
@@ -145,12 +190,12 @@ func (c *Cycle) diagnose(pod *framework.Pod) Decision {
 	return Decision{Diagnosis: d, Message: d.Summary()}
 }
 
-// ranking finds the ranking of the Pod's class, or makes room for a new one.
+// ranking finds the ranking of the Pod's shape and group, or makes room for a new one.
 func (c *Cycle) ranking(pod *framework.Pod) *ranking {
-	r, ok := c.rankings[pod.Class]
+	r, ok := c.rankings[pod.GroupShape]
 	if !ok {
 		r = c.evict()
-		c.rankings[pod.Class] = r
+		c.rankings[pod.GroupShape] = r
 	}
 	r.used = c.count
 	return r
@@ -162,9 +207,9 @@ func (c *Cycle) evict() *ranking {
 		return &ranking{point: -1}
 	}
 	var oldest string
-	for class, r := range c.rankings {
+	for key, r := range c.rankings {
 		if old, ok := c.rankings[oldest]; !ok || r.used < old.used {
-			oldest = class
+			oldest = key
 		}
 	}
 	r := c.rankings[oldest]
@@ -173,8 +218,8 @@ func (c *Cycle) evict() *ranking {
 	return r
 }
 
-func classSeed(seed uint64, class string) uint64 {
+func shapeSeed(seed uint64, shape string) uint64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(class))
+	_, _ = h.Write([]byte(shape))
 	return seed ^ h.Sum64()
 }

@@ -71,6 +71,17 @@ func (p *Profile) Filter(pod *framework.Pod, node *framework.NodeInfo) framework
 	return framework.Reason{}
 }
 
+// filtersFor lists the filters that matter to the Pod, into the given slice.
+func (p *Profile) filtersFor(pod *framework.Pod, into []framework.Filter) []framework.Filter {
+	into = into[:0]
+	for _, f := range p.Filters {
+		if s, ok := f.(framework.Skipper); !ok || !s.Skip(pod) {
+			into = append(into, f)
+		}
+	}
+	return into
+}
+
 // Score is the weighted sum of the scores of a node that passed the filters.
 func (p *Profile) Score(pod *framework.Pod, node *framework.NodeInfo) int64 {
 	var sum int64

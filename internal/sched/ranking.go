@@ -5,9 +5,9 @@ import (
 	"miniplane.dev/miniplane/internal/sched/framework"
 )
 
-// ranking is the order of all nodes for one class of MiniPods: a heap of those that pass the filters, the best on top.
+// ranking is the order of all nodes for MiniPods of one shape (and group): a heap of those that pass the filters, the best on top.
 // It is the answer of a scan over all nodes, kept true by looking again only at nodes that changed since. That is exact,
-// because a plugin's verdict depends on nothing but the class and that node.
+// because a plugin's verdict depends on nothing but the shape and that node.
 type ranking struct {
 	// point is how far in the snapshot's history the ranking has followed.
 	point int64
@@ -15,6 +15,8 @@ type ranking struct {
 	used    int64
 	entries []rank  // by slot
 	heap    []int32 // slots
+	// frontier has the places of the heap that a search goes to next.
+	frontier []int
 	// why no node passes, while nothing changed since that was found out.
 	why Decision
 }
@@ -52,6 +54,46 @@ func (r *ranking) best() (slot int32, ok bool) {
 		return 0, false
 	}
 	return r.heap[0], true
+}
+
+// behind is how many changes the ranking has not followed.
+func (r *ranking) behind(s *cache.Snapshot) int64 { return s.Now() - r.point }
+
+// search finds the slot with the best true score, where the scores of the ranking are upper bounds of the true ones. It looks at
+// no more than limit nodes; ok is false when that was not enough. The ranking must not be empty.
+func (r *ranking) search(limit int, truth func(slot int32) int64) (slot int32, score int64, ok bool) {
+	best := rank{score: -1}
+	r.frontier = append(r.frontier[:0], 0)
+	for range limit {
+		if len(r.frontier) == 0 {
+			return slot, best.score, true
+		}
+		top := r.popFrontier()
+		at := r.heap[top]
+		if bound := r.entries[at]; !bound.before(&best) {
+			return slot, best.score, true
+		}
+		if now := (rank{score: truth(at), tie: r.entries[at].tie}); now.before(&best) {
+			slot, best = at, now
+		}
+		for child := 2*top + 1; child <= 2*top+2 && child < len(r.heap); child++ {
+			r.frontier = append(r.frontier, child)
+		}
+	}
+	return 0, 0, false
+}
+
+// popFrontier takes the best place of the frontier. It has few, so it is searched, not sorted.
+func (r *ranking) popFrontier() int {
+	best := 0
+	for i := range r.frontier {
+		if r.before(r.frontier[i], r.frontier[best]) {
+			best = i
+		}
+	}
+	top, last := r.frontier[best], len(r.frontier)-1
+	r.frontier[best], r.frontier = r.frontier[last], r.frontier[:last]
+	return top
 }
 
 func (r *ranking) rebuild(s *cache.Snapshot, judge func(int32) (int64, uint64, bool)) {
@@ -100,8 +142,10 @@ func (r *ranking) remove(i int) {
 	}
 }
 
-func (r *ranking) before(i, j int) bool {
-	a, b := &r.entries[r.heap[i]], &r.entries[r.heap[j]]
+func (r *ranking) before(i, j int) bool { return r.entries[r.heap[i]].before(&r.entries[r.heap[j]]) }
+
+// before tells whether a is the better place.
+func (a *rank) before(b *rank) bool {
 	if a.score != b.score {
 		return a.score > b.score
 	}
@@ -142,7 +186,7 @@ func (r *ranking) swap(i, j int) {
 	r.entries[r.heap[i]].at, r.entries[r.heap[j]].at = int32(i+1), int32(j+1)
 }
 
-// tieBreak gives each node a place of its own among those with equal scores, different for each class and seed, so that
+// tieBreak gives each node a place of its own among those with equal scores, different for each shape and seed, so that
 // the first node by name is not the first choice of everybody. It is a function, not a dice: the same question has the
 // same answer.
 func tieBreak(seed uint64, node *framework.NodeInfo) uint64 {

@@ -12,7 +12,8 @@ type Spec struct {
 	PodUID string
 	// Hostname inside the sandbox's UTS namespace.
 	Hostname string
-	// CgroupPath is the cgroup of the MiniPod, below which its pause process gets one of its own.
+	// CgroupPath is the cgroup of the MiniPod, made here and removed with the sandbox. The pause process is in the cgroup
+	// "pause" beside it, with those of other sandboxes.
 	CgroupPath string
 }
 
@@ -22,6 +23,8 @@ type Sandbox struct {
 	// PausePID of the process that keeps the namespaces; 0 if it died (the pins still hold them).
 	PausePID   int
 	Namespaces runtime.Namespaces
+	// SharedMemory is a directory in memory that every container of the MiniPod gets as its /dev/shm.
+	SharedMemory string
 }
 
 // Manager makes and removes sandboxes. All that it must remember is in the kernel and under its state directory, so that

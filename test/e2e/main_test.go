@@ -1,6 +1,3 @@
-// Package e2e tests a running cluster as its users see it: through kubectl, the API, and packets. It takes the kubeconfig of
-// any cluster with miniplane on it (KUBECONFIG, or the local cluster's); what differs between clusters, reaching a node and
-// breaking things, is behind substrate.
 package e2e
 
 import (

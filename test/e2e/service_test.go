@@ -92,7 +92,7 @@ func waitService(t *testing.T, ns, name string, endpoints int) *miniv1.MiniServi
 // fetch asks a URL from a node until all the backends have answered, and tells which did.
 func fetch(t *testing.T, node, url string, want []string) {
 	t.Helper()
-	script := fmt.Sprintf("for i in $(seq 60); do timeout 5 wget -qO- %s | head -c 4096; echo; done", url)
+	script := fmt.Sprintf("for i in $(seq 60); do timeout 5 busybox wget -qO- %s | head -c 4096; echo; done", url)
 	out, err := cluster.nodeExec(node, script)
 	if err != nil {
 		t.Errorf("%s from %s: %v\n%s", url, node, err, out)

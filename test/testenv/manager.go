@@ -30,11 +30,11 @@ func StartManager(t *testing.T, setup func(ctrl.Manager) error, byObject ...map[
 		maps.Copy(merged, part)
 	}
 	skip := true
+	ctrl.SetLogger(logger())
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:     Scheme(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Cache:      cache.Options{ByObject: merged},
-		Logger:     logger(),
 		Controller: ctrlconfig.Controller{SkipNameValidation: &skip},
 	})
 	if err != nil {

@@ -1,12 +1,14 @@
 // Package framework has the words that the parts of the scheduler speak with: a Pod that looks for a node, a NodeInfo
 // that may take it, Filters that say whether it can, Scores that say how well, and Reasons why not, as data.
 //
-// The idea that makes scheduling fast lives in two rules that every plugin keeps:
+// The idea that makes scheduling fast lives in three rules that every plugin keeps:
 //
 //  1. A plugin looks at one Pod and one NodeInfo, and at nothing else: not at other nodes, not at a clock. So a verdict
 //     stays true until that node changes, and can be kept (see package sched, ranking).
-//  2. Of the Pod it looks only at what Pod.Class is made of. So a verdict for one MiniPod of a replica set is the verdict
+//  2. Of the Pod it looks only at what Pod.GroupShape is made of. So a verdict for one MiniPod of a replica set is the verdict
 //     for all of them.
+//  3. No Filter looks at Pod.Group, and a Score that does is never higher for it: with a group the score is at most what it
+//     is without. So what is known for the shape without the group is a bound for all groups.
 //
 // Scores are therefore absolute, between 0 and MaxScore, and never normalised over the nodes.
 package framework
@@ -26,6 +28,11 @@ type Filter interface {
 	Name() string
 	// Filter returns the zero Reason when the node can take the Pod, and else why not. It must not allocate when it can.
 	Filter(pod *Pod, node *NodeInfo) Reason
+}
+
+// Skipper is what a Filter may have besides: Skip tells that it passes every node for this Pod, so that it need not be asked.
+type Skipper interface {
+	Skip(pod *Pod) bool
 }
 
 // Score says how well a node suits a Pod that it can take.

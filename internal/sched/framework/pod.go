@@ -33,10 +33,13 @@ type Pod struct {
 	UID types.UID
 	// Created is when the MiniPod was made; the older is tried first.
 	Created time.Time
-	// Class is equal for MiniPods for which every node, and every quota, gives the same answer.
+	// Shape is everything that a plugin looks at but the Group, written down: every node gives MiniPods of one shape and group
+	// the same answer.
+	Shape string
+	// GroupShape is Shape and Group.
+	GroupShape string
+	// Class is equal for MiniPods of one namespace to which every node and every quota gives the same answer.
 	Class string
-	// BaseClass is Class without Group.
-	BaseClass string
 
 	Charge       quota.Charge
 	Weight       resources.Amounts
@@ -77,19 +80,19 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 		}
 	}
 	slices.Sort(p.HostPorts)
-	p.BaseClass = p.baseClass()
-	p.Class = p.BaseClass
+	p.Shape = p.shape()
+	p.GroupShape = p.Shape
 	if p.Group != 0 {
-		p.Class = fmt.Sprintf("%s|%x", p.BaseClass, p.Group)
+		p.GroupShape = fmt.Sprintf("%s|%x", p.Shape, p.Group)
 	}
+	p.Class = fmt.Sprintf("%s|%v|%s", p.Namespace, p.Charge, p.GroupShape)
 	return p
 }
 
-// baseClass writes down everything but the group that a plugin or a quota looks at. The parts are quoted, so that two
-// different MiniPods never give the same text.
-func (p *Pod) baseClass() string {
+// shape writes down what plugins look at. The parts are quoted, so that two different MiniPods never give the same text.
+func (p *Pod) shape() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s|%v|%q|%q|%v|", p.Namespace, p.Charge, p.NodeName, p.NodeSelector, p.HostPorts)
+	fmt.Fprintf(&b, "%v|%q|%q|%v|", p.Charge.Requests, p.NodeName, p.NodeSelector, p.HostPorts)
 	for i := range p.Tolerations {
 		t := &p.Tolerations[i]
 		fmt.Fprintf(&b, "%q%q%q%q,", t.Key, t.Operator, t.Value, t.Effect)
@@ -100,7 +103,7 @@ func (p *Pod) baseClass() string {
 // WithoutGroup is the Pod as if nothing of its group existed.
 func (p *Pod) WithoutGroup() *Pod {
 	alone := *p
-	alone.Group, alone.Class = 0, p.BaseClass
+	alone.Group, alone.GroupShape = 0, p.Shape
 	return &alone
 }
 

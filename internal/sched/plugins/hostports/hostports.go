@@ -14,6 +14,9 @@ type Plugin struct{}
 // Name of the plugin.
 func (Plugin) Name() string { return "HostPorts" }
 
+// Skip tells whether the MiniPod has no host ports.
+func (Plugin) Skip(pod *framework.Pod) bool { return len(pod.HostPorts) == 0 }
+
 // Filter names the first port that is in use.
 func (Plugin) Filter(pod *framework.Pod, node *framework.NodeInfo) framework.Reason {
 	for _, port := range pod.HostPorts {

@@ -9,6 +9,9 @@ type Plugin struct{}
 // Name of the plugin.
 func (Plugin) Name() string { return "NodeName" }
 
+// Skip tells whether the MiniPod asks for no node.
+func (Plugin) Skip(pod *framework.Pod) bool { return pod.NodeName == "" }
+
 // Filter compares names.
 func (Plugin) Filter(pod *framework.Pod, node *framework.NodeInfo) framework.Reason {
 	if pod.NodeName == "" || pod.NodeName == node.Name {

@@ -9,6 +9,9 @@ type Plugin struct{}
 // Name of the plugin.
 func (Plugin) Name() string { return "NodeSelector" }
 
+// Skip tells whether the MiniPod has no nodeSelector.
+func (Plugin) Skip(pod *framework.Pod) bool { return len(pod.NodeSelector) == 0 }
+
 // Filter names the first label, by key, that is missing or different.
 func (Plugin) Filter(pod *framework.Pod, node *framework.NodeInfo) framework.Reason {
 	for _, label := range pod.NodeSelector {

@@ -1,0 +1,108 @@
+// Command nodeagent runs the MiniPods of one node.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"miniplane.dev/miniplane/nodeagent"
+)
+
+func main() {
+	opts := nodeagent.DefaultOptions()
+	var cleanup bool
+	bind(flag.CommandLine, &opts, &cleanup)
+	logging := zap.Options{}
+	logging.BindFlags(flag.CommandLine)
+	flag.Parse()
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
+	if err := run(ctrl.SetupSignalHandler(), opts, cleanup, ctrl.Log); err != nil {
+		fmt.Fprintln(os.Stderr, "nodeagent:", strings.ReplaceAll(err.Error(), "\n", "\nnodeagent: "))
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, opts nodeagent.Options, cleanup bool, log logr.Logger) error {
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q: all settings are flags, see --help", flag.Arg(0))
+	}
+	if err := opts.Complete(); err != nil && !cleanup {
+		return err
+	}
+	if err := opts.Validate(); err != nil && !cleanup {
+		return err
+	}
+	if err := opts.CheckMachine(); err != nil {
+		return err
+	}
+	if cleanup {
+		return nodeagent.Cleanup(ctx, opts, log)
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("no way to the API server (%w): give --kubeconfig", err)
+	}
+	machine, err := nodeagent.OpenMachine(opts, log)
+	if err != nil {
+		return err
+	}
+	defer machine.Close()
+	return nodeagent.Run(ctx, config, opts, machine, log)
+}
+
+// bind makes the flags. --kubeconfig is controller-runtime's.
+func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
+	flags.StringVar(&o.NodeName, "node-name", o.NodeName, "name of this machine's Node and MiniNode")
+	flags.TextVar(&o.NodeIP, "node-ip", o.NodeIP, "IPv4 address by which other nodes reach this one; found out when empty")
+	flags.StringVar(&o.ContainerdAddress, "containerd-address", o.ContainerdAddress, "path of containerd's socket")
+	flags.StringVar(&o.ContainerdNamespace, "containerd-namespace", o.ContainerdNamespace, "containerd's namespace for MiniPods")
+	flags.StringVar(&o.StateDir, "state-dir", o.StateDir, "directory for what the machine's next start may forget: pinned namespaces, addresses")
+	flags.StringVar(&o.RootDir, "root-dir", o.RootDir, "directory for logs and files of MiniPods")
+	flags.StringVar(&o.CgroupParent, "cgroup-parent", o.CgroupParent, "cgroup above those of all MiniPods")
+	flags.BoolVar(&o.RegisterNode, "register-node", o.RegisterNode, "keep the core Node and its Lease too, where no kubelet does")
+	flags.TextVar(&o.PodCIDR, "pod-cidr", o.PodCIDR, "range of the addresses of all MiniPods of the cluster; as the manager's")
+	flags.TextVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "range of the virtual IPs of MiniServices; as the manager's")
+	flags.Int64Var(&o.MaxPods, "max-pods", o.MaxPods, "how many MiniPods this node takes")
+	flags.Var(&quantity{&o.CPU}, "cpu", "cpu that MiniPods may ask for together; the machine's when empty")
+	flags.Var(&quantity{&o.Memory}, "memory", "memory that MiniPods may ask for together; the machine's when empty")
+	flags.StringVar(&o.PauseBinary, "pause-binary", o.PauseBinary, "program that keeps sandboxes, at a path that containerd sees too")
+	flags.StringVar(&o.RuncBinary, "runc-binary", o.RuncBinary, "runc to use instead of the one in containerd's path")
+	flags.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "address of /healthz, /readyz and /metrics; empty turns them off")
+	flags.DurationVar(&o.Resync, "resync-period", o.Resync, "time between two looks at everything on the machine")
+	flags.BoolVar(cleanup, "cleanup", false, "end and remove everything that this agent ever made on this machine, images excepted, and exit")
+	flags.Func("insecure-registry", "host:port of a registry to be spoken to by plain http; may be given several times", func(s string) error {
+		o.InsecureRegistries = append(o.InsecureRegistries, s)
+		return nil
+	})
+	flags.Func("v", "verbosity of the log: 0 for what matters, 1 for more (short for --zap-log-level)", func(s string) error {
+		if s == "0" {
+			s = "info"
+		}
+		return flags.Set("zap-log-level", s)
+	})
+}
+
+// quantity is a flag like 500m or 4Gi.
+type quantity struct{ *resource.Quantity }
+
+func (q *quantity) String() string {
+	if q.Quantity == nil || q.Quantity.IsZero() {
+		return ""
+	}
+	return q.Quantity.String()
+}
+
+func (q *quantity) Set(s string) error {
+	value, err := resource.ParseQuantity(s)
+	*q.Quantity = value
+	return err
+}

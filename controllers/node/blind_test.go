@@ -1,0 +1,138 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
+	"miniplane.dev/miniplane/internal/index"
+	"miniplane.dev/miniplane/internal/nodelife"
+	"miniplane.dev/miniplane/test/builders"
+	"miniplane.dev/miniplane/test/testenv"
+)
+
+// story is a reconciler with two nodes, a clock that is moved by hand, and an API server that can be away.
+type story struct {
+	*testing.T
+	*reconciler
+	clock time.Time
+	away  bool
+	lease *coordinationv1.Lease
+}
+
+func newStory(t *testing.T) *story {
+	t.Helper()
+	s := &story{T: t, clock: time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)}
+	node := &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "b"}, Status: miniv1.MiniNodeStatus{PodCIDR: "100.64.0.0/22"}}
+	conditions.Set(&node.Status.Conditions, metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: miniv1.ReasonAgentReady})
+	tracker := nodelife.NewTracker(16 * time.Second)
+	s.reconciler = &reconciler{tracker: tracker}
+	s.beat("a")
+	s.beat("b")
+	renewed := metav1.NewMicroTime(s.clock)
+	s.lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: miniv1.SystemNamespace, Name: "b"}, Spec: coordinationv1.LeaseSpec{RenewTime: &renewed}}
+	c := fake.NewClientBuilder().WithScheme(testenv.Scheme()).
+		WithStatusSubresource(&miniv1.MiniNode{}, &miniv1.MiniPod{}).
+		WithIndex(&miniv1.MiniPod{}, index.PodNode, func(o client.Object) []string { return []string{o.(*miniv1.MiniPod).Status.NodeName} }).
+		WithObjects(node, s.lease, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "b"}}, builders.Pod("ns", "pod").Node("b").ReadySince(s.clock).Obj()).
+		Build()
+	reader := interceptor.NewClient(c, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+		if s.away {
+			return errors.New("connection refused")
+		}
+		return c.Get(ctx, key, o, opts...)
+	}})
+	s.reconciler = &reconciler{client: c, reader: reader, recorder: events.NewFakeRecorder(10), now: func() time.Time { return s.clock },
+		wait: 20 * time.Second, tracker: tracker, ranges: newRanges(c, netip.MustParsePrefix("100.64.0.0/20"), 22)}
+	return s
+}
+
+func (s *story) after(d time.Duration) { s.clock = s.clock.Add(d) }
+
+// beat is a renewal that the manager sees.
+func (s *story) beat(name string) {
+	s.tracker.Observe(name, s.clock, s.clock)
+	s.after(time.Millisecond)
+	s.tracker.Observe(name, s.clock, s.clock)
+}
+
+// silence is 20 s in which only the other node is heard: if none were, nobody would be lost.
+func (s *story) silence() {
+	for range 2 {
+		s.after(10 * time.Second)
+		s.beat("a")
+	}
+}
+
+func (s *story) look() (ctrl.Result, error) {
+	return s.Reconcile(context.Background(), ctrl.Request{NamespacedName: types.NamespacedName{Name: "b"}})
+}
+
+func (s *story) readyIs(reason string) {
+	s.Helper()
+	var node miniv1.MiniNode
+	if err := s.client.Get(context.Background(), client.ObjectKey{Name: "b"}, &node); err != nil {
+		s.Fatal(err)
+	}
+	if ready := meta.FindStatusCondition(node.Status.Conditions, miniv1.ConditionReady); ready.Reason != reason {
+		s.Errorf("after %v: Ready is %s, want %s", s.clock, ready.Reason, reason)
+	}
+}
+
+func TestWhileTheAPIServerIsAwayNobodyIsLost(t *testing.T) {
+	s := newStory(t)
+	s.silence()
+	s.away = true
+	if _, err := s.look(); err == nil {
+		t.Fatal("a look at a lost node needs the API server")
+	}
+	s.away = false
+	s.after(10 * time.Second)
+	s.beat("a")
+	s.after(5*time.Second - time.Millisecond)
+	if result := s.must(s.look()); result.RequeueAfter != time.Second {
+		t.Errorf("a full grace period after the failed look: again in %v", result.RequeueAfter)
+	}
+	s.readyIs(miniv1.ReasonAgentReady)
+	s.after(time.Second)
+	s.must(s.look())
+	s.readyIs(miniv1.ReasonAgentLost)
+}
+
+// A watch that lags is no loss: the Lease is read past it.
+func TestARenewalThatTheWatchDidNotBring(t *testing.T) {
+	s := newStory(t)
+	s.silence()
+	renewed := metav1.NewMicroTime(s.clock)
+	s.lease.Spec.RenewTime = &renewed
+	if err := s.client.Update(context.Background(), s.lease); err != nil {
+		t.Fatal(err)
+	}
+	if result := s.must(s.look()); result.RequeueAfter != 16*time.Second {
+		t.Errorf("again in %v", result.RequeueAfter)
+	}
+	s.readyIs(miniv1.ReasonAgentReady)
+}
+
+func (s *story) must(result ctrl.Result, err error) ctrl.Result {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return result
+}

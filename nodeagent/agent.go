@@ -1,0 +1,201 @@
+// Package nodeagent is the agent of one node: it starts and ends the containers of the MiniPods that are bound to it,
+// connects them, makes virtual IPs work, and reports.
+//
+// Idea. The agent owns nothing that it could lose. What is wanted comes from watches of the API server, what is there from
+// containerd and the kernel, and each part (workers, network, proxy, heartbeat) makes the second like the first. So an
+// agent can be killed and replaced at any moment, and no container notices.
+//
+// The order of a start matters: first the heartbeat, for the node must not be given up while the rest takes its time; then
+// what is on the machine is taken up, and only then the wishes are heard, so that nothing is started that runs already;
+// what belongs to nobody is removed last, when all wishes are known.
+package nodeagent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/endpoints"
+	"miniplane.dev/miniplane/nodeagent/heartbeat"
+	"miniplane.dev/miniplane/nodeagent/network"
+	"miniplane.dev/miniplane/nodeagent/podworker"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/sandbox"
+)
+
+// Machine is what the agent works on: the real one is opened by OpenMachine, tests have one in memory.
+type Machine struct {
+	Runtime   runtime.Runtime
+	Sandboxes sandbox.Manager
+	// OpenNetwork takes up the network, once the node's range is known.
+	OpenNetwork func(podCIDR netip.Prefix) (network.Network, error)
+	// RunProxy makes virtual IPs work until ctx ends; nil for none.
+	RunProxy func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix) error
+	// Check tells whether containers can be started; the error says what to do.
+	Check func(context.Context) error
+	// Close gives the connections back.
+	Close func()
+}
+
+// runtimeWait is how long the agent waits for containerd at its start before it gives up.
+const runtimeWait = 30 * time.Second
+
+// agent is one run.
+type agent struct {
+	opts    Options
+	machine *Machine
+	client  client.Client
+	cache   cache.Cache
+	log     logr.Logger
+	host    host
+	ready   atomic.Bool
+}
+
+// Run works until ctx ends. Containers run on after it. The configuration reaches the API server.
+func Run(ctx context.Context, config *rest.Config, opts Options, machine *Machine, log logr.Logger) error {
+	a := &agent{opts: opts, machine: machine, log: log}
+	var err error
+	if a.host, err = readHost(); err != nil {
+		return err
+	}
+	if err := a.connect(config); err != nil {
+		return err
+	}
+	parts := newParts(ctx)
+	defer parts.stop()
+	parts.run("health", a.serveHealth)
+	parts.run("cache", a.cache.Start)
+	heart, err := a.heart(ctx)
+	if err != nil {
+		return err
+	}
+	parts.run("heartbeat", forever(heart.Beat))
+	podCIDR, err := heart.Join(parts.ctx)
+	if err != nil {
+		return parts.cause(err)
+	}
+	parts.run("mininode", forever(heart.Tend))
+	net, err := machine.OpenNetwork(podCIDR)
+	if err != nil {
+		return err
+	}
+	parts.run("peers", func(ctx context.Context) error { return a.followPeers(ctx, net) })
+	if machine.RunProxy != nil {
+		parts.run("proxy", func(ctx context.Context) error { return machine.RunProxy(ctx, a.cache, podCIDR) })
+	}
+	parts.run("pods", func(ctx context.Context) error { return a.runPods(ctx, net) })
+	return parts.wait()
+}
+
+// connect makes the client, which asks the API server itself, and the cache of what concerns this node.
+func (a *agent) connect(config *rest.Config) error {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = -1, -1 // the API server's own fairness limits us
+	config.UserAgent = "miniplane-agent/" + Version
+	scheme := apiruntime.NewScheme()
+	for _, add := range []func(*apiruntime.Scheme) error{clientgoscheme.AddToScheme, miniv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return err
+		}
+	}
+	var err error
+	if a.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("API server: %w", err)
+	}
+	service, err := labels.Parse(fmt.Sprintf("%s,%s=%s", miniv1.ServiceNameLabel, endpoints.ProxyNameLabel, miniv1.ServiceProxyName))
+	if err != nil {
+		return err
+	}
+	a.cache, err = cache.New(config, cache.Options{
+		Scheme:           scheme,
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&miniv1.MiniPod{}:            {Field: fields.OneTermEqualSelector("status.nodeName", a.opts.NodeName)},
+			&corev1.Node{}:               {Field: fields.OneTermEqualSelector("metadata.name", a.opts.NodeName)},
+			&discoveryv1.EndpointSlice{}: {Label: service},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("API server: %w", err)
+	}
+	return nil
+}
+
+// heart waits for containerd, because there is no point in a node without.
+func (a *agent) heart(ctx context.Context) (*heartbeat.Heart, error) {
+	version, err := a.waitForRuntime(ctx)
+	if err != nil {
+		return nil, err
+	}
+	capacity, allocatable := a.host.capacity(&a.opts)
+	return heartbeat.New(heartbeat.Options{
+		Client: a.client, Reader: a.cache,
+		NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP,
+		Capacity: capacity, Allocatable: allocatable, MaxPods: a.opts.MaxPods,
+		Register: a.opts.RegisterNode,
+		Check:    a.machine.Check,
+		Images:   a.machine.Runtime.Images,
+		Info:     a.host.info(version),
+		Log:      a.log.WithName("heartbeat"),
+	}), nil
+}
+
+func (a *agent) waitForRuntime(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, runtimeWait)
+	defer cancel()
+	for {
+		version, err := a.machine.Runtime.Version(ctx)
+		if err == nil {
+			return version, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("the container runtime at %s does not answer: %w", a.opts.ContainerdAddress, err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// runPods takes up what is on the machine, hears what is wanted, and makes the one like the other.
+func (a *agent) runPods(ctx context.Context, net network.Network) error {
+	version, err := a.waitForRuntime(ctx)
+	if err != nil {
+		return err
+	}
+	name, _, _ := strings.Cut(version, "://")
+	pool := podworker.New(ctx, podworker.Options{
+		Runtime: a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
+		Client:      a.client,
+		Layout:      podworker.Layout{RootDir: a.opts.RootDir, CgroupParent: a.opts.CgroupParent},
+		Machine:     podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory},
+		RuntimeName: name,
+		Log:         a.log.WithName("pods"),
+		Resync:      a.opts.Resync,
+	})
+	defer pool.Wait()
+	if err := pool.Adopt(ctx); err != nil {
+		return err
+	}
+	if err := a.followPods(ctx, pool); err != nil {
+		return err
+	}
+	a.ready.Store(true)
+	a.log.Info("Ready", "node", a.opts.NodeName)
+	pool.Run(ctx)
+	return nil
+}

@@ -1,0 +1,104 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/go-logr/logr"
+
+	"miniplane.dev/miniplane/nodeagent/iptables"
+	"miniplane.dev/miniplane/nodeagent/network"
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+	"miniplane.dev/miniplane/nodeagent/sandbox"
+)
+
+// cleanupAtATime is how many containers are removed at the same time.
+const cleanupAtATime = 16
+
+// Cleanup ends and removes everything that an agent with these options ever made on the machine: containers, sandboxes,
+// links, routes, rules, cgroups, and its directories. Images stay. It goes on after an error, and may be called again.
+func Cleanup(ctx context.Context, opts Options, log logr.Logger) error {
+	var errs []error
+	step := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+			return
+		}
+		log.Info("Removed", "what", what)
+	}
+	step("containers", cleanupContainers(ctx, opts))
+	step("sandboxes", cleanupSandboxes(ctx, opts))
+	step("network", network.Cleanup(ctx, opts.StateDir))
+	step("iptables chains", cleanupTables(ctx))
+	step("cgroups", cgroup.Remove(ctx, opts.CgroupParent))
+	if len(errs) == 0 { // directories say where the rest is
+		step("directories", cleanupDirectories(opts))
+	}
+	return errors.Join(errs...)
+}
+
+func cleanupContainers(ctx context.Context, opts Options) error {
+	rt, err := openRuntime(opts)
+	if err != nil {
+		return err
+	}
+	defer rt.Close()
+	containers, err := rt.List(ctx)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(containers))
+	slots := make(chan struct{}, cleanupAtATime)
+	var group sync.WaitGroup
+	for i, c := range containers {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			errs[i] = rt.Remove(ctx, c.ID)
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+func cleanupSandboxes(ctx context.Context, opts Options) error {
+	boxes, err := sandbox.New(sandbox.Options{StateDir: opts.StateDir, PauseBinary: opts.PauseBinary})
+	if err != nil {
+		return err
+	}
+	there, err := boxes.List(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, box := range there {
+		errs = append(errs, boxes.Remove(ctx, box.PodUID))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return sandbox.Cleanup(opts.StateDir)
+}
+
+func cleanupTables(ctx context.Context) error {
+	tables, err := iptables.New(iptables.Programs{})
+	if err != nil {
+		return err
+	}
+	return tables.Cleanup(ctx)
+}
+
+// cleanupDirectories removes the agent's own directories below the root directory, which others may use too, and the state
+// directory.
+func cleanupDirectories(opts Options) error {
+	var errs []error
+	for _, dir := range []string{filepath.Join(opts.RootDir, "pods"), filepath.Join(opts.RootDir, "logs"), opts.StateDir} {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	_ = os.Remove(opts.RootDir) // if it is empty
+	return errors.Join(errs...)
+}

@@ -1,0 +1,73 @@
+package nodeagent
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	gort "runtime"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+// host is what the machine has.
+type host struct {
+	cpus   int
+	memory int64 // bytes
+	kernel string
+}
+
+func readHost() (host, error) {
+	memory, err := memoryTotal("/proc/meminfo")
+	if err != nil {
+		return host{}, err
+	}
+	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return host{}, err
+	}
+	return host{cpus: gort.NumCPU(), memory: memory, kernel: strings.TrimSpace(string(kernel))}, nil
+}
+
+// memoryTotal reads MemTotal, in bytes.
+func memoryTotal(path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var kib int64
+		if n, _ := fmt.Sscanf(lines.Text(), "MemTotal: %d kB", &kib); n == 1 {
+			return kib << 10, nil
+		}
+	}
+	return 0, fmt.Errorf("%s tells no MemTotal", path)
+}
+
+// capacity is the machine's cpu and memory, allocatable what of it the lane may promise.
+func (h host) capacity(o *Options) (capacity, allocatable corev1.ResourceList) {
+	capacity = corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewQuantity(int64(h.cpus), resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(h.memory, resource.BinarySI),
+	}
+	allocatable = capacity.DeepCopy()
+	if !o.CPU.IsZero() {
+		allocatable[corev1.ResourceCPU] = o.CPU
+	}
+	if !o.Memory.IsZero() {
+		allocatable[corev1.ResourceMemory] = o.Memory
+	}
+	return capacity, allocatable
+}
+
+func (h host) info(containerRuntime string) miniv1.MiniNodeInfo {
+	return miniv1.MiniNodeInfo{
+		AgentVersion: Version, ContainerRuntimeVersion: containerRuntime, KernelVersion: h.kernel,
+		OperatingSystem: gort.GOOS, Architecture: gort.GOARCH,
+	}
+}

@@ -1,0 +1,113 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"miniplane.dev/miniplane/nodeagent/conntrack"
+	"miniplane.dev/miniplane/nodeagent/iptables"
+	"miniplane.dev/miniplane/nodeagent/network"
+	"miniplane.dev/miniplane/nodeagent/proxy"
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
+	"miniplane.dev/miniplane/nodeagent/sandbox"
+)
+
+// OpenMachine opens the machine that the agent runs on: its containerd and its kernel. Nothing is changed yet but for
+// directories.
+func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
+	rt, err := openRuntime(opts)
+	if err != nil {
+		return nil, err
+	}
+	boxes, err := sandbox.New(sandbox.Options{StateDir: opts.StateDir, PauseBinary: opts.PauseBinary})
+	if err != nil {
+		return nil, errors.Join(err, rt.Close())
+	}
+	tables, err := iptables.New(iptables.Programs{})
+	if err != nil {
+		return nil, errors.Join(err, rt.Close())
+	}
+	check := checker{runtime: rt, tables: tables}
+	return &Machine{
+		Runtime:   rt,
+		Sandboxes: boxes,
+		OpenNetwork: func(podCIDR netip.Prefix) (network.Network, error) {
+			return network.New(network.Options{
+				NodeIP: opts.NodeIP, PodCIDR: podCIDR, ClusterPodCIDR: opts.PodCIDR, ServiceCIDR: opts.ServiceCIDR, StateDir: opts.StateDir})
+		},
+		RunProxy: func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix) error {
+			config := proxy.Config{NodePodCIDR: podCIDR, ClusterPodCIDR: opts.PodCIDR, ServiceCIDR: opts.ServiceCIDR}
+			return runProxy(ctx, cache, tables, config, log.WithName("proxy"))
+		},
+		Check: check.check,
+		Close: func() { _ = rt.Close() },
+	}, nil
+}
+
+func openRuntime(opts Options) (*containerd.Runtime, error) {
+	return containerd.New(containerd.Options{
+		Address: opts.ContainerdAddress, Namespace: opts.ContainerdNamespace, StateDir: opts.StateDir,
+		PauseBinary: opts.PauseBinary, RuncBinary: opts.RuncBinary, InsecureRegistries: opts.InsecureRegistries,
+	})
+}
+
+// runProxy feeds a proxier with the services of the cluster and the host ports of the node, and runs it once it has all.
+func runProxy(ctx context.Context, cache cache.Cache, tables iptables.Tables, config proxy.Config, log logr.Logger) error {
+	flows, err := conntrack.Open()
+	if err != nil {
+		return err
+	}
+	defer flows.Close()
+	proxier := proxy.New(proxy.Options{Config: config, Tables: tables, Flows: flows, Log: log})
+	if err := followServices(ctx, cache, proxier, log); err != nil {
+		return err
+	}
+	proxier.Run(ctx)
+	return nil
+}
+
+const (
+	// checkTables is how long the answer of iptables is good for; asking takes a process.
+	checkTables = 30 * time.Second
+	// checkTimeout bounds the question to containerd.
+	checkTimeout = 2 * time.Second
+)
+
+// checker tells whether containers can be started and reached.
+type checker struct {
+	runtime interface {
+		Version(context.Context) (string, error)
+	}
+	tables interface {
+		Chains(ctx context.Context, table string) ([]string, error)
+	}
+
+	mu       sync.Mutex
+	askedAt  time.Time
+	tableErr error
+}
+
+func (c *checker) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if _, err := c.runtime.Version(ctx); err != nil {
+		return fmt.Errorf("containerd does not answer; is it running? %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.askedAt) > checkTables || c.tableErr != nil {
+		_, c.tableErr = c.tables.Chains(ctx, iptables.NAT)
+		c.askedAt = time.Now()
+	}
+	if c.tableErr != nil {
+		return fmt.Errorf("iptables does not work: %w", c.tableErr)
+	}
+	return nil
+}

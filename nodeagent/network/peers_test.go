@@ -1,0 +1,123 @@
+package network
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"miniplane.dev/miniplane/nodeagent/nettest"
+)
+
+func peer(name, ip, cidr string) Peer {
+	p := Peer{Name: name}
+	p.NodeIP, _ = netip.ParseAddr(ip)
+	p.PodCIDR, _ = netip.ParsePrefix(cidr)
+	return p
+}
+
+func TestPlanWays(t *testing.T) {
+	opts := Options{
+		NodeIP: netip.MustParseAddr("10.0.0.1"), PodCIDR: netip.MustParsePrefix("100.64.0.0/22"),
+		ClusterPodCIDR: netip.MustParsePrefix("100.64.0.0/11"),
+	}
+	near := func(a netip.Addr) bool { return netip.MustParsePrefix("10.0.0.0/24").Contains(a) }
+	plain := way{dst: netip.MustParsePrefix("100.64.4.0/22"), gateway: netip.MustParseAddr("10.0.0.2")}
+	tunnel := func(vtep string) way {
+		return way{dst: netip.MustParsePrefix("100.64.4.0/22"), gateway: netip.MustParseAddr("100.64.4.1"), vtep: netip.MustParseAddr(vtep)}
+	}
+	tests := []struct {
+		name   string
+		always bool
+		peers  []Peer
+		want   []way
+	}{
+		{"none", false, nil, nil},
+		{"on the link", false, []Peer{peer("a", "10.0.0.2", "100.64.4.7/22")}, []way{plain}},
+		{"elsewhere", false, []Peer{peer("a", "10.0.1.2", "100.64.4.0/22")}, []way{tunnel("10.0.1.2")}},
+		{"always", true, []Peer{peer("a", "10.0.0.2", "100.64.4.0/22")}, []way{tunnel("10.0.0.2")}},
+		{"itself", false, []Peer{peer("a", "10.0.0.1", "100.64.4.0/22"), peer("b", "10.0.0.2", "100.64.0.0/22")}, nil},
+		{"unusable", false, []Peer{peer("a", "", "100.64.4.0/22"), peer("b", "10.0.0.2", ""), peer("c", "10.0.0.3", "192.168.0.0/16")}, nil},
+		{"one range twice", false, []Peer{peer("b", "10.0.0.9", "100.64.4.0/22"), peer("a", "10.0.0.2", "100.64.4.0/22")}, []way{plain}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			opts := opts
+			opts.AlwaysEncapsulate = test.always
+			same(t, "ways", test.want, planWays(opts, test.peers, near), cmp.AllowUnexported(way{}))
+		})
+	}
+}
+
+// Three nodes: two on one Ethernet, the third behind a router. Each has a MiniPod.
+func TestMiniPodsOfThreeNodes(t *testing.T) {
+	sw, router := nettest.New(t, "switch"), nettest.New(t, "router")
+	names := []string{"n0", "n1", "n2"}
+	var ns, pods []*nettest.NS
+	for _, name := range names {
+		ns, pods = append(ns, nettest.New(t, name)), append(pods, nettest.New(t, "pod-"+name))
+	}
+	nettest.Bridge(sw, []*nettest.NS{ns[0], ns[1], router}, []string{"10.0.0.1/24", "10.0.0.2/24", "10.0.0.254/24"})
+	nettest.Link(router, "10.0.1.254/24", ns[2], "10.0.1.3/24")
+	router.Forward()
+	ns[0].Route("10.0.1.0/24", "10.0.0.254")
+	ns[1].Route("10.0.1.0/24", "10.0.0.254")
+	ns[2].Route("10.0.0.0/24", "10.0.1.254")
+	peers := []Peer{peer("n0", "10.0.0.1", "100.64.0.0/22"), peer("n1", "10.0.0.2", "100.64.4.0/22"), peer("n2", "10.0.1.3", "100.64.8.0/22")}
+	var nodes []*node
+	var addrs []netip.Addr
+	for i := range peers {
+		n := newNode(t, ns[i], peers[i].NodeIP.String(), peers[i].PodCIDR.String())
+		nodes, addrs = append(nodes, n), append(addrs, n.attach("uid", pods[i]))
+		pods[i].Serve(names[i], ":80")
+		n.setPeers(peers...)
+	}
+
+	for i := range nodes {
+		for j := range nodes {
+			for _, network := range []string{"tcp", "udp"} {
+				server, client := mustAsk(t, pods[i], network, addrs[j].String()+":80")
+				same(t, "who answers", names[j], server)
+				same(t, "whom it sees", addrs[i].String(), client)
+				server, _ = mustAsk(t, ns[i], network, addrs[j].String()+":80") // from the node itself
+				same(t, "who answers the node", names[j], server)
+			}
+		}
+	}
+	routes := nodes[0].Run("ip", "route")
+	for _, want := range []string{"100.64.4.0/22 via 10.0.0.2", "100.64.8.0/22 via 100.64.8.1 dev mini.vxlan"} {
+		if !strings.Contains(routes, want) {
+			t.Errorf("want route %q in\n%s", want, routes)
+		}
+	}
+	before := nodes[0].state()
+	nodes[0].setPeers(peers...)
+	same(t, "the same peers again", before, nodes[0].state())
+
+	nodes[0].setPeers(peers[1])
+	if left := nodes[0].state(); strings.Contains(left, "mini.vxlan") || strings.Contains(left, "100.64.8.0") {
+		t.Errorf("the far peer is still there:\n%s", left)
+	}
+	nodes[0].setPeers(peers...)
+	mustAsk(t, pods[0], "tcp", addrs[2].String()+":80")
+}
+
+func TestStaleNeighboursAndAnotherVXLAN(t *testing.T) {
+	ns, router := nettest.New(t, "node"), nettest.New(t, "router")
+	nettest.Link(ns, "10.0.0.1/24", router, "10.0.0.254/24")
+	ns.Route("0.0.0.0/0", "10.0.0.254")
+	n := newNode(t, ns, "10.0.0.1", "100.64.0.0/22")
+	n.setPeers(peer("a", "10.9.0.1", "100.64.4.0/22"), peer("b", "10.9.0.2", "100.64.8.0/22"))
+	n.setPeers(peer("a", "10.9.0.1", "100.64.4.0/22"))
+	entries := n.Run("ip", "neigh") + n.Run("bridge", "fdb", "show", "dev", vxlanName)
+	if strings.Contains(entries, "10.9.0.2") || strings.Contains(entries, "100.64.8.1") || !strings.Contains(entries, "10.9.0.1") {
+		t.Errorf("neighbours should be those of peer a:\n%s", entries)
+	}
+	n.opts.VXLANID = 77
+	n.restart()
+	n.setPeers(peer("a", "10.9.0.1", "100.64.4.0/22"))
+	if link := n.Run("ip", "-d", "link", "show", vxlanName); !strings.Contains(link, "vxlan id 77 ") {
+		t.Errorf("the device should have been made anew:\n%s", link)
+	}
+}

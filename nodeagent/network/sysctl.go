@@ -1,0 +1,73 @@
+package network
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// sysctl sets a kernel parameter of the calling thread's network namespace; the name is a path, as in net/ipv4/ip_forward.
+func sysctl(name, value string) error {
+	if err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644); err != nil {
+		return fmt.Errorf("network: kernel parameter: %w", err)
+	}
+	return nil
+}
+
+// linkSysctls makes a link of ours route, and speak IPv4 only: without this every link would begin by announcing an IPv6
+// address that nobody wants. A kernel without IPv6 has nothing to switch off.
+func linkSysctls(link, rpFilter string) error {
+	if err := sysctl("net/ipv4/conf/"+link+"/rp_filter", rpFilter); err != nil {
+		return err
+	}
+	if err := sysctl("net/ipv4/conf/"+link+"/forwarding", "1"); err != nil {
+		return err
+	}
+	if _, err := os.Stat("/proc/sys/net/ipv6/conf/" + link); err != nil {
+		return nil
+	}
+	return sysctl("net/ipv6/conf/"+link+"/disable_ipv6", "1")
+}
+
+// Values of rp_filter: strict drops what would not be routed back through the same link, loose what would not be routed
+// at all.
+const (
+	rpStrict = "1"
+	rpLoose  = "2"
+)
+
+// keyedMutex locks by key. The zero value is ready.
+type keyedMutex struct {
+	mu    sync.Mutex
+	locks map[string]*keyLock
+}
+
+type keyLock struct {
+	sync.Mutex
+	users int
+}
+
+// lock waits for the key and returns what unlocks it.
+func (k *keyedMutex) lock(key string) (unlock func()) {
+	k.mu.Lock()
+	if k.locks == nil {
+		k.locks = map[string]*keyLock{}
+	}
+	l := k.locks[key]
+	if l == nil {
+		l = &keyLock{}
+		k.locks[key] = l
+	}
+	l.users++
+	k.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(k.locks, key)
+		}
+	}
+}

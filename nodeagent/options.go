@@ -1,0 +1,147 @@
+package nodeagent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Version of the agent, set when it is built.
+var Version = "v0.1.0-dev"
+
+// Options say what the agent works with. Defaults are in DefaultOptions.
+type Options struct {
+	// NodeName is the name of the core Node and of the MiniNode; NodeIP the address that other nodes reach this one by.
+	NodeName string
+	NodeIP   netip.Addr
+	// ContainerdAddress is the path of containerd's socket, ContainerdNamespace the one whose containers are the agent's.
+	ContainerdAddress, ContainerdNamespace string
+	// StateDir is for what may go with the machine's next start (pins of namespaces, records of addresses), RootDir for
+	// what may not (logs, files of MiniPods).
+	StateDir, RootDir string
+	// CgroupParent is the cgroup above all MiniPods'.
+	CgroupParent string
+	// RegisterNode makes the agent keep the core Node and its Lease, where no kubelet does.
+	RegisterNode bool
+	// PodCIDR is the range of the whole cluster's MiniPods, ServiceCIDR that of virtual IPs.
+	PodCIDR, ServiceCIDR netip.Prefix
+	// MaxPods bounds the number of MiniPods on the node.
+	MaxPods int64
+	// CPU and Memory are the lane's budget; zero means the machine's.
+	CPU, Memory resource.Quantity
+	// PauseBinary is the program that keeps sandboxes; RuncBinary replaces the runc in containerd's path.
+	PauseBinary, RuncBinary string
+	// HealthAddress serves /healthz, /readyz and /metrics; empty turns it off.
+	HealthAddress string
+	// InsecureRegistries are host:port of registries spoken to by plain http.
+	InsecureRegistries []string
+	// Resync is the time between two looks at the whole machine.
+	Resync time.Duration
+}
+
+// DefaultOptions fit a machine with containerd; NodeName is the host name, and NodeIP must be found or given.
+func DefaultOptions() Options {
+	hostname, _ := os.Hostname()
+	return Options{
+		NodeName:            hostname,
+		ContainerdAddress:   "/run/containerd/containerd.sock",
+		ContainerdNamespace: "miniplane",
+		StateDir:            "/run/miniplane",
+		RootDir:             "/var/lib/miniplane",
+		CgroupParent:        "/miniplane",
+		PodCIDR:             netip.MustParsePrefix("100.64.0.0/11"),
+		ServiceCIDR:         netip.MustParsePrefix("100.96.0.0/16"),
+		MaxPods:             500,
+		HealthAddress:       "127.0.0.1:10350",
+		PauseBinary:         besideMe("pause"),
+		Resync:              time.Minute,
+	}
+}
+
+// besideMe is a program in the directory of this one.
+func besideMe(name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	return filepath.Join(filepath.Dir(self), name)
+}
+
+// Complete finds out what was not given.
+func (o *Options) Complete() error {
+	if o.NodeIP.IsValid() {
+		return nil
+	}
+	var err error
+	if o.NodeIP, err = defaultAddress(); err != nil {
+		return fmt.Errorf("cannot find the address of this node (%w); give it with --node-ip", err)
+	}
+	return nil
+}
+
+// defaultAddress is the address that the machine uses towards others. Nothing is sent.
+func defaultAddress() (netip.Addr, error) {
+	conn, err := net.Dial("udp4", "192.0.2.1:9")
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), nil
+}
+
+// Validate finds every mistake at once, each with what to do.
+func (o *Options) Validate() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if o.NodeName == "" {
+		wrong("--node-name is empty: give the name of this machine's Node")
+	}
+	if !o.NodeIP.Is4() {
+		wrong("--node-ip %s: must be an IPv4 address of this machine", o.NodeIP)
+	}
+	for name, prefix := range map[string]netip.Prefix{"pod-cidr": o.PodCIDR, "service-cidr": o.ServiceCIDR} {
+		if !prefix.Addr().Is4() || prefix != prefix.Masked() {
+			wrong("--%s %s: must be an IPv4 range without bits outside its prefix, such as 100.96.0.0/16; the manager needs the same", name, prefix)
+		}
+	}
+	if o.PodCIDR.Overlaps(o.ServiceCIDR) {
+		wrong("--pod-cidr %s and --service-cidr %s overlap: choose separate ranges, and give the manager the same", o.PodCIDR, o.ServiceCIDR)
+	}
+	for name, dir := range map[string]string{"state-dir": o.StateDir, "root-dir": o.RootDir, "cgroup-parent": o.CgroupParent} {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
+			wrong("--%s %q: must be an absolute path of its own, not /", name, dir)
+		}
+	}
+	if o.MaxPods < 1 {
+		wrong("--max-pods %d: must be at least 1", o.MaxPods)
+	}
+	if o.CPU.Sign() < 0 || o.Memory.Sign() < 0 {
+		wrong("--cpu and --memory must not be negative")
+	}
+	return errors.Join(errs...)
+}
+
+// CheckMachine finds out whether this machine can do what the agent needs, and says what to do if it cannot.
+func (o *Options) CheckMachine() error {
+	var errs []error
+	if os.Geteuid() != 0 {
+		errs = append(errs, errors.New("the agent needs root, for namespaces, cgroups and iptables: run it with sudo, or in a privileged container"))
+	}
+	if _, err := exec.LookPath("iptables-restore"); err != nil {
+		errs = append(errs, errors.New("there is no iptables-restore in PATH: install the package iptables"))
+	}
+	if _, err := os.Stat(o.ContainerdAddress); err != nil {
+		errs = append(errs, fmt.Errorf("there is no containerd at %s: start containerd, or give its socket with --containerd-address", o.ContainerdAddress))
+	}
+	if info, err := os.Stat(o.PauseBinary); err != nil || info.Mode()&0o111 == 0 {
+		errs = append(errs, fmt.Errorf("there is no pause program at %s: build it with hack/pause.sh, or give its path with --pause-binary", o.PauseBinary))
+	}
+	return errors.Join(errs...)
+}

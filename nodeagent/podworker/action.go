@@ -1,0 +1,69 @@
+package podworker
+
+import (
+	"time"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// ActionType is something that a worker can do.
+type ActionType string
+
+// Action types.
+const (
+	EnsureSandbox   ActionType = "EnsureSandbox"
+	AttachNetwork   ActionType = "AttachNetwork"
+	WriteFiles      ActionType = "WriteFiles"
+	LookupImage     ActionType = "LookupImage"
+	PullImage       ActionType = "PullImage"
+	CreateContainer ActionType = "CreateContainer"
+	StartContainer  ActionType = "StartContainer"
+	KillContainer   ActionType = "KillContainer"
+	RemoveContainer ActionType = "RemoveContainer"
+	DetachNetwork   ActionType = "DetachNetwork"
+	RemoveSandbox   ActionType = "RemoveSandbox"
+	RemoveFiles     ActionType = "RemoveFiles"
+	RemoveFinalizer ActionType = "RemoveFinalizer"
+	// PruneContainer removes an old container that nobody needs any more; nothing waits for it.
+	PruneContainer ActionType = "PruneContainer"
+	// Wait says that there is nothing to do before Until.
+	Wait ActionType = "Wait"
+)
+
+// Action is one thing to do. The fields that its type does not need are empty.
+type Action struct {
+	Type ActionType
+	// Container is the name of the container in the spec: LookupImage, PullImage, CreateContainer, StartContainer.
+	Container string
+	// ID of the container: StartContainer, KillContainer, RemoveContainer, PruneContainer.
+	ID string
+	// Attempt and Crashes are labels of the container to create.
+	Attempt, Crashes int
+	// Signal to send.
+	Signal runtime.Signal
+	// Until is when to plan again.
+	Until time.Time
+}
+
+// launches tells whether the action takes much of the machine to bring a container up.
+func (a Action) launches() bool {
+	switch a.Type {
+	case EnsureSandbox, AttachNetwork, WriteFiles, CreateContainer, StartContainer:
+		return true
+	}
+	return false
+}
+
+// split takes the waiting out of a plan: what to do now, and when to plan again if not before (zero: when something
+// happens).
+func split(actions []Action) (work []Action, until time.Time) {
+	for _, a := range actions {
+		switch {
+		case a.Type != Wait:
+			work = append(work, a)
+		case until.IsZero() || a.Until.Before(until):
+			until = a.Until
+		}
+	}
+	return work, until
+}

@@ -1,0 +1,71 @@
+package podworker
+
+import (
+	"time"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+const (
+	// backoffBase is the wait after the second failure in a row, doubled with each further one up to backoffMax. The first
+	// restart is at once.
+	backoffBase = 10 * time.Second
+	backoffMax  = 300 * time.Second
+	// backoffReset is how long a container must have run for its crashes to be forgotten.
+	backoffReset = 10 * time.Minute
+	// sharedBackoffMax bounds the wait after failures of what all containers share: sandbox, network, removal.
+	sharedBackoffMax = 30 * time.Second
+	// unavailableRetry is the wait when the runtime does not answer.
+	unavailableRetry = 500 * time.Millisecond
+	// errImagePullFor is how long a first failed pull is shown as such, before it is shown as waiting.
+	errImagePullFor = 5 * time.Second
+)
+
+// crashDelay is how long to wait before the next start after so many crashes before the last one.
+func crashDelay(crashes int) time.Duration { return doubled(backoffBase, backoffMax, crashes) }
+
+// doubled is base after one, twice that after two and so on, up to a maximum; 0 after none.
+func doubled(base, most time.Duration, count int) time.Duration {
+	if count <= 0 {
+		return 0
+	}
+	d := base
+	for range count - 1 {
+		if d *= 2; d >= most {
+			return most
+		}
+	}
+	return min(d, most)
+}
+
+// restart tells when an ended container may be started again, and how many crashes the new one is to remember.
+func restart(last runtime.Container) (at time.Time, crashes int) {
+	crashes = crashesOf(last)
+	if last.State == runtime.StateUnknown {
+		return time.Time{}, crashes
+	}
+	if !last.StartedAt.IsZero() && last.FinishedAt.Sub(last.StartedAt) >= backoffReset {
+		return last.FinishedAt, 1
+	}
+	return last.FinishedAt.Add(crashDelay(crashes)), crashes + 1
+}
+
+// retryAt is when to try again what failed.
+func (f Failure) retryAt(container bool) time.Time {
+	switch {
+	case f.Reason == "":
+		return f.At.Add(unavailableRetry)
+	case container:
+		return f.At.Add(crashDelay(f.Count))
+	default:
+		return f.At.Add(doubled(time.Second, sharedBackoffMax, f.Count))
+	}
+}
+
+// retryAt is when to try again to get the image.
+func (i Image) retryAt() time.Time {
+	if i.Failures == 0 {
+		return i.FailedAt.Add(unavailableRetry)
+	}
+	return i.FailedAt.Add(crashDelay(i.Failures))
+}

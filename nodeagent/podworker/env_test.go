@@ -1,0 +1,240 @@
+package podworker
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/test/builders"
+)
+
+func TestExpand(t *testing.T) {
+	values := map[string]string{"A": "1", "B": "two", "EMPTY": ""}
+	for in, want := range map[string]string{
+		"":                "",
+		"plain":           "plain",
+		"$(A)":            "1",
+		"x$(A)y$(B)z":     "x1ytwoz",
+		"$(EMPTY)":        "",
+		"$(UNKNOWN)":      "$(UNKNOWN)",
+		"$$(A)":           "$(A)",
+		"$$$(A)":          "$1",
+		"$$$$(A)":         "$$(A)",
+		"$A":              "$A",
+		"$":               "$",
+		"a$":              "a$",
+		"$(A":             "$(A",
+		"$(":              "$(",
+		"$(A)$":           "1$",
+		"$(UN$(A)KNOWN)":  "$(UN$(A)KNOWN)",
+		"$( A)":           "$( A)",
+		"$()":             "$()",
+		"cost: 5$, $(B)!": "cost: 5$, two!",
+	} {
+		if got := expand(in, values); got != want {
+			t.Errorf("expand(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestContainerSpec(t *testing.T) {
+	ref := func(path string) *miniv1.EnvVarSource {
+		return &miniv1.EnvVarSource{FieldRef: &miniv1.ObjectFieldSelector{FieldPath: path}}
+	}
+	pod := testPod().Requests("250m", "64Mi").Limits("500m", "128Mi").With(func(p *miniv1.MiniPod) {
+		c := &p.Spec.Containers[0]
+		c.Env = []miniv1.EnvVar{
+			{Name: "A", Value: "1"}, {Name: "B", Value: "$(A)$(C)"}, {Name: "C", Value: "3"},
+			{Name: "NAME", ValueFrom: ref("metadata.name")}, {Name: "NS", ValueFrom: ref("metadata.namespace")},
+			{Name: "UID", ValueFrom: ref("metadata.uid")}, {Name: "NODE", ValueFrom: ref("spec.nodeName")},
+			{Name: "HOST", ValueFrom: ref("status.hostIP")}, {Name: "IP", ValueFrom: ref("status.podIP")},
+			{Name: "NONE", ValueFrom: ref("unknown")},
+		}
+		c.Command, c.Args, c.WorkingDir = []string{"run", "$(C)"}, []string{"--name=$(NAME)"}, "/w"
+		p.Spec.Hostname = "other"
+	}).Obj()
+	o := seen()
+	got := containerSpec(Layout{RootDir: "/root", CgroupParent: "/mini"}, Machine{NodeName: "n1", NodeIP: "10.0.0.1", MemoryBytes: 1 << 30},
+		pod, &o, Action{Container: "main", Attempt: 3, Crashes: 2})
+	dir := "/root/pods/" + testUID + "/"
+	want := runtime.ContainerSpec{
+		ID: id("main", 3), Group: testUID, Image: "echo:test",
+		Labels: container("main", 3, 2).Labels,
+		Env: []string{"A=1", "B=1$(C)", "C=3", "NAME=web", "NS=ns", "UID=" + testUID, "NODE=n1", "HOST=10.0.0.1",
+			"IP=100.64.0.9", "NONE="},
+		Command: []string{"run", "3"}, Args: []string{"--name=web"}, WorkingDir: "/w", Hostname: "other",
+		Namespaces: o.Sandbox.Namespaces,
+		Mounts: []runtime.Mount{{HostPath: dir + "hostname", ContainerPath: "/etc/hostname"},
+			{HostPath: dir + "hosts", ContainerPath: "/etc/hosts"}, {HostPath: dir + "resolv.conf", ContainerPath: "/etc/resolv.conf"}, {HostPath: "/shm", ContainerPath: "/dev/shm"}},
+		CgroupPath: "/mini/pod" + testUID + "/" + id("main", 3),
+		Resources:  runtime.Resources{CPUShares: 256, CPUQuota: 50_000, CPUPeriod: 100_000, MemoryLimit: 128 << 20, OOMScoreAdj: 938},
+		LogPath:    "/root/logs/ns_web_" + testUID + "/main/3.log",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+	if containerNamed(pod, "none") != nil {
+		t.Error("found a container that is not there")
+	}
+}
+
+func TestResources(t *testing.T) {
+	const machine = 1000 << 20
+	for _, c := range []struct {
+		name string
+		pod  *builders.PodBuilder
+		want runtime.Resources
+	}{
+		{"best effort", testPod(), runtime.Resources{CPUShares: 2, OOMScoreAdj: 1000}},
+		{"guaranteed", testPod().Limits("2", "64Mi"), runtime.Resources{CPUShares: 2048, CPUQuota: 200_000, CPUPeriod: 100_000, MemoryLimit: 64 << 20, OOMScoreAdj: -997}},
+		{"burstable", testPod().Requests("0.05", "100Mi"), runtime.Resources{CPUShares: 51, OOMScoreAdj: 900}},
+		{"burstable, all of it", testPod().Requests("1m", "2000Mi"), runtime.Resources{CPUShares: 2, OOMScoreAdj: 3}},
+		{"burstable, cpu only", testPod().Requests("1", ""), runtime.Resources{CPUShares: 1024, OOMScoreAdj: 999}},
+		{"least quota", testPod().Limits("1m", ""), runtime.Resources{CPUShares: 2, CPUQuota: 1000, CPUPeriod: 100_000, OOMScoreAdj: 999}},
+		{"most shares", testPod().Requests("1000", ""), runtime.Resources{CPUShares: 262144, OOMScoreAdj: 999}},
+	} {
+		pod := c.pod.Obj()
+		if diff := cmp.Diff(c.want, resourcesOf(pod, &pod.Spec.Containers[0], machine)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+func TestContainerID(t *testing.T) {
+	long := strings.Repeat("a", 63)
+	for _, c := range []struct {
+		name    string
+		attempt int
+	}{{"main", 0}, {long, 0}, {long, 123456}, {strings.Repeat("a", 62) + "b", 0}} {
+		id := containerID(testUID, c.name, c.attempt)
+		if err := runtime.ValidateID(id); err != nil {
+			t.Error(err)
+		}
+		if uid, ok := podOf(id); !ok || uid != testUID {
+			t.Errorf("podOf(%q) = %q, %v", id, uid, ok)
+		}
+	}
+	if containerID(testUID, long, 0) == containerID(testUID, strings.Repeat("a", 62)+"b", 0) {
+		t.Error("two names, one ID")
+	}
+	if _, ok := podOf("something-else"); ok {
+		t.Error("podOf takes any name")
+	}
+	if number("x") != 0 || number("-1") != 0 {
+		t.Error("foreign labels must not count")
+	}
+}
+
+func TestHostname(t *testing.T) {
+	pod := testPod().Obj()
+	pod.Name = strings.Repeat("a", 62) + ".-b"
+	if got := hostnameOf(pod); got != strings.Repeat("a", 62) {
+		t.Errorf("hostname %q", got)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	l := Layout{RootDir: t.TempDir()}
+	pod := testPod().Obj()
+	if err := l.writeFiles(pod, "100.64.0.9"); err != nil {
+		t.Fatal(err)
+	}
+	hosts, err := os.ReadFile(filepath.Join(l.podDir(pod.UID), "hosts"))
+	if err != nil || !strings.Contains(string(hosts), "100.64.0.9\tweb\n") {
+		t.Errorf("hosts: %v\n%s", err, hosts)
+	}
+	inode := func() os.FileInfo {
+		info, err := os.Stat(filepath.Join(l.podDir(pod.UID), "hosts"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	before := inode()
+	for _, address := range []string{"100.64.0.9", "100.64.0.10"} {
+		if err := l.writeFiles(pod, address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !os.SameFile(before, inode()) {
+		t.Error("a running container would not see the new hosts file")
+	}
+	log := l.logPath(pod, "main", 0)
+	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(log, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	uids, err := l.podsWithFiles()
+	if diff := cmp.Diff([]types.UID{testUID, testUID}, uids); diff != "" || err != nil {
+		t.Errorf("podsWithFiles: %v\n%s", err, diff)
+	}
+	l.removeLog(container("main", 0, 0))
+	if _, err := os.Stat(log); !os.IsNotExist(err) {
+		t.Error("the log is still there")
+	}
+	if err := l.removeFiles(pod.UID); err != nil {
+		t.Fatal(err)
+	}
+	if uids, err := l.podsWithFiles(); len(uids) > 0 || err != nil {
+		t.Errorf("left: %v %v", uids, err)
+	}
+}
+
+func TestOnlyLoopback(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": false, "search x\n": false, "nameserver 127.0.0.53\noptions edns0\n": true,
+		"nameserver 127.0.0.53\nnameserver 10.0.0.1\n": false, "nameserver ::1\n": true,
+	} {
+		if got := onlyLoopback([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+func TestRegistryAuths(t *testing.T) {
+	secret := func(json string) *corev1.Secret {
+		return &corev1.Secret{Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(json)}}
+	}
+	got, err := registryAuths(secret(`{"auths":{"b:5000":{"username":"u","password":"p"},"a":{"auth":"dTI6cDI6Mw=="},"c":{}}}`))
+	want := []runtime.RegistryAuth{{Registry: "a", Username: "u2", Password: "p2:3"}, {Registry: "b:5000", Username: "u", Password: "p"}, {Registry: "c"}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("auths: %v\n%s", err, diff)
+	}
+	for _, bad := range []string{`{`, `{"auths":{"a":{"auth":"!"}}}`, `{"auths":{"a":{"auth":"dTI="}}}`} {
+		if _, err := registryAuths(secret(bad)); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
+	}
+	if _, err := registryAuths(&corev1.Secret{}); err == nil {
+		t.Error("no error for a Secret of another type")
+	}
+}
+
+func TestObservation(t *testing.T) {
+	o := seen(container("main", 0, 0))
+	o.set(container("main", 0, 0, runs))
+	o.set(container("b", 0, 0))
+	o.drop("unknown")
+	o.drop(id("b", 0))
+	if len(o.Containers) != 1 || o.Containers[0].State != runtime.StateRunning {
+		t.Errorf("containers: %v", o.Containers)
+	}
+	o.look(NewObservation())
+	if !o.nothingLeft() || o.FilesFor != (netip.Addr{}) {
+		t.Errorf("after a look at nothing: %+v", o)
+	}
+	if slices.Contains([]bool{Action{Type: PullImage}.launches(), Action{Type: RemoveContainer}.launches()}, true) {
+		t.Error("launches")
+	}
+}

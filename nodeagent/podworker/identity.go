@@ -1,0 +1,115 @@
+package podworker
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// labelCrashes, on a container, is how often its predecessors crashed in a row when it was created. It makes the restart
+// back-off survive the agent.
+const labelCrashes = "miniplane.dev/crashes"
+
+const (
+	uidLength = 36
+	maxID     = 76
+)
+
+// containerID is <uid>-<name>-<attempt>, with a name that is too long cut and told apart by a hash.
+func containerID(uid types.UID, name string, attempt int) string {
+	suffix := "-" + strconv.Itoa(attempt)
+	room := maxID - len(uid) - 1 - len(suffix)
+	if len(name) > room {
+		name = name[:room-9] + "-" + shortHash(name)[:8]
+	}
+	return string(uid) + "-" + name + suffix
+}
+
+// podOf is the UID of the MiniPod that a container ID was made for.
+func podOf(containerID string) (types.UID, bool) {
+	if len(containerID) <= uidLength || containerID[uidLength] != '-' {
+		return "", false
+	}
+	return types.UID(containerID[:uidLength]), true
+}
+
+// labelsFor identifies a container to a later agent.
+func labelsFor(pod *miniv1.MiniPod, c *miniv1.Container, attempt, crashes int) map[string]string {
+	return map[string]string{
+		runtime.LabelPodUID:       string(pod.UID),
+		runtime.LabelPodName:      pod.Name,
+		runtime.LabelPodNamespace: pod.Namespace,
+		runtime.LabelContainer:    c.Name,
+		runtime.LabelAttempt:      strconv.Itoa(attempt),
+		runtime.LabelSpecHash:     specHash(c),
+		labelCrashes:              strconv.Itoa(crashes),
+	}
+}
+
+// specHash covers what can change in a container's spec, the image. It must not cover more: a later version of the agent
+// that knows more fields would replace every container.
+func specHash(c *miniv1.Container) string { return shortHash(c.Image) }
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:8])
+}
+
+func attemptOf(c runtime.Container) int { return number(c.Labels[runtime.LabelAttempt]) }
+
+func crashesOf(c runtime.Container) int { return number(c.Labels[labelCrashes]) }
+
+// number reads a label of ours; 0 if somebody else wrote it.
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+// hostnameOf is what the MiniPod calls itself.
+func hostnameOf(pod *miniv1.MiniPod) string {
+	if pod.Spec.Hostname != "" {
+		return pod.Spec.Hostname
+	}
+	name := pod.Name
+	if len(name) > 63 {
+		name = strings.TrimRight(name[:63], "-.")
+	}
+	return name
+}
+
+// Layout is where the files of MiniPods are on this machine.
+type Layout struct {
+	// RootDir holds the directories logs and pods.
+	RootDir string
+	// CgroupParent is the cgroup above all MiniPods', as in /miniplane.
+	CgroupParent string
+}
+
+func (l Layout) podDir(uid types.UID) string { return filepath.Join(l.podsDir(), string(uid)) }
+
+func (l Layout) podsDir() string { return filepath.Join(l.RootDir, "pods") }
+
+func (l Layout) logsDir() string { return filepath.Join(l.RootDir, "logs") }
+
+func (l Layout) podLogDir(namespace, name string, uid types.UID) string {
+	return filepath.Join(l.logsDir(), fmt.Sprintf("%s_%s_%s", namespace, name, uid))
+}
+
+func (l Layout) logPath(pod *miniv1.MiniPod, container string, attempt int) string {
+	return filepath.Join(l.podLogDir(pod.Namespace, pod.Name, pod.UID), container, strconv.Itoa(attempt)+".log")
+}
+
+func (l Layout) podCgroup(uid types.UID) string {
+	return filepath.Join(l.CgroupParent, "pod"+string(uid))
+}

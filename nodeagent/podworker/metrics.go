@@ -1,0 +1,49 @@
+package podworker
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+var (
+	actionSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "miniplane_agent_action_duration_seconds",
+		Help:    "How long the agent's actions took, by their type.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+	}, []string{"action"})
+	startSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "miniplane_agent_pod_start_duration_seconds",
+		Help:    "Time from the agent's first sight of a MiniPod until the API server had stored that it runs.",
+		Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
+	})
+	restarts = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "miniplane_agent_container_restarts_total",
+		Help: "Containers started again.",
+	})
+	podCount = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "miniplane_agent_pods",
+		Help: "MiniPods that the agent works on.",
+	})
+)
+
+func init() { metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, podCount) }
+
+func (p *Pool) measureAction(action ActionType, took time.Duration) {
+	actionSeconds.WithLabelValues(string(action)).Observe(took.Seconds())
+}
+
+func (p *Pool) measureStart(attempt int) {
+	if attempt > 0 {
+		restarts.Inc()
+	}
+}
+
+func (p *Pool) measureWritten(before, after *miniv1.MiniPod, takenUp time.Time) {
+	if before.Status.Phase == miniv1.PodPending && after.Status.Phase == miniv1.PodRunning {
+		startSeconds.Observe(p.Clock.Since(takenUp).Seconds())
+	}
+}

@@ -1,0 +1,106 @@
+package podworker
+
+import (
+	"slices"
+	"time"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+const (
+	// leastGrace is what a container gets at least after SIGTERM, if its grace period is not shorter, even if the
+	// deletion is long past because the agent was away.
+	leastGrace = 2 * time.Second
+	// killAgain is the time after which an unanswered SIGKILL is sent again.
+	killAgain = 5 * time.Second
+)
+
+// planDeletion ends a MiniPod in order: containers get SIGTERM and, at the deadline, are removed whether they run or not.
+func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Action {
+	period := grace(desired)
+	var actions []Action
+	for _, c := range o.Containers {
+		if c.State != runtime.StateRunning || period == 0 {
+			continue
+		}
+		deadline := desired.DeletionTimestamp.Add(period)
+		if least := o.Signals[c.ID].Term.Add(min(period, leastGrace)); least.After(deadline) {
+			deadline = least
+		}
+		if o.Signals[c.ID].Term.IsZero() || now.Before(deadline) {
+			actions = append(actions, terminate(c, &o, deadline, now))
+		}
+	}
+	if len(actions) > 0 {
+		return actions
+	}
+	return planRemoval(desired, o)
+}
+
+// terminate sends SIGTERM, waits for the deadline, and then sends SIGKILL.
+func terminate(c runtime.Container, o *Observation, deadline, now time.Time) Action {
+	switch {
+	case o.Signals[c.ID].Term.IsZero():
+		return Action{Type: KillContainer, ID: c.ID, Signal: runtime.SIGTERM}
+	case now.Before(deadline):
+		return Action{Type: Wait, Until: deadline}
+	}
+	return kill(c, o, now)
+}
+
+// kill sends SIGKILL, now and then.
+func kill(c runtime.Container, o *Observation, now time.Time) Action {
+	if again := o.Signals[c.ID].Kill.Add(killAgain); now.Before(again) {
+		return Action{Type: Wait, Until: again}
+	}
+	return Action{Type: KillContainer, ID: c.ID, Signal: runtime.SIGKILL}
+}
+
+// planRemoval takes everything away: containers, then network and files, then the sandbox, then the finalizer. Nothing is
+// asked for longer than its own step takes.
+func planRemoval(desired *miniv1.MiniPod, o Observation) []Action {
+	var actions []Action
+	for _, c := range o.Containers {
+		actions = append(actions, Action{Type: RemoveContainer, ID: c.ID})
+	}
+	if len(actions) > 0 {
+		return actions
+	}
+	if !o.Gone.Network {
+		actions = append(actions, Action{Type: DetachNetwork})
+	}
+	if !o.Gone.Files {
+		actions = append(actions, Action{Type: RemoveFiles})
+	}
+	if len(actions) == 0 && !o.Gone.Sandbox {
+		actions = append(actions, Action{Type: RemoveSandbox})
+	}
+	if len(actions) == 0 && desired != nil && slices.Contains(desired.Finalizers, miniv1.AgentFinalizer) {
+		actions = append(actions, Action{Type: RemoveFinalizer})
+	}
+	return actions
+}
+
+// planRelease gives back what a MiniPod that ended for good does not need. Its logs stay until it is deleted.
+func planRelease(desired *miniv1.MiniPod, o Observation, now time.Time) []Action {
+	var actions []Action
+	for _, c := range o.Containers {
+		if c.State == runtime.StateRunning {
+			actions = append(actions, terminate(c, &o, o.Signals[c.ID].Term.Add(grace(desired)), now))
+		}
+	}
+	if len(actions) > 0 {
+		return actions
+	}
+	o.Gone.Files = true
+	return planRemoval(nil, o)
+}
+
+// teardownBackoff waits after a step that failed.
+func teardownBackoff(o *Observation, now time.Time) []Action {
+	if failure, failed := o.Failures[teardown]; failed && failure.retryAt(false).After(now) {
+		return []Action{{Type: Wait, Until: failure.retryAt(false)}}
+	}
+	return nil
+}

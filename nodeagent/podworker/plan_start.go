@@ -1,0 +1,118 @@
+package podworker
+
+import (
+	"github.com/distribution/reference"
+	corev1 "k8s.io/api/core/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// ground makes what containers stand on: sandbox, network, files. It tells whether all is there. A sandbox whose containers
+// have all ended for good is not repaired.
+func (p *planner) ground(starting bool) bool {
+	o := p.observed
+	if !starting && len(o.Containers) == 0 {
+		return true
+	}
+	if !starting && !p.anyRunning() {
+		return true
+	}
+	var missing ActionType
+	switch {
+	case !o.sandboxWhole():
+		missing = EnsureSandbox
+	case !o.Address.IsValid():
+		missing = AttachNetwork
+	case starting && o.FilesFor != o.Address:
+		missing = WriteFiles
+	default:
+		return true
+	}
+	if failure, failed := o.Failures[podWide]; failed && failure.retryAt(false).After(p.now) {
+		p.waitUntil(failure.retryAt(false))
+		return false
+	}
+	p.add(Action{Type: missing})
+	return false
+}
+
+func (p *planner) anyRunning() bool {
+	for _, c := range p.observed.Containers {
+		if c.State == runtime.StateRunning {
+			return true
+		}
+	}
+	return false
+}
+
+// bringUp takes one container one step further.
+func (p *planner) bringUp(n next) {
+	if n.created != "" {
+		p.add(Action{Type: StartContainer, Container: n.spec.Name, ID: n.created, Attempt: n.attempt})
+		return
+	}
+	if p.image(n.spec) {
+		p.add(Action{Type: CreateContainer, Container: n.spec.Name, Attempt: n.attempt, Crashes: n.crashes})
+	}
+}
+
+// images looks for the images of containers that cannot be created yet, so that they are there when they can.
+func (p *planner) images(wanted []next) {
+	for _, n := range wanted {
+		if n.created == "" {
+			p.image(n.spec)
+		}
+	}
+}
+
+// image takes the search for an image one step further and tells whether it is at its end.
+func (p *planner) image(c *miniv1.Container) bool {
+	image := p.observed.imageOf(c)
+	policy := pullPolicy(c)
+	switch {
+	case !validImage(c.Image):
+	case image.State == ImagePresent:
+		return true
+	case image.State == ImagePulling:
+	case image.State == ImageFailed && image.retryAt().After(p.now):
+		p.waitUntil(image.retryAt())
+		p.waitUntil(image.FailedAt.Add(errImagePullFor))
+	case policy == corev1.PullNever, policy == corev1.PullIfNotPresent && image.State != ImageMissing:
+		p.add(Action{Type: LookupImage, Container: c.Name})
+	default:
+		p.add(Action{Type: PullImage, Container: c.Name})
+	}
+	return false
+}
+
+// imageOf is what is known about the image that the container needs now.
+func (o *Observation) imageOf(c *miniv1.Container) Image {
+	if image := o.Images[c.Name]; image.Ref == c.Image {
+		return image
+	}
+	return Image{Ref: c.Image}
+}
+
+// pullPolicy applies the default: what is tagged :latest, or not tagged, may change under its name.
+func pullPolicy(c *miniv1.Container) corev1.PullPolicy {
+	if c.ImagePullPolicy != "" {
+		return c.ImagePullPolicy
+	}
+	named, err := reference.ParseDockerRef(c.Image)
+	if err != nil {
+		return corev1.PullIfNotPresent
+	}
+	if _, digested := named.(reference.Digested); digested {
+		return corev1.PullIfNotPresent
+	}
+	if tagged, ok := named.(reference.Tagged); ok && tagged.Tag() != "latest" {
+		return corev1.PullIfNotPresent
+	}
+	return corev1.PullAlways
+}
+
+func validImage(image string) bool {
+	_, err := reference.ParseDockerRef(image)
+	return err == nil
+}

@@ -1,0 +1,137 @@
+package podworker
+
+import (
+	"context"
+	gort "runtime"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/network"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/sandbox"
+)
+
+// Options are what the workers need.
+type Options struct {
+	Runtime   runtime.Runtime
+	Sandboxes sandbox.Manager
+	Network   network.Network
+	// Client writes statuses and finalizers and reads single objects from the API server itself, not from a cache.
+	Client  client.Client
+	Layout  Layout
+	Machine Machine
+	// RuntimeName is the scheme of container IDs, as in "containerd".
+	RuntimeName string
+	Log         logr.Logger
+	Clock       clock.WithDelayedExecution
+	// Launches is how many MiniPods are started at a time; by default a few per core.
+	Launches int
+	// Resync is the time between two looks at the whole machine; a minute by default.
+	Resync time.Duration
+}
+
+const (
+	launchesPerCore = 4
+	removalsPerCore = 8
+	defaultResync   = time.Minute
+)
+
+// Pool has a worker for every MiniPod of the node.
+type Pool struct {
+	Options
+	ctx      context.Context // of Run's caller; ends the writers of statuses
+	launches chan struct{}
+	removals chan struct{}
+	puller   *puller
+	writers  sync.WaitGroup
+	running  sync.WaitGroup
+
+	mu      sync.Mutex
+	workers map[types.UID]*worker
+	adopted map[types.UID]Observation // seen before the MiniPods were known
+	synced  bool
+}
+
+// New makes a pool that works until ctx ends.
+func New(ctx context.Context, o Options) *Pool {
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.Launches <= 0 {
+		o.Launches = launchesPerCore * gort.NumCPU()
+	}
+	if o.Resync <= 0 {
+		o.Resync = defaultResync
+	}
+	return &Pool{
+		Options:  o,
+		ctx:      ctx,
+		launches: make(chan struct{}, o.Launches),
+		removals: make(chan struct{}, removalsPerCore*gort.NumCPU()),
+		puller:   newPuller(o.Runtime),
+		workers:  map[types.UID]*worker{},
+		adopted:  map[types.UID]Observation{},
+	}
+}
+
+// Set tells of a MiniPod that is bound to this node, or of a change of one.
+func (p *Pool) Set(pod *miniv1.MiniPod) { p.worker(pod.UID).set(pod) }
+
+// Forget tells that a MiniPod is gone from the API server.
+func (p *Pool) Forget(uid types.UID) {
+	p.mu.Lock()
+	w := p.workers[uid]
+	p.mu.Unlock()
+	if w != nil {
+		w.forget()
+	}
+}
+
+// worker finds or starts the worker of a MiniPod.
+func (p *Pool) worker(uid types.UID) *worker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w, ok := p.workers[uid]; ok {
+		return w
+	}
+	observed, ok := p.adopted[uid]
+	if !ok {
+		observed = NewObservation()
+	}
+	delete(p.adopted, uid)
+	w := newWorker(p, uid, observed)
+	p.workers[uid] = w
+	podCount.Set(float64(len(p.workers)))
+	p.running.Go(func() {
+		if w.sleep(p.ctx, time.Time{}) { // until there is something in the inbox
+			w.run(p.ctx)
+		}
+	})
+	return w
+}
+
+// retire lets a worker go that has nothing left to do.
+func (p *Pool) retire(w *worker) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.inbox.gone || !w.observed.nothingLeft() || len(w.inbox.changed) > 0 {
+		return false
+	}
+	delete(p.workers, w.uid)
+	podCount.Set(float64(len(p.workers)))
+	return true
+}
+
+// Wait waits until all workers ended after the context did. Containers run on.
+func (p *Pool) Wait() {
+	p.running.Wait()
+	p.writers.Wait()
+}

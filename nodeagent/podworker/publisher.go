@@ -1,0 +1,157 @@
+package podworker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podstate"
+	"miniplane.dev/miniplane/internal/statuspatch"
+)
+
+const (
+	// quietStart is how long a status is held back while it is about to change.
+	quietStart = 2 * time.Second
+	// The waits between tries to write a status.
+	writeRetryBase = 50 * time.Millisecond
+	writeRetryMax  = 5 * time.Second
+	// writeTimeout bounds one try.
+	writeTimeout = 10 * time.Second
+)
+
+// publisher writes one MiniPod's status. It has a goroutine only while there is something to write, and at most one
+// request under way, so that an older status cannot overtake a newer one.
+type publisher struct {
+	worker *worker
+	kick   chan struct{}
+
+	mu        sync.Mutex
+	want      *miniv1.MiniPodStatus
+	notBefore time.Time
+	running   bool
+}
+
+// offer replaces what is to be written.
+func (p *publisher) offer(want *miniv1.MiniPodStatus, notBefore time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running {
+		if latest := p.worker.latest(); latest == nil || equality.Semantic.DeepEqual(latest.Status, *want) {
+			return
+		}
+		p.running = true
+		p.worker.pool.writers.Go(func() { p.run(p.worker.pool.ctx) })
+	}
+	p.want, p.notBefore = want, notBefore
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// drop gives up what is not written yet.
+func (p *publisher) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.want = nil
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// next is what to write and when; nil, and the end of the goroutine, when there is nothing.
+func (p *publisher) next() (*miniv1.MiniPodStatus, time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running = p.want != nil
+	return p.want, p.notBefore
+}
+
+// done takes a status off that was dealt with, unless a newer one came in meanwhile.
+func (p *publisher) done(status *miniv1.MiniPodStatus) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.want == status {
+		p.want = nil
+	}
+}
+
+func (p *publisher) run(ctx context.Context) {
+	failures := 0
+	for {
+		want, at := p.next()
+		if want == nil {
+			return
+		}
+		if wait := at.Sub(p.worker.pool.Clock.Now()); wait > 0 {
+			if !p.wait(ctx, wait, p.kick) {
+				return
+			}
+			continue
+		}
+		err := p.write(ctx, want)
+		switch {
+		case err == nil || apierrors.IsNotFound(err):
+			failures = 0
+			p.done(want)
+		case apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
+			p.worker.pool.Log.Error(err, "The API server refuses a status; please report this", "pod", p.worker.uid)
+			p.done(want)
+		default:
+			failures++
+			p.worker.pool.Log.V(1).Info("Cannot write a status; trying again", "pod", p.worker.uid, "err", err.Error())
+			if !p.wait(ctx, doubled(writeRetryBase, writeRetryMax, failures), nil) {
+				return
+			}
+		}
+	}
+}
+
+// wait ends with the time, with a kick, or, false, with the agent.
+func (p *publisher) wait(ctx context.Context, d time.Duration, kick <-chan struct{}) bool {
+	timer := p.worker.pool.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C():
+	case <-kick:
+	}
+	return true
+}
+
+// write sends one patch against the newest version known.
+func (p *publisher) write(ctx context.Context, want *miniv1.MiniPodStatus) error {
+	before := p.worker.latest()
+	if before == nil || podstate.IsFinished(before) {
+		return nil
+	}
+	after := before.DeepCopy()
+	after.Status = *want.DeepCopy()
+	keepForeign(&after.Status, before)
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	written, err := statuspatch.Patch(ctx, p.worker.pool.Client, before, after)
+	if err != nil || !written {
+		return err
+	}
+	p.worker.pool.measureWritten(before, after, p.worker.observed.TakenUp)
+	p.worker.set(after)
+	return nil
+}
+
+// keepForeign keeps what others wrote since the status was made: the binding, and conditions that are not the agent's.
+func keepForeign(status *miniv1.MiniPodStatus, before *miniv1.MiniPod) {
+	status.NodeName = before.Status.NodeName
+	for _, condition := range before.Status.Conditions {
+		if condition.Type != miniv1.ConditionReady && condition.Type != miniv1.ConditionContainersReady {
+			meta.SetStatusCondition(&status.Conditions, condition)
+		}
+	}
+}

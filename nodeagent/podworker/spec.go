@@ -1,0 +1,95 @@
+package podworker
+
+import (
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/resources"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/sandbox"
+)
+
+// cpuPeriod is the span, in microseconds, in which a CPU limit is counted.
+const cpuPeriod = 100_000
+
+// Scores of the kernel's out-of-memory killer, as a native Pod's: who promised nothing goes first.
+const (
+	oomGuaranteed = -997
+	oomBestEffort = 1000
+)
+
+// Machine is what containers' settings depend on.
+type Machine struct {
+	NodeName, NodeIP string
+	// MemoryBytes of the machine.
+	MemoryBytes int64
+}
+
+// containerSpec is what the runtime is told about one container.
+func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *Observation, a Action) runtime.ContainerSpec {
+	c := containerNamed(pod, a.Container)
+	id := containerID(pod.UID, c.Name, a.Attempt)
+	env, values := environment(pod, c, Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String()})
+	return runtime.ContainerSpec{
+		ID:         id,
+		Group:      string(pod.UID),
+		Labels:     labelsFor(pod, c, a.Attempt, a.Crashes),
+		Image:      c.Image,
+		Command:    expandAll(c.Command, values),
+		Args:       expandAll(c.Args, values),
+		WorkingDir: c.WorkingDir,
+		Env:        env,
+		Hostname:   hostnameOf(pod),
+		Namespaces: o.Sandbox.Namespaces,
+		Mounts:     append(l.mounts(pod.UID), sharedMemory(o.Sandbox)...),
+		CgroupPath: filepath.Join(l.podCgroup(pod.UID), id),
+		Resources:  resourcesOf(pod, c, m.MemoryBytes),
+		LogPath:    l.logPath(pod, c.Name, a.Attempt),
+	}
+}
+
+// sharedMemory is the mount of what all containers of the MiniPod share as /dev/shm.
+func sharedMemory(box *sandbox.Sandbox) []runtime.Mount {
+	if box.SharedMemory == "" {
+		return nil
+	}
+	return []runtime.Mount{{HostPath: box.SharedMemory, ContainerPath: "/dev/shm"}}
+}
+
+func containerNamed(pod *miniv1.MiniPod, name string) *miniv1.Container {
+	for i := range pod.Spec.Containers {
+		if pod.Spec.Containers[i].Name == name {
+			return &pod.Spec.Containers[i]
+		}
+	}
+	return nil
+}
+
+// resourcesOf turns requests and limits into the kernel's settings.
+func resourcesOf(pod *miniv1.MiniPod, c *miniv1.Container, machineMemory int64) runtime.Resources {
+	request, limit := resources.ContainerRequests(c), resources.ContainerLimits(c)
+	out := runtime.Resources{
+		CPUShares:   uint64(min(262144, max(2, request.MilliCPU*1024/1000))),
+		MemoryLimit: limit.MemoryBytes,
+		OOMScoreAdj: oomScore(resources.QoS(&pod.Spec), request.MemoryBytes, machineMemory),
+	}
+	if limit.MilliCPU > 0 {
+		out.CPUPeriod, out.CPUQuota = cpuPeriod, max(1000, limit.MilliCPU*cpuPeriod/1000)
+	}
+	return out
+}
+
+// oomScore is by quality of service: guaranteed last, best effort first, between them by the share of the machine's memory
+// that was asked for.
+func oomScore(class corev1.PodQOSClass, asked, machineMemory int64) int {
+	switch {
+	case class == corev1.PodQOSGuaranteed:
+		return oomGuaranteed
+	case class == corev1.PodQOSBestEffort || machineMemory <= 0:
+		return oomBestEffort
+	}
+	share := asked / max(1, machineMemory/1000)
+	return int(max(1000+oomGuaranteed, min(oomBestEffort-1, 1000-share)))
+}

@@ -1,0 +1,153 @@
+package podworker
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+const (
+	// sameStart is how far two tellings of one start may be apart: the agent notes when the runtime's call returned, the
+	// runtime, asked later, when the process began.
+	sameStart = 2 * time.Second
+	// exitUnknown and exitNotStarted are the exit codes of containers that nobody saw end, and that never began.
+	exitUnknown    = 137
+	exitNotStarted = 128
+
+	reasonStatusUnknown    = "ContainerStatusUnknown"
+	reasonStartError       = "StartError"
+	imagePullBackOffFormat = "back-off pulling image %q: %s"
+	crashLoopBackOffFormat = "back-off %s restarting failed container %s"
+)
+
+// containerStatuses has one entry per container of the spec.
+func containerStatuses(pod *miniv1.MiniPod, o *Observation, runtimeName string, now time.Time) []miniv1.ContainerStatus {
+	out := make([]miniv1.ContainerStatus, 0, len(pod.Spec.Containers))
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
+		status := containerStatus(pod, c, o, runtimeName, now)
+		keepStart(&status, pod.Status.ContainerStatuses)
+		out = append(out, status)
+	}
+	return out
+}
+
+func containerStatus(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation, runtimeName string, now time.Time) miniv1.ContainerStatus {
+	status := miniv1.ContainerStatus{Name: c.Name, Image: c.Image}
+	history := o.history(c.Name)
+	decision := decide(pod, c, o)
+	var older []runtime.Container
+	switch {
+	case len(history) == 0 || history[0].State == runtime.StateCreated:
+		status.State.Waiting = waiting(c, o, decision, now)
+		older = history[min(1, len(history)):]
+	case history[0].State == runtime.StateRunning:
+		status.State.Running = &corev1.ContainerStateRunning{StartedAt: *seconds(history[0].StartedAt)}
+		status.Ready = true
+		older = history[1:]
+	case decision.start:
+		status.State.Waiting = waiting(c, o, decision, now)
+		older = history
+	default:
+		status.State.Terminated = terminated(history[0], runtimeName)
+		older = history[1:]
+	}
+	if failure, failed := o.Failures[c.Name]; failed && !decision.start && status.State.Waiting != nil && gaveUp(pod, failure) {
+		status.State = corev1.ContainerState{Terminated: notStarted(failure)}
+	}
+	if len(older) > 0 {
+		status.LastState.Terminated = terminated(older[0], runtimeName)
+	}
+	if len(history) > 0 {
+		last := history[0]
+		status.RestartCount = int32(attemptOf(last))
+		status.Image, status.ImageID = last.Image, last.ImageID
+		status.ContainerID = fullID(runtimeName, last.ID)
+	}
+	return status
+}
+
+// waiting says what a container waits for: the end of a back-off, another try after a failure, its image, or its turn.
+func waiting(c *miniv1.Container, o *Observation, d decision, now time.Time) *corev1.ContainerStateWaiting {
+	failure, failed := o.Failures[c.Name]
+	image := o.imageOf(c)
+	shared, sharedFailed := o.Failures[podWide]
+	switch {
+	case !validImage(c.Image):
+		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonInvalidImageName,
+			Message: fmt.Sprintf("image %q is not a valid reference; correct spec.containers[%s].image", c.Image, c.Name)}
+	case failed && failure.Reason != "" && failure.SpecHash == specHash(c):
+		return &corev1.ContainerStateWaiting{Reason: failure.Reason, Message: failure.Message}
+	case d.at.After(now):
+		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonCrashLoopBackOff,
+			Message: fmt.Sprintf(crashLoopBackOffFormat, crashDelay(d.next.crashes-1), c.Name)}
+	case image.Failures > 0:
+		return imageWaiting(c, image, now)
+	case sharedFailed && shared.Reason != "":
+		return &corev1.ContainerStateWaiting{Reason: shared.Reason, Message: shared.Message}
+	}
+	return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonContainerCreating}
+}
+
+func imageWaiting(c *miniv1.Container, image Image, now time.Time) *corev1.ContainerStateWaiting {
+	switch {
+	case pullPolicy(c) == corev1.PullNever:
+		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonErrImageNeverPull,
+			Message: fmt.Sprintf("image %q is not on this node and imagePullPolicy is Never", c.Image)}
+	case image.Failures == 1 && now.Before(image.FailedAt.Add(errImagePullFor)):
+		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonErrImagePull, Message: image.Message}
+	}
+	return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonImagePullBackOff,
+		Message: fmt.Sprintf(imagePullBackOffFormat, c.Image, image.Message)}
+}
+
+func terminated(c runtime.Container, runtimeName string) *corev1.ContainerStateTerminated {
+	out := &corev1.ContainerStateTerminated{ExitCode: int32(c.ExitCode), ContainerID: fullID(runtimeName, c.ID)}
+	if !c.StartedAt.IsZero() {
+		out.StartedAt = *seconds(c.StartedAt)
+	}
+	if !c.FinishedAt.IsZero() {
+		out.FinishedAt = *seconds(c.FinishedAt)
+	}
+	switch {
+	case c.State == runtime.StateUnknown:
+		out.ExitCode, out.Reason = exitUnknown, reasonStatusUnknown
+		out.Message = "nobody saw how the container ended; the node may have been restarted"
+	case c.OOMKilled:
+		out.Reason = miniv1.ReasonOOMKilled
+	case c.ExitCode == 0:
+		out.Reason = miniv1.ReasonCompleted
+	default:
+		out.Reason = miniv1.ReasonError
+	}
+	return out
+}
+
+func notStarted(f Failure) *corev1.ContainerStateTerminated {
+	return &corev1.ContainerStateTerminated{ExitCode: exitNotStarted, Reason: reasonStartError, Message: f.Message,
+		FinishedAt: *seconds(f.At)}
+}
+
+// keepStart keeps the start time that was published for the same container.
+func keepStart(status *miniv1.ContainerStatus, published []miniv1.ContainerStatus) {
+	if status.State.Running == nil {
+		return
+	}
+	for _, before := range published {
+		if before.ContainerID != status.ContainerID || before.State.Running == nil {
+			continue
+		}
+		if apart(before.State.Running.StartedAt, status.State.Running.StartedAt) <= sameStart {
+			status.State.Running.StartedAt = before.State.Running.StartedAt
+		}
+	}
+}
+
+func apart(a, b metav1.Time) time.Duration { return a.Sub(b.Time).Abs() }
+
+func fullID(runtimeName, id string) string { return runtimeName + "://" + id }

@@ -1,0 +1,151 @@
+package podworker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+var testMachine = Machine{NodeName: "n1", NodeIP: "10.0.0.1"}
+
+// brief is the part of a status that people see.
+type brief struct {
+	Phase          miniv1.MiniPodPhase
+	Summary, Ready string
+	Restarts       int32
+	Condition      string // reason of Ready
+}
+
+func briefOf(s miniv1.MiniPodStatus) brief {
+	out := brief{Phase: s.Phase, Summary: s.Summary, Ready: s.ReadyContainers, Restarts: s.Restarts}
+	for _, c := range s.Conditions {
+		if c.Type == miniv1.ConditionReady {
+			out.Condition = c.Reason
+		}
+	}
+	return out
+}
+
+func TestStatusBrief(t *testing.T) {
+	never, onFailure := policy(corev1.RestartPolicyNever), policy(corev1.RestartPolicyOnFailure)
+	notReady, isReady := miniv1.ReasonContainersNotReady, miniv1.ReasonContainersReady
+	img := func(i Image) func(*Observation) {
+		return func(o *Observation) { i.Ref = "echo:test"; o.Images["main"] = i }
+	}
+	pullPolicy := func(p corev1.PullPolicy) func(*miniv1.MiniPod) {
+		return func(pod *miniv1.MiniPod) { pod.Spec.Containers[0].ImagePullPolicy = p }
+	}
+	oom := func(c *runtime.Container) { exited(137, 0, 1)(c); c.OOMKilled = true }
+	cases := []struct {
+		name string
+		pod  *miniv1.MiniPod
+		seen Observation
+		now  time.Time
+		want brief
+	}{
+		{"nothing yet", testPod().Obj(), NewObservation(), t0, brief{"Pending", "ContainerCreating", "0/1", 0, notReady}},
+		{"created", testPod().Obj(), seen(container("main", 0, 0)), t0, brief{"Pending", "ContainerCreating", "0/1", 0, notReady}},
+		{"running", testPod().Obj(), seen(container("main", 0, 0, runs)), t0, brief{"Running", "Running", "1/1", 0, isReady}},
+		{"one of two", testPod("main", "b").Obj(), seen(container("main", 0, 0, runs)), t0, brief{"Pending", "ContainerCreating", "1/2", 0, notReady}},
+		{"two of two", testPod("main", "b").Obj(), seen(container("main", 2, 2, runs), container("b", 1, 0, runs)), t0, brief{"Running", "Running", "2/2", 3, isReady}},
+		{"crash, about to restart", testPod().Obj(), seen(container("main", 0, 0, exited(1, 0, 1))), at(1), brief{"Running", "ContainerCreating", "0/1", 0, notReady}},
+		{"crash loop", testPod().Obj(), seen(container("main", 1, 1, exited(1, 0, 1))), at(2), brief{"Running", "CrashLoopBackOff", "0/1", 1, notReady}},
+		{"crash loop on failure", testPod().With(onFailure).Obj(), seen(container("main", 1, 1, exited(1, 0, 1))), at(2), brief{"Running", "CrashLoopBackOff", "0/1", 1, notReady}},
+		{"succeeded", testPod().With(onFailure).Obj(), seen(container("main", 1, 1, exited(0, 0, 1))), at(2), brief{"Succeeded", "Completed", "0/1", 1, miniv1.ReasonPodCompleted}},
+		{"failed", testPod().With(never).Obj(), seen(container("main", 0, 0, exited(3, 0, 1))), at(2), brief{"Failed", "Error", "0/1", 0, notReady}},
+		{"oom", testPod().With(never).Obj(), seen(container("main", 0, 0, oom)), at(2), brief{"Failed", "OOMKilled", "0/1", 0, notReady}},
+		{"reboot", testPod().With(never).Obj(), seen(container("main", 0, 0, unknown)), at(2), brief{"Failed", "ContainerStatusUnknown", "0/1", 0, notReady}},
+		{"one completed, one runs", testPod("main", "b").With(onFailure).Obj(), seen(container("main", 0, 0, exited(0, 0, 1)), container("b", 0, 0, runs)), at(2),
+			brief{"Running", "NotReady", "1/2", 0, notReady}},
+		{"one failed, one runs", testPod("main", "b").With(never).Obj(), seen(container("main", 0, 0, exited(1, 0, 1)), container("b", 0, 0, runs)), at(2),
+			brief{"Running", "Error", "1/2", 0, notReady}},
+		{"one failed, one succeeded", testPod("main", "b").With(never).Obj(), seen(container("main", 0, 0, exited(1, 0, 1)), container("b", 0, 0, exited(0, 0, 1))), at(2),
+			brief{"Failed", "Error", "0/2", 0, notReady}},
+		{"pulling", testPod().Obj(), with(seen(), img(Image{State: ImagePulling})), at(1), brief{"Pending", "ContainerCreating", "0/1", 0, notReady}},
+		{"pull failed", testPod().Obj(), with(seen(), img(Image{State: ImageFailed, Failures: 1, FailedAt: at(0)})), at(1), brief{"Pending", "ErrImagePull", "0/1", 0, notReady}},
+		{"pull back-off", testPod().Obj(), with(seen(), img(Image{State: ImageFailed, Failures: 1, FailedAt: at(0)})), at(5), brief{"Pending", "ImagePullBackOff", "0/1", 0, notReady}},
+		{"pulling again", testPod().Obj(), with(seen(), img(Image{State: ImagePulling, Failures: 2, FailedAt: at(0)})), at(1), brief{"Pending", "ImagePullBackOff", "0/1", 0, notReady}},
+		{"never pull", testPod().With(pullPolicy(corev1.PullNever)).Obj(), with(seen(), img(Image{State: ImageFailed, Failures: 1})), at(1), brief{"Pending", "ErrImageNeverPull", "0/1", 0, notReady}},
+		{"invalid name", testPod().With(func(p *miniv1.MiniPod) { p.Spec.Containers[0].Image = "A B" }).Obj(), seen(), at(1), brief{"Pending", "InvalidImageName", "0/1", 0, notReady}},
+		{"cannot create", testPod().Obj(), with(seen(), failed("main", Failure{Reason: miniv1.ReasonCreateContainerError, SpecHash: mainHash})), at(1),
+			brief{"Pending", "CreateContainerError", "0/1", 0, notReady}},
+		{"cannot start", testPod().Obj(), with(seen(), failed("main", Failure{Reason: miniv1.ReasonRunContainerError, SpecHash: mainHash})), at(1),
+			brief{"Pending", "RunContainerError", "0/1", 0, notReady}},
+		{"cannot start, never", testPod().With(never).Obj(), with(seen(), failed("main", Failure{Reason: miniv1.ReasonRunContainerError, SpecHash: mainHash})), at(1),
+			brief{"Failed", "StartError", "0/1", 0, notReady}},
+		{"no address", testPod().Obj(), with(NewObservation(), func(o *Observation) {
+			o.Failures = map[string]Failure{podWide: {Reason: miniv1.ReasonContainerCreating, Message: "no address"}}
+		}), at(1), brief{"Pending", "ContainerCreating", "0/1", 0, notReady}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, briefOf(statusOf(c.pod, &c.seen, testMachine, "fake", c.now))); diff != "" {
+				t.Errorf("status (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestStatusFull(t *testing.T) {
+	scheduled := metav1.Condition{Type: miniv1.ConditionPodScheduled, Status: metav1.ConditionTrue, Reason: miniv1.ReasonScheduled, LastTransitionTime: metav1.NewTime(at(-9))}
+	pod := testPod().With(func(p *miniv1.MiniPod) { p.Generation = 3; p.Status.Conditions = []metav1.Condition{scheduled} }).Obj()
+	o := seen(container("main", 1, 1, runs), container("main", 0, 0, exited(7, -60, -50)))
+	got := statusOf(pod, &o, testMachine, "fake", t0.Add(300*time.Millisecond))
+	stamp := func(s int) metav1.Time { return metav1.NewTime(at(s)) }
+	ready := metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: miniv1.ReasonContainersReady, ObservedGeneration: 3, LastTransitionTime: stamp(0)}
+	containersReady := ready
+	containersReady.Type = miniv1.ConditionContainersReady
+	start := stamp(0)
+	want := miniv1.MiniPodStatus{
+		ObservedGeneration: 3, NodeName: "n1", Phase: "Running", Summary: "Running", ReadyContainers: "1/1", Restarts: 1,
+		HostIP: "10.0.0.1", PodIP: "100.64.0.9", StartTime: &start,
+		Conditions: []metav1.Condition{scheduled, containersReady, ready},
+		ContainerStatuses: []miniv1.ContainerStatus{{
+			Name: "main", Ready: true, RestartCount: 1, Image: "echo:test", ImageID: "sha256:1", ContainerID: "fake://" + id("main", 1),
+			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: stamp(0)}},
+			LastState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 7, Reason: "Error",
+				StartedAt: stamp(-60), FinishedAt: stamp(-50), ContainerID: "fake://" + id("main", 0)}},
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+
+	// A later telling of the same start, by the runtime, changes nothing; that of another start does.
+	pod.Status = got
+	o.Containers[0].StartedAt = at(1)
+	if diff := cmp.Diff(want, statusOf(pod, &o, testMachine, "fake", at(60))); diff != "" {
+		t.Errorf("told again (-want +got):\n%s", diff)
+	}
+	o.Containers[0].StartedAt = at(5)
+	if again := statusOf(pod, &o, testMachine, "fake", at(60)); again.ContainerStatuses[0].State.Running.StartedAt != stamp(5) {
+		t.Errorf("another start: %v", again.ContainerStatuses[0].State.Running)
+	}
+}
+
+func TestStatusOfFinished(t *testing.T) {
+	pod := testPod().Phase(miniv1.PodFailed).With(func(p *miniv1.MiniPod) { p.Generation = 2; p.Status.Summary = "Error" }).Obj()
+	o := NewObservation()
+	want := *pod.Status.DeepCopy()
+	want.ObservedGeneration = 2
+	if diff := cmp.Diff(want, statusOf(pod, &o, testMachine, "fake", t0)); diff != "" {
+		t.Errorf("a finished MiniPod changed (-want +got):\n%s", diff)
+	}
+}
+
+func TestKeepForeign(t *testing.T) {
+	target := metav1.Condition{Type: miniv1.ConditionDisruptionTarget, Status: metav1.ConditionTrue, Reason: "X"}
+	mine := metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Mine"}
+	theirs := metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionFalse, Reason: "Theirs"}
+	status := miniv1.MiniPodStatus{Conditions: []metav1.Condition{mine}}
+	keepForeign(&status, testPod().With(func(p *miniv1.MiniPod) { p.Status.Conditions = []metav1.Condition{theirs, target} }).Obj())
+	if len(status.Conditions) != 2 || status.Conditions[0].Reason != "Mine" || status.Conditions[1].Reason != "X" || status.NodeName != "n1" {
+		t.Errorf("got %+v", status)
+	}
+}

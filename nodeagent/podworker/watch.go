@@ -1,0 +1,239 @@
+package podworker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// relist is the wait before the runtime's events are asked for again.
+const relist = 500 * time.Millisecond
+
+// Adopt takes up what is on the machine. To be called once, before the first Set.
+func (p *Pool) Adopt(ctx context.Context) error { return p.look(ctx) }
+
+// Run listens to the runtime and looks at the whole machine now and then, until ctx ends. To be called once all MiniPods
+// that exist were Set: what belongs to none of them is removed.
+func (p *Pool) Run(ctx context.Context) {
+	p.mu.Lock()
+	p.synced = true
+	p.mu.Unlock()
+	for ctx.Err() == nil {
+		if err := p.listen(ctx); err != nil && ctx.Err() == nil {
+			p.Log.Info("Lost the runtime's events; asking again", "err", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(relist):
+		}
+	}
+}
+
+// listen passes events to the workers until the stream ends. Events come first, then the look, so that nothing is missed
+// between the two.
+func (p *Pool) listen(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events, err := p.Runtime.Events(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.look(ctx); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(p.Resync)
+	defer ticker.Stop()
+	for {
+		select {
+		case event, open := <-events:
+			if !open {
+				return fmt.Errorf("the stream ended")
+			}
+			p.dispatch(event)
+		case <-ticker.C:
+			if err := p.look(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// dispatch wakes the worker whose container something happened to.
+func (p *Pool) dispatch(event runtime.Event) {
+	uid, ours := podOf(event.ContainerID)
+	if !ours {
+		return
+	}
+	p.mu.Lock()
+	w := p.workers[uid]
+	p.mu.Unlock()
+	if w != nil {
+		w.somethingHappened(event.ContainerID, event.Type)
+	}
+}
+
+// look observes the whole machine and hands every worker its part. A worker that did something meanwhile ignores it.
+func (p *Pool) look(ctx context.Context) error {
+	before := p.epochs()
+	seen, err := p.observe(ctx)
+	if err != nil {
+		return err
+	}
+	for uid, epoch := range before {
+		observed, ok := seen[uid]
+		if !ok {
+			observed = NewObservation()
+		}
+		delete(seen, uid)
+		p.mu.Lock()
+		w := p.workers[uid]
+		p.mu.Unlock()
+		if w != nil {
+			w.tell(func(in *inbox) { in.look, in.epoch = &observed, epoch })
+		}
+	}
+	p.mu.Lock()
+	synced := p.synced
+	if !synced {
+		p.adopted = seen
+	}
+	p.mu.Unlock()
+	if synced {
+		p.removeStrangers(ctx, seen)
+	}
+	return nil
+}
+
+func (p *Pool) epochs() map[types.UID]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[types.UID]uint64, len(p.workers))
+	for uid, w := range p.workers {
+		out[uid] = w.epoch.Load()
+	}
+	return out
+}
+
+// observe lists everything on the machine, by MiniPod.
+func (p *Pool) observe(ctx context.Context) (map[types.UID]Observation, error) {
+	containers, err := p.Runtime.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	sandboxes, err := p.Sandboxes.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list sandboxes: %w", err)
+	}
+	addresses, err := p.Network.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	withFiles, err := p.Layout.podsWithFiles()
+	if err != nil {
+		return nil, fmt.Errorf("list files: %w", err)
+	}
+	out := map[types.UID]Observation{}
+	at := func(uid string, change func(*Observation)) {
+		o, ok := out[types.UID(uid)]
+		if !ok {
+			o = NewObservation()
+		}
+		change(&o)
+		out[types.UID(uid)] = o
+	}
+	for _, c := range containers {
+		if uid := c.Labels[runtime.LabelPodUID]; uid != "" {
+			at(uid, func(o *Observation) { o.Containers = append(o.Containers, c) })
+		}
+	}
+	for _, s := range sandboxes {
+		at(s.PodUID, func(o *Observation) { o.Sandbox, o.Gone.Sandbox, o.Gone.Network = &s, false, false })
+	}
+	for uid, address := range addresses {
+		at(uid, func(o *Observation) { o.Address, o.Gone.Network = address, false })
+	}
+	for _, uid := range withFiles {
+		at(string(uid), func(o *Observation) { o.Gone.Files = false })
+	}
+	return out, nil
+}
+
+// removeStrangers starts workers for what belongs to no MiniPod of this node. What has containers is checked with the API
+// server itself first: the list that the agent began with may be a little old.
+func (p *Pool) removeStrangers(ctx context.Context, seen map[types.UID]Observation) {
+	for uid, observed := range seen {
+		p.mu.Lock()
+		_, known := p.workers[uid]
+		if !known {
+			p.adopted[uid] = observed
+		}
+		p.mu.Unlock()
+		if known {
+			continue
+		}
+		pod, err := p.ownerOf(ctx, uid, observed)
+		switch {
+		case err != nil:
+			p.Log.Info("Cannot tell whose containers these are; leaving them for now", "pod", uid, "err", err.Error())
+		case pod != nil:
+			p.Set(pod)
+		default:
+			p.Log.Info("Removing what is left of a MiniPod that is gone", "pod", uid)
+			p.worker(uid).forget()
+		}
+	}
+	p.mu.Lock()
+	p.adopted = map[types.UID]Observation{}
+	p.mu.Unlock()
+}
+
+// ownerOf asks the API server for the MiniPod that the containers were made for; nil if it is gone or another's.
+func (p *Pool) ownerOf(ctx context.Context, uid types.UID, observed Observation) (*miniv1.MiniPod, error) {
+	if len(observed.Containers) == 0 {
+		return nil, nil
+	}
+	labels := observed.Containers[0].Labels
+	key := types.NamespacedName{Namespace: labels[runtime.LabelPodNamespace], Name: labels[runtime.LabelPodName]}
+	var pod miniv1.MiniPod
+	if err := p.Client.Get(ctx, key, &pod); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	if pod.UID != uid || pod.Status.NodeName != p.Machine.NodeName {
+		return nil, nil
+	}
+	return &pod, nil
+}
+
+// inspector is what a runtime can do that tells about one container without listing all.
+type inspector interface {
+	// Inspect observes one container. NotFound if there is none.
+	Inspect(ctx context.Context, id string) (runtime.Container, error)
+}
+
+// inspect observes one container.
+func (p *Pool) inspect(ctx context.Context, id string) (c runtime.Container, found bool, err error) {
+	if one, ok := p.Runtime.(inspector); ok {
+		c, err = one.Inspect(ctx, id)
+		if errdefs.IsNotFound(err) {
+			return c, false, nil
+		}
+		return c, err == nil, err
+	}
+	all, err := p.Runtime.List(ctx)
+	for _, c := range all {
+		if c.ID == id {
+			return c, true, nil
+		}
+	}
+	return c, false, err
+}

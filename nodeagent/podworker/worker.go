@@ -1,0 +1,296 @@
+package podworker
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podstate"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// worker keeps one MiniPod as it should be. Its own goroutine alone touches the observation; others leave what they know
+// in the inbox and wake it.
+type worker struct {
+	pool      *Pool
+	uid       types.UID
+	observed  Observation
+	busySince time.Time
+	slot      bool // holds one of the pool's launches
+	publisher *publisher
+
+	// pullContext ends with the last wish for images.
+	pullContext context.Context
+	endPulls    context.CancelFunc
+
+	// epoch changes whenever the observation does, and when something is being done that will change it. A look at the
+	// machine that began in another epoch is not believed.
+	epoch atomic.Uint64
+	wake  chan struct{}
+
+	mu    sync.Mutex
+	inbox inbox
+}
+
+// inbox is what others told a worker.
+type inbox struct {
+	// desired is the newest MiniPod known; nil when it is gone.
+	desired *miniv1.MiniPod
+	gone    bool
+	// changed are containers that something happened to.
+	changed map[string]runtime.EventType
+	// pulled are the ends of pulls.
+	pulled []pulled
+	look   *Observation
+	epoch  uint64 // in which the look began
+}
+
+// pulled is the end of a pull for one container.
+type pulled struct {
+	container, ref string
+	image          runtime.Image
+	err            error
+	at             time.Time
+}
+
+func newWorker(p *Pool, uid types.UID, observed Observation) *worker {
+	observed.init()
+	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1)}
+	w.observed.TakenUp = p.Clock.Now()
+	w.publisher = &publisher{worker: w, kick: make(chan struct{}, 1)}
+	w.pullContext, w.endPulls = context.WithCancel(p.ctx)
+	return w
+}
+
+// tell changes the inbox and wakes the worker.
+func (w *worker) tell(change func(*inbox)) {
+	w.mu.Lock()
+	change(&w.inbox)
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// set tells of a version of the MiniPod. Versions may come in any order; the newest counts.
+func (w *worker) set(pod *miniv1.MiniPod) {
+	w.tell(func(in *inbox) {
+		if !in.gone && (in.desired == nil || !older(pod, in.desired)) {
+			in.desired = pod
+		}
+	})
+}
+
+// older compares resource versions, which the API server counts upwards.
+func older(a, b *miniv1.MiniPod) bool {
+	va, errA := strconv.ParseUint(a.ResourceVersion, 10, 64)
+	vb, errB := strconv.ParseUint(b.ResourceVersion, 10, 64)
+	return errA == nil && errB == nil && va < vb
+}
+
+// forget tells that the MiniPod is gone.
+func (w *worker) forget() {
+	w.tell(func(in *inbox) { in.desired, in.gone = nil, true })
+}
+
+// latest is the newest MiniPod known; nil when it is gone.
+func (w *worker) latest() *miniv1.MiniPod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.inbox.desired
+}
+
+func (w *worker) run(ctx context.Context) {
+	defer w.freeSlot()
+	defer w.endPulls()
+	for {
+		until := w.converge(ctx)
+		if ctx.Err() != nil || w.pool.retire(w) || !w.sleep(ctx, until) {
+			return
+		}
+	}
+}
+
+// converge does what there is to do, and tells when there will be more if nothing happens before.
+func (w *worker) converge(ctx context.Context) (until time.Time) {
+	for ctx.Err() == nil {
+		desired := w.takeIn(ctx)
+		now := w.pool.Clock.Now()
+		var work []Action
+		work, until = split(plan(desired, w.observed, now))
+		w.report(desired, work, now)
+		starting := launches(work)
+		if !starting {
+			w.freeSlot()
+		}
+		if len(work) == 0 {
+			return until
+		}
+		if starting && !w.takeSlot(ctx) {
+			continue
+		}
+		w.execute(ctx, desired, work)
+	}
+	return until
+}
+
+func launches(work []Action) bool {
+	for _, a := range work {
+		if a.launches() {
+			return true
+		}
+	}
+	return false
+}
+
+// sleep waits for news, or for a time; false when the agent ends.
+func (w *worker) sleep(ctx context.Context, until time.Time) bool {
+	var alarm <-chan time.Time
+	if !until.IsZero() {
+		timer := w.pool.Clock.NewTimer(max(until.Sub(w.pool.Clock.Now()), time.Millisecond))
+		defer timer.Stop()
+		alarm = timer.C()
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-w.wake:
+	case <-alarm:
+	}
+	return true
+}
+
+// takeSlot waits for a launch; false when there is news to consider first.
+func (w *worker) takeSlot(ctx context.Context) bool {
+	if w.slot {
+		return true
+	}
+	select {
+	case w.pool.launches <- struct{}{}:
+		w.slot = true
+		return true
+	case <-w.wake:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (w *worker) freeSlot() {
+	if w.slot {
+		<-w.pool.launches
+		w.slot = false
+	}
+}
+
+// takeIn brings the observation up to date with the inbox and returns the MiniPod.
+func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
+	w.mu.Lock()
+	in := w.inbox
+	w.inbox.changed, w.inbox.pulled, w.inbox.look = nil, nil, nil
+	w.mu.Unlock()
+	if in.look != nil && in.epoch == w.epoch.Load() {
+		w.observed.look(*in.look)
+	}
+	for id, event := range in.changed {
+		w.lookAt(ctx, id, event)
+	}
+	for _, p := range in.pulled {
+		w.finishPull(p)
+	}
+	if in.desired == nil || podstate.IsDeleting(in.desired) || podstate.IsFinished(in.desired) {
+		w.endPulls()
+	}
+	if in.desired != nil && in.desired.Status.NodeName != w.pool.Machine.NodeName {
+		return nil
+	}
+	return in.desired
+}
+
+// lookAt asks the runtime about one container that an event told of, unless the event is no news.
+func (w *worker) lookAt(ctx context.Context, id string, event runtime.EventType) {
+	known := runtime.Container{}
+	if i := w.observed.indexOf(id); i >= 0 {
+		known = w.observed.Containers[i]
+	}
+	switch event {
+	case runtime.EventStarted:
+		if known.State == runtime.StateRunning || known.State == runtime.StateExited {
+			return
+		}
+	case runtime.EventExited:
+		if known.State == runtime.StateExited {
+			return
+		}
+	}
+	if known.ID == "" {
+		return // removed by now, or not created yet
+	}
+	w.refresh(ctx, id)
+}
+
+// refresh takes the runtime's word for one container. When the runtime does not answer it is asked again later.
+func (w *worker) refresh(ctx context.Context, id string) {
+	w.epoch.Add(1)
+	c, found, err := w.pool.inspect(ctx, id)
+	switch {
+	case err != nil:
+		w.pool.Log.V(1).Info("Cannot look at a container; trying again", "container", id, "err", err.Error())
+		w.pool.Clock.AfterFunc(unavailableRetry, func() { w.somethingHappened(id, "") })
+	case found:
+		w.observed.set(c)
+	default:
+		w.observed.drop(id)
+	}
+}
+
+// somethingHappened tells of an event; an empty type asks for a look in any case.
+func (w *worker) somethingHappened(id string, event runtime.EventType) {
+	w.tell(func(in *inbox) {
+		if in.changed == nil {
+			in.changed = map[string]runtime.EventType{}
+		}
+		if in.changed[id] != runtime.EventExited || event == runtime.EventOOM {
+			in.changed[id] = event
+		}
+	})
+}
+
+// report hands the status to the publisher; see the package comment for when it is written.
+func (w *worker) report(desired *miniv1.MiniPod, work []Action, now time.Time) {
+	if desired == nil || podstate.IsDeleting(desired) || podstate.IsFinished(desired) {
+		w.publisher.drop()
+		return
+	}
+	var notBefore time.Time
+	if !w.busy(work) {
+		w.busySince = time.Time{}
+	} else {
+		if w.busySince.IsZero() {
+			w.busySince = now
+		}
+		notBefore = w.busySince.Add(quietStart)
+	}
+	status := statusOf(desired, &w.observed, w.pool.Machine, w.pool.RuntimeName, now)
+	w.publisher.offer(&status, notBefore)
+}
+
+// busy tells whether the status is about to change by what is being done.
+func (w *worker) busy(work []Action) bool {
+	for _, a := range work {
+		if a.Type != PruneContainer {
+			return true
+		}
+	}
+	for _, image := range w.observed.Images {
+		if image.State == ImagePulling && image.Failures == 0 {
+			return true
+		}
+	}
+	return false
+}

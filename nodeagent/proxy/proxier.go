@@ -1,0 +1,223 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/iptables"
+)
+
+// Options of a Proxier.
+type Options struct {
+	Config
+	Tables iptables.Tables
+	Flows  Flows
+	Log    logr.Logger
+	// CheckPeriod is how often to look whether the rules are still there; 2 s if zero.
+	CheckPeriod time.Duration
+	// RewritePeriod is how often to write all rules whether or not something seems to be wrong; 1 h if zero.
+	RewritePeriod time.Duration
+}
+
+const (
+	defaultCheckPeriod   = 2 * time.Second
+	defaultRewritePeriod = time.Hour
+	firstRetry           = 100 * time.Millisecond
+	longestRetry         = 10 * time.Second
+)
+
+// Proxier keeps the rules of a node what the services and host ports say. Its setters note a change and return at once;
+// Run applies what has gathered, and while it does, the next changes gather. The objects must not be changed after.
+type Proxier struct {
+	opts  Options
+	state *state
+	rules *ruleset
+	seen  map[string]Service // what the rules were made from, by name
+
+	rewrite   bool // write all chains, and remove those that are not known
+	rewritten time.Time
+	stale     *staleUDP
+	synced    atomic.Pointer[time.Time]
+}
+
+// New makes a Proxier. It touches nothing before Run or Sync.
+func New(opts Options) *Proxier {
+	if opts.CheckPeriod == 0 {
+		opts.CheckPeriod = defaultCheckPeriod
+	}
+	if opts.RewritePeriod == 0 {
+		opts.RewritePeriod = defaultRewritePeriod
+	}
+	return &Proxier{
+		opts: opts, state: newState(), rules: newRuleset(opts.Config), seen: map[string]Service{},
+		rewrite: true, stale: newStaleUDP(opts.Config),
+	}
+}
+
+// SetService adds or replaces a service.
+func (p *Proxier) SetService(service *miniv1.MiniService) {
+	p.state.setService(types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, service)
+}
+
+// DeleteService removes a service.
+func (p *Proxier) DeleteService(name types.NamespacedName) { p.state.setService(name, nil) }
+
+// SetEndpointSlice adds or replaces a slice. One without the label of a MiniService is none of ours.
+func (p *Proxier) SetEndpointSlice(slice *discoveryv1.EndpointSlice) { p.state.setSlice(slice, true) }
+
+// DeleteEndpointSlice removes a slice.
+func (p *Proxier) DeleteEndpointSlice(slice *discoveryv1.EndpointSlice) {
+	p.state.setSlice(slice, false)
+}
+
+// SetHostPorts replaces the host ports of one of the node's MiniPods; none removes them.
+func (p *Proxier) SetHostPorts(podUID string, ports []HostPort) { p.state.setHostPorts(podUID, ports) }
+
+// LastSync tells when the rules were last brought up to date; zero if never.
+func (p *Proxier) LastSync() time.Time {
+	if at := p.synced.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
+// Run applies changes as they come, until ctx ends. Start it only when everything that exists has been set once, because
+// rules of an earlier agent that seem to belong to nobody are removed by the first pass. The rules stay when it ends. It
+// works on the calling goroutine alone, whose thread may be bound to a network namespace.
+func (p *Proxier) Run(ctx context.Context) {
+	check := time.NewTicker(p.opts.CheckPeriod)
+	defer check.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	delay := firstRetry
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.state.wake:
+		case <-retry.C:
+		case <-check.C:
+			p.check(ctx)
+			if !p.rewrite {
+				continue
+			}
+		}
+		if err := p.Sync(ctx); err != nil && ctx.Err() == nil {
+			p.opts.Log.Error(err, "Rules could not be applied; trying again", "after", delay.String())
+			retry.Reset(delay)
+			delay = min(2*delay, longestRetry)
+			continue
+		}
+		delay = firstRetry
+	}
+}
+
+// check looks whether somebody flushed the rules.
+func (p *Proxier) check(ctx context.Context) {
+	if p.rewrite {
+		return
+	}
+	intact, err := p.opts.Tables.Intact(ctx, canaries(p.opts.Config))
+	switch {
+	case err != nil:
+		p.opts.Log.Error(err, "Could not look whether the rules are still there")
+	case !intact:
+		p.opts.Log.Info("Rules are missing, perhaps flushed by somebody; writing all of them again")
+		p.rewrite = true
+	case time.Since(p.rewritten) > p.opts.RewritePeriod:
+		p.rewrite = true
+	}
+}
+
+// Sync applies what has gathered, in one go. After an error nothing is taken for granted: the next pass writes all rules.
+func (p *Proxier) Sync(ctx context.Context) error {
+	p.gather()
+	if p.rewrite {
+		p.rules.forget()
+	}
+	changes := p.rules.changes()
+	started := time.Now()
+	if err := p.apply(ctx, changes); err != nil {
+		p.rewrite = true
+		return err
+	}
+	if !changes.empty() {
+		p.opts.Log.V(1).Info("Rules applied", "chains", len(changes.set), "removed", len(changes.removed),
+			"all", p.rewrite, "took", time.Since(started).String())
+	}
+	p.rewrite = false
+	if !p.stale.empty() {
+		if err := p.opts.Flows.DeleteUDP(ctx, p.stale.match); err != nil {
+			return err // p.stale remembers
+		}
+		p.stale = newStaleUDP(p.opts.Config)
+	}
+	now := time.Now()
+	p.synced.Store(&now)
+	return nil
+}
+
+// gather brings the desired rules up to date with the state.
+func (p *Proxier) gather() {
+	services, hostPorts := p.state.take()
+	for _, s := range services {
+		p.stale.note(p.seen[s.Name], s)
+		p.rules.set("service/"+s.Name, p.rules.service(s))
+		p.seen[s.Name] = s
+		if len(s.Ports) == 0 {
+			delete(p.seen, s.Name)
+		}
+	}
+	for uid, ports := range hostPorts {
+		p.stale.noteHostPorts(ports)
+		p.rules.set("hostport/"+uid, p.rules.hostPorts(ports)) // sorts before services
+	}
+}
+
+// apply writes the changes. The first time, and whenever all is written, it also sees to the jumps, and then to chains
+// that nothing leads to any more.
+func (p *Proxier) apply(ctx context.Context, changes change) error {
+	if !changes.empty() {
+		for _, input := range changes.inputs(chunk) {
+			if err := p.opts.Tables.Restore(ctx, input); err != nil {
+				return fmt.Errorf("proxy: applying rules: %w", err)
+			}
+		}
+	}
+	p.rules.commit(changes)
+	if !p.rewrite {
+		return nil
+	}
+	if err := p.opts.Tables.EnsureFirst(ctx, jumps); err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	p.rewritten = time.Now()
+	return errors.Join(p.removeUnknown(ctx, iptables.NAT), p.removeUnknown(ctx, iptables.Filter))
+}
+
+func (p *Proxier) removeUnknown(ctx context.Context, table string) error {
+	chains, err := p.opts.Tables.Chains(ctx, table)
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	unknown := slices.DeleteFunc(chains, func(name string) bool {
+		_, known := p.rules.applied[chainID{table, name}]
+		return known
+	})
+	if len(unknown) == 0 {
+		return nil
+	}
+	if err := p.opts.Tables.Restore(ctx, iptables.Removal(table, unknown)); err != nil {
+		return fmt.Errorf("proxy: removing chains that are not known: %w", err)
+	}
+	return nil
+}

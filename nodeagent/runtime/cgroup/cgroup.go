@@ -1,0 +1,220 @@
+// Package cgroup makes, fills and removes cgroups by path, the same in all hierarchies: the one of cgroup v2, or those of v1,
+// each controller at its mount, and both where a machine has both.
+//
+// It knows nothing of limits, which are runc's business. It is for what must hold whoever made a cgroup: a process in one of
+// its own everywhere, so that nobody else's end takes it along, and removal that leaves nothing.
+package cgroup
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// hierarchy is one tree of cgroups.
+type hierarchy struct {
+	root   string
+	v2     bool
+	cpuset bool
+	memory bool
+}
+
+// hierarchies of this machine, where they are mounted.
+var hierarchies = sync.OnceValue(func() []hierarchy {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	var out []hierarchy
+	for scanner := bufio.NewScanner(f); scanner.Scan(); {
+		if h, ok := parseMount(scanner.Text()); ok {
+			out = append(out, h)
+		}
+	}
+	return out
+})
+
+// parseMount reads a line of mountinfo (proc_pid_mountinfo(5)); false if it is no cgroup hierarchy.
+func parseMount(line string) (hierarchy, bool) {
+	fields := strings.Fields(line)
+	dash := slices.Index(fields, "-")
+	if len(fields) < 10 || dash < 0 || len(fields) < dash+4 {
+		return hierarchy{}, false
+	}
+	options := strings.Split(fields[dash+3], ",")
+	switch fields[dash+1] {
+	case "cgroup2":
+		return hierarchy{root: fields[4], v2: true, memory: true}, true
+	case "cgroup":
+		return hierarchy{root: fields[4], cpuset: slices.Contains(options, "cpuset"), memory: slices.Contains(options, "memory")}, true
+	}
+	return hierarchy{}, false
+}
+
+// Create makes a cgroup, as in "/miniplane/pod123", and the ones above it, everywhere. It is no error if it is there.
+func Create(path string) error {
+	for _, h := range hierarchies() {
+		if err := h.create(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h hierarchy) create(path string) error {
+	dir := filepath.Join(h.root, path)
+	if err := os.Mkdir(dir, 0o755); err == nil || errors.Is(err, fs.ErrExist) {
+		return h.init(dir)
+	} else if !errors.Is(err, fs.ErrNotExist) || path == "/" || path == "." {
+		return err
+	}
+	if err := h.create(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return h.init(dir)
+}
+
+// init copies the parent's CPUs and memory nodes to a cpuset of v1, which takes no process without them.
+func (h hierarchy) init(dir string) error {
+	if !h.cpuset {
+		return nil
+	}
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		own, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if len(strings.TrimSpace(string(own))) > 0 {
+			continue
+		}
+		parent, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), parent, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Enter moves a process into a cgroup that was created, everywhere.
+func Enter(path string, pid int) error {
+	for _, h := range hierarchies() {
+		err := os.WriteFile(filepath.Join(h.root, path, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
+		if err != nil {
+			return fmt.Errorf("enter cgroup %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// Remove kills what still runs in a cgroup and below, and removes it, everywhere. Nil if there is none.
+func Remove(ctx context.Context, path string) error {
+	if filepath.Clean(path) == "/" || !filepath.IsAbs(path) {
+		return fmt.Errorf("cgroup %q is not one to remove", path)
+	}
+	for _, h := range hierarchies() {
+		if err := removeTree(ctx, filepath.Join(h.root, path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeTree removes a cgroup of one hierarchy, children first. A cgroup stays busy for a moment after its last process.
+func removeTree(ctx context.Context, dir string) error {
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
+		err := syscall.Rmdir(dir)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		entries, _ := os.ReadDir(dir)
+		for _, entry := range entries {
+			if !entry.IsDir() {
+				continue
+			}
+			if err := removeTree(ctx, filepath.Join(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+		for _, pid := range pids(dir) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("cgroup %s is in use: %w", dir, err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func pids(dir string) []int {
+	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	var out []int
+	for _, field := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// PIDs of the processes in a cgroup, in whatever hierarchy has any.
+func PIDs(path string) []int {
+	var out []int
+	for _, h := range hierarchies() {
+		out = append(out, pids(filepath.Join(h.root, path))...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Exists tells whether a cgroup is left in any hierarchy.
+func Exists(path string) bool {
+	return slices.ContainsFunc(hierarchies(), func(h hierarchy) bool {
+		_, err := os.Stat(filepath.Join(h.root, path))
+		return err == nil
+	})
+}
+
+// OOMKills is how many processes of a cgroup the kernel killed for want of memory; 0 also where that is not known.
+func OOMKills(path string) int {
+	if path == "" {
+		return 0
+	}
+	for _, h := range hierarchies() {
+		file := "memory.oom_control"
+		if h.v2 {
+			file = "memory.events"
+		}
+		if !h.memory {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(h.root, path, file))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			var n int
+			if _, err := fmt.Sscanf(line, "oom_kill %d", &n); err == nil && n > 0 {
+				return n
+			}
+		}
+	}
+	return 0
+}

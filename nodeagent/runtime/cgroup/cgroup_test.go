@@ -1,0 +1,81 @@
+package cgroup
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseMount(t *testing.T) {
+	for line, want := range map[string]hierarchy{
+		"30 23 0:26 / /sys/fs/cgroup/memory rw,nosuid shared:9 - cgroup cgroup rw,memory":      {root: "/sys/fs/cgroup/memory", memory: true},
+		"30 23 0:26 / /sys/fs/cgroup/cpuset rw,nosuid - cgroup cgroup rw,cpuset":               {root: "/sys/fs/cgroup/cpuset", cpuset: true},
+		"24 23 0:21 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,memory_recursive": {root: "/sys/fs/cgroup", v2: true, memory: true},
+	} {
+		if got, ok := parseMount(line); !ok || got != want {
+			t.Errorf("%q: %+v, %t", line, got, ok)
+		}
+	}
+	for _, line := range []string{"", "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw", "no separator in this line at all x y z"} {
+		if got, ok := parseMount(line); ok {
+			t.Errorf("%q: %+v", line, got)
+		}
+	}
+}
+
+func TestCgroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("this test needs root, and CI must give it")
+		}
+		t.Skip("SKIPPED: needs root")
+	}
+	parent := fmt.Sprintf("/miniplane-cgroup-test-%d", os.Getpid())
+	path := parent + "/pod1/c1"
+	t.Cleanup(func() {
+		if err := Remove(context.Background(), parent); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 2 { // the second time all is there
+		if err := Create(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sleeper := exec.Command("sleep", "1000")
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- sleeper.Wait() }()
+	if err := Enter(path, sleeper.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{sleeper.Process.Pid}, PIDs(path)); diff != "" {
+		t.Errorf("processes (-want +got):\n%s", diff)
+	}
+	if n := OOMKills(path); n != 0 {
+		t.Errorf("%d OOM kills", n)
+	}
+	if err := Remove(t.Context(), parent); err != nil {
+		t.Fatal(err)
+	}
+	if Exists(parent) {
+		t.Error("it exists after Remove")
+	}
+	if err := <-ended; err == nil {
+		t.Error("the process ended by itself")
+	}
+	if err := Remove(t.Context(), parent); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
+	for _, bad := range []string{"/", "", "relative", "/../"} {
+		if err := Remove(t.Context(), bad); err == nil {
+			t.Errorf("%q was removed", bad)
+		}
+	}
+}

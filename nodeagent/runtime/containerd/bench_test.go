@@ -1,0 +1,161 @@
+package containerd_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
+	"miniplane.dev/miniplane/nodeagent/sandbox"
+)
+
+// pod makes a sandbox and the spec of its one container.
+func (n *node) pod(t testing.TB, manager sandbox.Manager, uid string) runtime.ContainerSpec {
+	t.Helper()
+	s, err := manager.Ensure(context.Background(), sandbox.Spec{
+		PodUID: uid, Hostname: "bench", CgroupPath: filepath.Join(n.parent, "pod"+uid),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runtime.ContainerSpec{
+		ID: uid + "-main-0", Group: uid, Image: busybox, Command: []string{"/bin/busybox", "sleep", "100000"},
+		Labels: map[string]string{runtime.LabelPodUID: uid}, Namespaces: s.Namespaces,
+		CgroupPath: filepath.Join(n.parent, "pod"+uid, uid+"-main-0"), LogPath: filepath.Join(n.Dir, uid+".log"),
+		Resources: runtime.Resources{MemoryLimit: 64 << 20},
+	}
+}
+
+func (n *node) sandboxes(t testing.TB) sandbox.Manager {
+	t.Helper()
+	state := filepath.Join(n.Dir, "agent")
+	m, err := sandbox.New(sandbox.Options{StateDir: state, PauseBinary: n.opts.PauseBinary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		list, err := m.List(context.Background())
+		if err != nil {
+			t.Error(err)
+		}
+		for _, s := range list {
+			if err := m.Remove(context.Background(), s.PodUID); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := sandbox.Cleanup(state); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// BenchmarkStart: one container at a time, joining a sandbox that is there.
+func BenchmarkStart(b *testing.B) {
+	for _, shared := range []int{0, 16} {
+		b.Run(fmt.Sprintf("perShim=%d", shared), func(b *testing.B) { benchmarkStart(b, shared) })
+	}
+}
+
+func benchmarkStart(b *testing.B, perShim int) {
+	n := newNode(b)
+	n.opts.ContainersPerShim = perShim
+	r, m := n.runtime(b), n.sandboxes(b)
+	var creates, starts, removes []time.Duration
+	for i := 0; b.Loop(); i++ {
+		b.StopTimer()
+		spec := n.pod(b, m, fmt.Sprintf("one-%d", i))
+		b.StartTimer()
+		creates = append(creates, timed(b, func() error { return r.Create(context.Background(), spec) }))
+		starts = append(starts, timed(b, func() error { return r.Start(context.Background(), spec.ID) }))
+		b.StopTimer()
+		removes = append(removes, timed(b, func() error { return r.Remove(context.Background(), spec.ID) }))
+		if err := m.Remove(context.Background(), spec.Group); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(p50(creates), "create-p50-ms")
+	b.ReportMetric(p50(starts), "start-p50-ms")
+	b.ReportMetric(p50(removes), "remove-p50-ms")
+}
+
+// BenchmarkBurst: 60 sandboxes and containers as fast as they come.
+func BenchmarkBurst(b *testing.B) {
+	for _, perShim := range []int{0, 16} {
+		for _, parallel := range []int{4, 8} {
+			b.Run(fmt.Sprintf("perShim=%d/parallel=%d", perShim, parallel), func(b *testing.B) { benchmarkBurst(b, perShim, parallel) })
+		}
+	}
+}
+
+func benchmarkBurst(b *testing.B, perShim, parallel int) {
+	n := newNode(b)
+	n.opts.ContainersPerShim = perShim
+	r, m := n.runtime(b), n.sandboxes(b)
+	var starting, removing time.Duration
+	for i := 0; b.Loop(); i++ {
+		starting += burst(b, parallel, func(j int) error { return n.startPod(b, r, m, fmt.Sprintf("b%d-%d", i, j)) })
+		b.StopTimer()
+		removing += burst(b, parallel, func(j int) error {
+			uid := fmt.Sprintf("b%d-%d", i, j)
+			if err := r.Remove(context.Background(), uid+"-main-0"); err != nil {
+				return err
+			}
+			return m.Remove(context.Background(), uid)
+		})
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(60*b.N)/starting.Seconds(), "starts/s")
+	b.ReportMetric(float64(60*b.N)/removing.Seconds(), "removes/s")
+}
+
+func (n *node) startPod(b *testing.B, r *containerd.Runtime, m sandbox.Manager, uid string) error {
+	spec := n.pod(b, m, uid)
+	if err := r.Create(context.Background(), spec); err != nil {
+		return err
+	}
+	return r.Start(context.Background(), spec.ID)
+}
+
+// burst does 60 things, some at a time, and tells how long all took.
+func burst(b *testing.B, parallel int, do func(int) error) time.Duration {
+	b.Helper()
+	start := time.Now()
+	work := make(chan int)
+	var group sync.WaitGroup
+	for range parallel {
+		group.Go(func() {
+			for j := range work {
+				if err := do(j); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	for j := range 60 {
+		work <- j
+	}
+	close(work)
+	group.Wait()
+	return time.Since(start)
+}
+
+func timed(b *testing.B, do func() error) time.Duration {
+	b.Helper()
+	start := time.Now()
+	if err := do(); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(start)
+}
+
+func p50(durations []time.Duration) float64 {
+	slices.Sort(durations)
+	return float64(durations[len(durations)/2].Microseconds()) / 1000
+}

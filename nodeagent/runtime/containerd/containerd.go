@@ -1,0 +1,164 @@
+// Package containerd runs containers with containerd, from 1.6 to 2.4, in a namespace of its own.
+//
+// The idea: containerd and the kernel are the only memory. A container's record is written first, in one transaction, with
+// everything a later agent must know in its labels; its snapshot comes second, so that containerd's garbage collector
+// never sees a snapshot that nothing refers to, and no lease is needed. Creating and starting talk to the services below
+// the client library's objects, because those read the record again for every step.
+//
+// A container's way, and what each step leaves behind when the agent dies after it:
+//
+//	Create   record        Created; Start makes the snapshot
+//	         snapshot      Created
+//	Start    marker        a directory below StateDir: "was started in this boot"
+//	         task          Created; Start goes on
+//	         start         Running
+//	exit     label         the exit status, written when the event is seen, outlives the shim and the machine
+//	Remove   task, snapshot, cgroup, marker, and last the record, so that List shows it until nothing is left
+//
+// Output does not pass through the agent. The shim starts `pause log` for each container (containerd calls this binary
+// logging), which owns the log file and lives as long as the container's pipes do. So no line is lost, doubled or delayed
+// while the agent is away, and a container never blocks on a full pipe; FIFOs could promise neither, because the shim
+// closes both ends when a container exits and what nobody has read is gone with them.
+//
+// What makes it hard: exit, OOM and start are told by events that may be missed, repeated or late, and states live in three
+// places (record, shim, kernel). Therefore List alone says what is true, and the order of evidence is fixed: the task if
+// there is one, then the exit label, then the marker.
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc/status"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+const (
+	runtimeName = "io.containerd.runc.v2"
+	snapshotter = "overlayfs"
+)
+
+// Options configure the runtime.
+type Options struct {
+	// Address of containerd's socket.
+	Address string
+	// Namespace in containerd, "miniplane" when empty.
+	Namespace string
+	// StateDir is for what must not outlive a boot: markers and sockets. Absolute; at most 60 characters long.
+	StateDir string
+	// PauseBinary is cmd/pause at a path that the shims see too. It copies output to logs.
+	PauseBinary string
+	// RuncBinary is used instead of the runc in containerd's path when not empty.
+	RuncBinary string
+	// InsecureRegistries are host:port of registries that are spoken to by plain http.
+	InsecureRegistries []string
+	// MaxPulls is how many images are pulled at the same time, 4 when 0.
+	MaxPulls int
+	// ContainersPerShim lets that many containers share a shim, whatever their MiniPods (see host.go). 0 means one shim for
+	// each MiniPod. Needs containerd 2.
+	ContainersPerShim int
+	// ShimCgroup is below which the idle processes of shared shims are, as in /miniplane/shims.
+	ShimCgroup string
+}
+
+// Runtime is containerd's. Use New.
+type Runtime struct {
+	opts    Options
+	client  *client.Client
+	snaps   snapshots.Snapshotter
+	images  imageCache
+	pulls   pulls
+	oomMin  int
+	bootID  string
+	hosts   hosts
+	persist sync.WaitGroup // exit labels being written, hosts being made
+
+	mu      sync.Mutex
+	started map[string]prepared // what Create knows and Start needs
+	ooms    map[string]bool     // containers with an OOM event
+}
+
+var _ runtime.Runtime = (*Runtime)(nil)
+
+// New connects to containerd, which need not answer yet.
+func New(opts Options) (*Runtime, error) {
+	if opts.Namespace == "" {
+		opts.Namespace = "miniplane"
+	}
+	if opts.MaxPulls == 0 {
+		opts.MaxPulls = 4
+	}
+	if len(opts.StateDir) > 60 || !filepath.IsAbs(opts.StateDir) {
+		return nil, fmt.Errorf("state directory %q must be an absolute path of at most 60 characters", opts.StateDir)
+	}
+	if err := os.MkdirAll(filepath.Join(opts.StateDir, "containers"), 0o700); err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(opts.PauseBinary); err != nil || info.Mode()&0o111 == 0 {
+		return nil, fmt.Errorf("pause binary %q is not an executable file (hack/pause.sh builds it)", opts.PauseBinary)
+	}
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(opts.Address, client.WithDefaultNamespace(opts.Namespace), client.WithTimeout(2*time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("containerd at %s: %w", opts.Address, err)
+	}
+	r := &Runtime{
+		opts: opts, client: c, snaps: c.SnapshotService(snapshotter),
+		bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(),
+		started: map[string]prepared{}, ooms: map[string]bool{},
+	}
+	r.images.byDigest = map[string]*imageFacts{}
+	r.pulls.limit = semaphore.NewWeighted(int64(opts.MaxPulls))
+	return r, nil
+}
+
+// Close ends the connection. Containers run on.
+func (r *Runtime) Close() error {
+	r.persist.Wait()
+	return r.client.Close()
+}
+
+// Version implements runtime.Runtime.
+func (r *Runtime) Version(ctx context.Context) (string, error) {
+	version, err := r.client.Version(ctx)
+	if err != nil {
+		return "", native(err)
+	}
+	return "containerd://" + strings.TrimPrefix(strings.Fields(version.Version)[0], "v"), nil
+}
+
+// ns puts containerd's namespace into a context, for the parts of the library that look for it there.
+func (r *Runtime) ns(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, r.opts.Namespace)
+}
+
+// native turns an error of the wire into the errdefs class it stands for, once.
+func native(err error) error {
+	if _, onWire := status.FromError(err); err == nil || !onWire {
+		return err
+	}
+	return errgrpc.ToNative(err)
+}
+
+// ignore gives nil for a NotFound.
+func ignore(err error) error {
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,93 @@
+package containerd_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+	"miniplane.dev/miniplane/nodeagent/runtime/conformance"
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
+	"miniplane.dev/miniplane/test/containerdenv"
+)
+
+const busybox = "docker.io/library/busybox:test"
+
+// node is a containerd with a busybox image and a runtime on it.
+type node struct {
+	*containerdenv.Env
+	opts   containerd.Options
+	parent string
+}
+
+func newNode(t testing.TB) *node {
+	t.Helper()
+	env := containerdenv.Start(t)
+	env.ImportImage(t, busybox, containerdenv.Busybox(t, v1.Config{}))
+	n := &node{Env: env, parent: "/miniplane-test-" + filepath.Base(env.Dir)}
+	n.opts = containerd.Options{
+		Address: env.Address, StateDir: filepath.Join(env.Dir, "agent"), PauseBinary: containerdenv.PauseBinary(t),
+		ShimCgroup: n.parent + "/shims",
+	}
+	t.Cleanup(func() {
+		if err := cgroup.Remove(context.Background(), n.parent); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// runtime connects as an agent does that starts.
+func (n *node) runtime(t testing.TB) *containerd.Runtime {
+	t.Helper()
+	r, err := containerd.New(n.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// leftovers of a removed container in the kernel and on disk.
+func (n *node) leftovers(id string) []string {
+	var out []string
+	if cgroup.Exists(filepath.Join(n.parent, "pod"+id, id)) {
+		out = append(out, "cgroup")
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	if strings.Contains(string(mounts), "/"+id+"/rootfs") {
+		out = append(out, "mount")
+	}
+	for _, pattern := range []string{n.Dir + "/state/*/miniplane/" + id, "/run/containerd/runc/miniplane/" + id} {
+		found, _ := filepath.Glob(pattern)
+		out = append(out, found...)
+	}
+	return out
+}
+
+func shell(script string) []string { return []string{"/bin/busybox", "sh", "-c", script} }
+
+func TestConformance(t *testing.T) {
+	n := newNode(t)
+	conformance.Run(t, conformance.Harness{
+		New:          func(t *testing.T) runtime.Runtime { return n.runtime(t) },
+		Image:        busybox,
+		Missing:      "127.0.0.1:1/missing:test",
+		Command:      func(p conformance.Program) []string { return shell(p.Script()) },
+		CgroupParent: n.parent,
+		Leftovers:    n.leftovers,
+	})
+	shims, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range shims {
+		text, _ := os.ReadFile(file)
+		if strings.Contains(string(text), "containerd-shim") && strings.Contains(string(text), n.Address) {
+			t.Errorf("shim left: %s", fmt.Sprintf("%q", text))
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package containerd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/typeurl/v2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// Labels of a record that are the runtime's own and not shown by List.
+const (
+	labelPrefix  = "runtime.miniplane.dev/"
+	labelBoot    = labelPrefix + "boot"
+	labelImageID = labelPrefix + "image-id"
+	labelExit    = labelPrefix + "exit"
+)
+
+// prepared is what Start needs to know of a created container.
+type prepared struct {
+	mounts  []mount.Mount
+	logPath string
+}
+
+// Create implements runtime.Runtime. The record comes before the snapshot: see the package comment.
+func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error {
+	if err := runtime.ValidateID(spec.ID); err != nil {
+		return err
+	}
+	_, facts, err := r.lookup(ctx, spec.Image)
+	if err != nil {
+		return err
+	}
+	oci := ociSpec(spec, facts, r.oomMin)
+	if len(oci.Process.Args) == 0 {
+		return fmt.Errorf("image %q has no command and none was given: %w", spec.Image, errdefs.ErrInvalidArgument)
+	}
+	record, err := r.record(spec, facts, oci)
+	if err != nil {
+		return err
+	}
+	if record.SandboxID, err = r.take(ctx, spec.ID); err != nil {
+		return err
+	}
+	if _, err := r.client.ContainerService().Create(ctx, record); err != nil {
+		r.give(spec.ID)
+		return fmt.Errorf("record of container %q: %w", spec.ID, native(err))
+	}
+	mounts, err := r.prepare(ctx, spec.ID, spec.Image, facts)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.started[spec.ID] = prepared{mounts: mounts, logPath: spec.LogPath}
+	r.mu.Unlock()
+	return nil
+}
+
+func (r *Runtime) record(spec runtime.ContainerSpec, facts *imageFacts, oci *specs.Spec) (containers.Container, error) {
+	record, err := r.recordOf(spec.ID, oci, spec.Labels)
+	record.Labels[labelImageID] = facts.id
+	record.Image, record.Snapshotter, record.SnapshotKey = spec.Image, snapshotter, spec.ID
+	return record, err
+}
+
+// recordOf is what every record has.
+func (r *Runtime) recordOf(id string, oci *specs.Spec, labels map[string]string) (containers.Container, error) {
+	out := containers.Container{ID: id, Labels: map[string]string{labelBoot: r.bootID}}
+	maps.Copy(out.Labels, labels)
+	var err error
+	if out.Spec, err = typeurl.MarshalAny(oci); err != nil {
+		return out, err
+	}
+	out.Runtime.Name = runtimeName
+	out.Runtime.Options, err = typeurl.MarshalAny(&options.Options{BinaryName: r.opts.RuncBinary})
+	return out, err
+}
+
+// prepare makes the container's own layer. When the image's layers were collected meanwhile, they are unpacked anew.
+func (r *Runtime) prepare(ctx context.Context, id, image string, facts *imageFacts) ([]mount.Mount, error) {
+	mounts, err := r.snaps.Prepare(ctx, id, facts.chainID)
+	if err = native(err); errdefs.IsNotFound(err) {
+		r.images.forget(facts)
+		if _, facts, err = r.lookup(ctx, image); err != nil {
+			return nil, err
+		}
+		mounts, err = r.snaps.Prepare(ctx, id, facts.chainID)
+		err = native(err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("file system of container %q: %w", id, err)
+	}
+	return mounts, nil
+}
+
+// recall is what Create knew, read again for a container that an earlier agent created, perhaps only in part.
+func (r *Runtime) recall(ctx context.Context, id string) (prepared, error) {
+	r.mu.Lock()
+	p, ok := r.started[id]
+	delete(r.started, id)
+	r.mu.Unlock()
+	if ok {
+		return p, nil
+	}
+	record, err := r.client.ContainerService().Get(ctx, id)
+	if err != nil {
+		return prepared{}, fmt.Errorf("container %q: %w", id, native(err))
+	}
+	p.logPath = peek(record).Annotations[annotationLog]
+	p.mounts, err = r.snaps.Mounts(ctx, id)
+	if err = native(err); errdefs.IsNotFound(err) {
+		var facts *imageFacts
+		if _, facts, err = r.lookup(ctx, record.Image); err != nil {
+			return prepared{}, err
+		}
+		p.mounts, err = r.prepare(ctx, id, record.Image, facts)
+	}
+	return p, err
+}
+
+// peeked is the part of an OCI spec that is needed again.
+type peeked struct {
+	Annotations map[string]string `json:"annotations"`
+	Linux       struct {
+		CgroupsPath string `json:"cgroupsPath"`
+	} `json:"linux"`
+}
+
+func peek(record containers.Container) peeked {
+	var out peeked
+	if record.Spec != nil {
+		_ = json.Unmarshal(record.Spec.GetValue(), &out) // not ours if it does not parse: nothing is known
+	}
+	return out
+}
+
+// exit is how a container ended, as its label keeps it.
+type exit struct {
+	code              int
+	started, finished time.Time
+	oom               bool
+}
+
+func (e exit) String() string {
+	return fmt.Sprintf("%d %d %d %t", e.code, unixNano(e.started), unixNano(e.finished), e.oom)
+}
+
+func parseExit(text string) (exit, bool) {
+	fields := strings.Fields(text)
+	if len(fields) != 4 {
+		return exit{}, false
+	}
+	var numbers [3]int64
+	for i := range numbers {
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return exit{}, false
+		}
+		numbers[i] = n
+	}
+	return exit{int(numbers[0]), fromNano(numbers[1]), fromNano(numbers[2]), fields[3] == "true"}, true
+}
+
+func unixNano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNano(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
+}

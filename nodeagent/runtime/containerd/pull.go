@@ -1,0 +1,151 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"golang.org/x/sync/semaphore"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// pulls bounds how many images are pulled at once, and lets equal wishes at the same time share one pull.
+type pulls struct {
+	limit  *semaphore.Weighted
+	mu     sync.Mutex
+	flying map[string]*flight
+}
+
+// flight is a pull under way. Its fields are set when done closes.
+type flight struct {
+	done  chan struct{}
+	image runtime.Image
+	err   error
+}
+
+// PullImage implements runtime.Runtime. Credentials are tried from the most specific on; the last try is without any.
+func (r *Runtime) PullImage(ctx context.Context, ref string, auths []runtime.RegistryAuth) (runtime.Image, error) {
+	name, err := normalize(ref)
+	if err != nil {
+		return runtime.Image{}, err
+	}
+	tries := matching(name, auths)
+	for i, auth := range tries {
+		image, err := r.shared(ctx, name, auth)
+		refused := errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err)
+		if err == nil || !refused || i == len(tries)-1 {
+			return image, err
+		}
+	}
+	return runtime.Image{}, fmt.Errorf("pull %q: no way to try", ref) // matching gives one at least
+}
+
+// shared joins an equal pull that is under way, or flies itself. The one that flies does so for itself: when its context
+// ends, those who joined start over.
+func (r *Runtime) shared(ctx context.Context, name string, auth runtime.RegistryAuth) (runtime.Image, error) {
+	key := name + "\x00" + auth.Username + "\x00" + auth.Password
+	for {
+		r.pulls.mu.Lock()
+		f, joined := r.pulls.flying[key]
+		if !joined {
+			f = &flight{done: make(chan struct{})}
+			if r.pulls.flying == nil {
+				r.pulls.flying = map[string]*flight{}
+			}
+			r.pulls.flying[key] = f
+		}
+		r.pulls.mu.Unlock()
+		if !joined {
+			f.image, f.err = r.pull(ctx, name, auth)
+			r.pulls.mu.Lock()
+			delete(r.pulls.flying, key)
+			r.pulls.mu.Unlock()
+			close(f.done)
+			return f.image, f.err
+		}
+		select {
+		case <-ctx.Done():
+			return runtime.Image{}, ctx.Err()
+		case <-f.done:
+		}
+		if !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded) {
+			return f.image, f.err
+		}
+	}
+}
+
+func (r *Runtime) pull(ctx context.Context, name string, auth runtime.RegistryAuth) (runtime.Image, error) {
+	if err := r.pulls.limit.Acquire(ctx, 1); err != nil {
+		return runtime.Image{}, err
+	}
+	defer r.pulls.limit.Release(1)
+	authorizer := docker.NewDockerAuthorizer(docker.WithAuthCreds(func(string) (string, string, error) {
+		return auth.Username, auth.Password, nil
+	}))
+	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(
+		docker.WithAuthorizer(authorizer),
+		docker.WithPlainHTTP(func(host string) (bool, error) { return slices.Contains(r.opts.InsecureRegistries, host), nil }),
+	)})
+	pulled, err := r.client.Pull(r.ns(ctx), name, client.WithResolver(resolver), client.WithPullUnpack,
+		client.WithPullSnapshotter(snapshotter))
+	if err != nil {
+		return runtime.Image{}, explain(name, auth, err)
+	}
+	facts, err := r.facts(ctx, pulled.Metadata())
+	if err != nil {
+		return runtime.Image{}, err
+	}
+	return runtime.Image{Names: []string{name}, ID: facts.id, SizeBytes: facts.size}, nil
+}
+
+// explain gives a registry's or the network's failure its class, and words that say what to do.
+func explain(name string, auth runtime.RegistryAuth, err error) error {
+	host := name
+	if named, parseErr := reference.ParseNormalizedNamed(name); parseErr == nil {
+		host = reference.Domain(named)
+	}
+	status := 0
+	var unexpected remoteerrors.ErrUnexpectedStatus
+	if errors.As(err, &unexpected) {
+		status = unexpected.StatusCode
+	}
+	var network net.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errdefs.IsUnauthorized(err), errors.Is(err, docker.ErrInvalidAuthorization), status == http.StatusUnauthorized:
+		return fmt.Errorf("pull %q: registry %s %s: %w: %w", name, host, credentials(auth), errdefs.ErrUnauthenticated, err)
+	case errdefs.IsPermissionDenied(err), status == http.StatusForbidden:
+		return fmt.Errorf("pull %q: registry %s does not let %s have it: %w: %w", name, host, who(auth), errdefs.ErrPermissionDenied, err)
+	case errdefs.IsNotFound(native(err)), status == http.StatusNotFound:
+		return fmt.Errorf("pull %q: registry %s has no such image, or none for this machine's platform: %w: %w",
+			name, host, errdefs.ErrNotFound, err)
+	case errors.As(err, &network):
+		return fmt.Errorf("pull %q: registry %s cannot be reached: %w: %w", name, host, errdefs.ErrUnavailable, err)
+	}
+	return fmt.Errorf("pull %q: %w", name, native(err))
+}
+
+func credentials(auth runtime.RegistryAuth) string {
+	if auth.Username == "" {
+		return "wants a login, and no imagePullSecret fits it"
+	}
+	return fmt.Sprintf("refuses the password of user %q in the imagePullSecret", auth.Username)
+}
+
+func who(auth runtime.RegistryAuth) string {
+	if auth.Username == "" {
+		return "nobody without a login"
+	}
+	return fmt.Sprintf("user %q", auth.Username)
+}

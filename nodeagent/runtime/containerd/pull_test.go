@@ -1,0 +1,149 @@
+package containerd_test
+
+import (
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/test/containerdenv"
+)
+
+// testRegistry is a registry on loopback: what is below /v2/private wants user "me" with password "secret".
+type testRegistry struct {
+	host      string
+	manifests atomic.Int32 // manifests asked for by GET
+	delay     atomic.Int64 // of each blob, nanoseconds
+	now, most atomic.Int32 // blobs under way at once
+}
+
+func newRegistry(t *testing.T, image v1.Image, repositories ...string) *testRegistry {
+	t.Helper()
+	r := &testRegistry{}
+	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		user, password, _ := req.BasicAuth()
+		if strings.HasPrefix(req.URL.Path, "/v2/private/") && (user != "me" || password != "secret") {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
+			return
+		}
+		if strings.HasPrefix(req.URL.Path, "/v2/forbidden/") {
+			http.Error(w, `{"errors":[{"code":"DENIED"}]}`, http.StatusForbidden)
+			return
+		}
+		if req.Method == http.MethodGet && strings.Contains(req.URL.Path, "/manifests/") {
+			r.manifests.Add(1)
+		}
+		if req.Method == http.MethodGet && strings.Contains(req.URL.Path, "/blobs/") {
+			r.most.Store(max(r.most.Load(), r.now.Add(1)))
+			time.Sleep(time.Duration(r.delay.Load()))
+			defer r.now.Add(-1)
+		}
+		handler.ServeHTTP(w, req)
+	}))
+	t.Cleanup(server.Close)
+	r.host = strings.TrimPrefix(server.URL, "http://")
+	for _, repository := range repositories {
+		ref, err := name.ParseReference(r.host+"/"+repository, name.Insecure)
+		must(t, err)
+		must(t, remote.Write(ref, image, remote.WithAuth(&authn.Basic{Username: "me", Password: "secret"})))
+	}
+	return r
+}
+
+func TestPull(t *testing.T) {
+	n := newNode(t)
+	reg := newRegistry(t, containerdenv.Busybox(t, v1.Config{Labels: map[string]string{"from": "registry"}}), "open/app:1", "private/app:1")
+	n.opts.InsecureRegistries = []string{reg.host}
+	r := n.runtime(t)
+	mine := runtime.RegistryAuth{Registry: reg.host, Username: "me", Password: "secret"}
+	wrong := runtime.RegistryAuth{Registry: "http://" + reg.host + "/private", Username: "me", Password: "guess"}
+	other := runtime.RegistryAuth{Registry: "registry.example.com", Username: "me", Password: "secret"}
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, closed.Close())
+	for _, test := range []struct {
+		name, ref string
+		auths     []runtime.RegistryAuth
+		is        func(error) bool
+		says      string
+	}{
+		{"no such image", "/open/none:1", nil, errdefs.IsNotFound, "no such image"},
+		{"no such tag", "/open/app:2", nil, errdefs.IsNotFound, "no such image"},
+		{"no login", "/private/app:1", nil, errdefs.IsUnauthorized, "no imagePullSecret fits"},
+		{"login for another registry", "/private/app:1", []runtime.RegistryAuth{other}, errdefs.IsUnauthorized, "no imagePullSecret fits"},
+		{"wrong password", "/private/app:1", []runtime.RegistryAuth{wrong}, errdefs.IsUnauthorized, ""},
+		{"forbidden", "/forbidden/app:1", nil, errdefs.IsPermissionDenied, "does not let"},
+		{"bad reference", "/UPPER:1", nil, errdefs.IsInvalidArgument, "UPPER"},
+		{"open", "/open/app:1", nil, nil, ""},
+		{"with login", "/private/app:1", []runtime.RegistryAuth{other, mine}, nil, ""},
+		{"the wrong one first", "/private/app:1", []runtime.RegistryAuth{wrong, mine}, nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			image, err := r.PullImage(t.Context(), reg.host+test.ref, test.auths)
+			switch {
+			case test.is == nil && err != nil:
+				t.Error(err)
+			case test.is == nil && (image.ID == "" || image.Names[0] != reg.host+test.ref):
+				t.Errorf("image %+v", image)
+			case test.is != nil && (!test.is(err) || !strings.Contains(err.Error(), test.says)):
+				t.Errorf("error %v, want one that says %q", err, test.says)
+			}
+		})
+	}
+	if _, err := r.PullImage(t.Context(), closed.Addr().String()+"/app:1", nil); !errdefs.IsUnavailable(err) {
+		t.Errorf("registry that is not there: %v", err)
+	}
+	spec := n.start(t, r, "pulled", "echo it runs", func(s *runtime.ContainerSpec) { s.Image = reg.host + "/open/app:1" })
+	output(t, spec, "it runs")
+}
+
+// TestPullLimit: equal pulls are one, and different ones wait for their turn.
+func TestPullLimit(t *testing.T) {
+	n := newNode(t)
+	repositories := []string{"a:1", "b:1", "c:1", "d:1"}
+	regs := map[string]*testRegistry{}
+	n.opts.MaxPulls = 1
+	for _, repository := range repositories { // images of different content, each from a registry of its own
+		image := containerdenv.Image(t, v1.Config{Cmd: []string{"x"}}, containerdenv.File{Path: "x", Mode: 0o755, Data: []byte(repository)})
+		regs[repository] = newRegistry(t, image, repository)
+		n.opts.InsecureRegistries = append(n.opts.InsecureRegistries, regs[repository].host)
+	}
+	r := n.runtime(t)
+	var group sync.WaitGroup
+	for _, repository := range repositories {
+		regs[repository].delay.Store(int64(100 * time.Millisecond))
+		for range 5 {
+			group.Go(func() {
+				if _, err := r.PullImage(t.Context(), regs[repository].host+"/"+repository, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	start := time.Now()
+	group.Wait()
+	if took := time.Since(start); took < 400*time.Millisecond {
+		t.Errorf("four pulls, one at a time, of 100 ms at least, took %v", took)
+	}
+	for repository, reg := range regs {
+		if got := reg.manifests.Load(); got > 2 {
+			t.Errorf("%s: the manifest was asked for %d times by 5 equal pulls", repository, got)
+		}
+	}
+}

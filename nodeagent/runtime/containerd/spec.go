@@ -1,0 +1,176 @@
+package containerd
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/containerd/v2/contrib/seccomp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// capabilities of a container, as Kubernetes' runtimes give by default.
+var capabilities = []string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
+	"CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+}
+
+var maskedPaths = []string{
+	"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+	"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+}
+
+var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+
+var basicMounts = []specs.Mount{
+	{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+	{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+	{Destination: "/dev/pts", Type: "devpts", Source: "devpts",
+		Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+	{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+	{Destination: "/dev/shm", Type: "tmpfs", Source: "shm",
+		Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+	{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+	{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
+		Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
+}
+
+// seccompProfile is the same for all containers: it depends on their capabilities only.
+var seccompProfile = seccomp.DefaultProfile(&specs.Spec{Process: &specs.Process{
+	Capabilities: &specs.LinuxCapabilities{Bounding: capabilities},
+}})
+
+// Annotations of the OCI spec.
+const (
+	// annotationGroup makes the containers of one group share a shim.
+	annotationGroup = "io.containerd.runc.v2.group"
+	annotationLog   = "miniplane.dev/log-path"
+)
+
+// ociSpec is what runc is to do for a container.
+func ociSpec(spec runtime.ContainerSpec, image *imageFacts, oomMin int) *specs.Spec {
+	namespaces := []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}
+	for _, joined := range []specs.LinuxNamespace{
+		{Type: specs.NetworkNamespace, Path: spec.Namespaces.Net},
+		{Type: specs.IPCNamespace, Path: spec.Namespaces.IPC},
+		{Type: specs.UTSNamespace, Path: spec.Namespaces.UTS},
+	} {
+		if joined.Path != "" {
+			namespaces = append(namespaces, joined)
+		}
+	}
+	if cgroups.Mode() == cgroups.Unified {
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	}
+	adj := max(spec.Resources.OOMScoreAdj, oomMin)
+	return &specs.Spec{
+		Version: "1.1.0",
+		Root:    &specs.Root{Path: "rootfs"},
+		Process: &specs.Process{
+			Args: arguments(spec, image),
+			Cwd:  workingDir(spec, image),
+			Env:  environment(spec, image),
+			User: image.user,
+			Capabilities: &specs.LinuxCapabilities{
+				Bounding: capabilities, Permitted: capabilities, Effective: effective(image.user),
+			},
+			OOMScoreAdj: &adj,
+		},
+		Mounts:      mounts(spec.Mounts),
+		Annotations: map[string]string{annotationGroup: spec.Group, annotationLog: spec.LogPath},
+		Linux: &specs.Linux{
+			CgroupsPath: spec.CgroupPath, Namespaces: namespaces, Resources: resources(spec.Resources),
+			Seccomp: seccompProfile, MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
+		},
+	}
+}
+
+// arguments follow core/v1: a command replaces both the image's entry point and its arguments.
+func arguments(spec runtime.ContainerSpec, image *imageFacts) []string {
+	command, args := spec.Command, spec.Args
+	if len(command) == 0 {
+		command = image.config.Entrypoint
+		if len(args) == 0 {
+			args = image.config.Cmd
+		}
+	}
+	return slices.Concat(command, args)
+}
+
+func workingDir(spec runtime.ContainerSpec, image *imageFacts) string {
+	for _, dir := range []string{spec.WorkingDir, image.config.WorkingDir} {
+		if dir != "" {
+			return path.Join("/", dir)
+		}
+	}
+	return "/"
+}
+
+// environment is the image's with the container's on top; the last of a name wins, in the place of the first.
+func environment(spec runtime.ContainerSpec, image *imageFacts) []string {
+	out := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	if spec.Hostname != "" {
+		out = append(out, "HOSTNAME="+spec.Hostname)
+	}
+	place := map[string]int{"PATH": 0, "HOSTNAME": 1}
+	for _, entry := range slices.Concat(image.config.Env, spec.Env) {
+		name, _, _ := strings.Cut(entry, "=")
+		if i, ok := place[name]; ok && i < len(out) {
+			out[i] = entry
+			continue
+		}
+		place[name] = len(out)
+		out = append(out, entry)
+	}
+	return out
+}
+
+// effective capabilities are for root only, as execve would have it.
+func effective(user specs.User) []string {
+	if user.UID == 0 {
+		return capabilities
+	}
+	return nil
+}
+
+// mounts are the basic ones, except those that the container brings itself, with parents before children.
+func mounts(own []runtime.Mount) []specs.Mount {
+	out := slices.Clone(basicMounts)
+	for _, m := range own {
+		destination := path.Clean(m.ContainerPath)
+		out = slices.DeleteFunc(out, func(b specs.Mount) bool { return b.Destination == destination })
+		options := []string{"rbind", "rprivate", "rw"}
+		if m.ReadOnly {
+			options[2] = "ro"
+		}
+		out = append(out, specs.Mount{Destination: destination, Type: "bind", Source: m.HostPath, Options: options})
+	}
+	slices.SortStableFunc(out, func(a, b specs.Mount) int {
+		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
+	})
+	return out
+}
+
+func resources(r runtime.Resources) *specs.LinuxResources {
+	shares := max(r.CPUShares, 2)
+	out := &specs.LinuxResources{
+		CPU: &specs.LinuxCPU{Shares: &shares},
+		// Nothing but the devices that every container has (null, zero, full, random, urandom, tty, pts), which runc allows.
+		Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},
+	}
+	if r.CPUQuota > 0 {
+		period := r.CPUPeriod
+		if period == 0 {
+			period = 100_000
+		}
+		out.CPU.Quota, out.CPU.Period = &r.CPUQuota, &period
+	}
+	if r.MemoryLimit > 0 {
+		// Swap is not an escape from the limit.
+		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit, Swap: &r.MemoryLimit}
+	}
+	return out
+}

@@ -1,0 +1,100 @@
+package containerd
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/errdefs"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// Start implements runtime.Runtime.
+func (r *Runtime) Start(ctx context.Context, id string) error {
+	p, err := r.recall(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := r.mark(id); err != nil {
+		return err
+	}
+	if err := r.startTask(ctx, id, p); err != nil {
+		if !errdefs.IsUnavailable(err) && ctx.Err() == nil && !errdefs.IsAlreadyExists(err) {
+			_ = os.RemoveAll(r.dir(id)) // it never ran
+		}
+		return err
+	}
+	now := time.Now()
+	return os.Chtimes(r.dir(id), now, now)
+}
+
+func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
+	request := &tasks.CreateTaskRequest{ContainerID: id}
+	if p.logPath != "" {
+		request.Stdout = r.logURI(id, p.logPath)
+		request.Stderr = request.Stdout
+	}
+	for _, m := range p.mounts {
+		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
+	}
+	service := r.client.TaskService()
+	if _, err := service.Create(ctx, request); err != nil {
+		// A task that is there was created by an agent that died before it could start it.
+		if err = native(err); !errdefs.IsAlreadyExists(err) {
+			return fmt.Errorf("create the process of %q: %w", id, err)
+		}
+		if task, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id}); err == nil && state(task.Process) != runtime.StateCreated {
+			return fmt.Errorf("container %q was started before: %w", id, errdefs.ErrAlreadyExists)
+		}
+	}
+	if _, err := service.Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
+		err = native(err)
+		if !errdefs.IsUnavailable(err) && ctx.Err() == nil {
+			_, _ = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}) // what is left, Remove finds
+		}
+		return fmt.Errorf("start the process of %q: %w", id, err)
+	}
+	return nil
+}
+
+// dir of a container below StateDir. Its being there says that the container was started in this boot, its time when. The
+// name is short because it holds a socket.
+func (r *Runtime) dir(id string) string {
+	return filepath.Join(r.opts.StateDir, "containers", fmt.Sprintf("%x", sha256.Sum256([]byte(id)))[:20])
+}
+
+func (r *Runtime) mark(id string) error {
+	err := os.Mkdir(r.dir(id), 0o700)
+	if os.IsExist(err) {
+		return nil
+	}
+	return err
+}
+
+func (r *Runtime) socket(id string) string { return filepath.Join(r.dir(id), "log") }
+
+// logURI makes the shim run `pause log SOCKET:FILE` for the container's output.
+func (r *Runtime) logURI(id, logPath string) string {
+	query := url.Values{"log": {r.socket(id) + ":" + logPath}}
+	return (&url.URL{Scheme: "binary", Path: r.opts.PauseBinary, RawQuery: query.Encode()}).String()
+}
+
+// flush waits until everything that a container wrote before it exited is in its log.
+func (r *Runtime) flush(id string) {
+	conn, err := net.DialTimeout("unix", r.socket(id), time.Second)
+	if err != nil {
+		return // the logger is gone, and with it everything is written that will ever be
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	_, _ = io.Copy(io.Discard, conn)
+}

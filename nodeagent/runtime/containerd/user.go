@@ -1,0 +1,140 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// user finds out whom an image's processes run as: its USER (name or number, with or without a group), with the home group
+// from its /etc/passwd and more groups from its /etc/group. It is a fact of the image and looked up once.
+func (r *Runtime) user(ctx context.Context, facts *imageFacts) (specs.User, error) {
+	lease, done, err := r.lease(ctx)
+	if err != nil {
+		return specs.User{}, err
+	}
+	defer done()
+	key := fmt.Sprintf("miniplane-user-%d", time.Now().UnixNano())
+	mounts, err := r.snaps.View(lease, key, facts.chainID)
+	if err != nil {
+		return specs.User{}, fmt.Errorf("look into the image: %w", native(err))
+	}
+	defer r.snaps.Remove(lease, key) //nolint:errcheck // the lease's end removes it too
+	var user specs.User
+	err = mount.WithReadonlyTempMount(lease, mounts, func(root string) error {
+		accounts, err := readAccounts(root)
+		if err != nil {
+			return err
+		}
+		user, err = resolveUser(facts.config.User, accounts)
+		return err
+	})
+	return user, err
+}
+
+// lease keeps what is made under the context it returns from being collected, until done is called.
+func (r *Runtime) lease(ctx context.Context) (context.Context, func(), error) {
+	lease, err := r.client.LeasesService().Create(r.ns(ctx), leases.WithRandomID(), leases.WithExpiration(time.Hour))
+	if err != nil {
+		return nil, nil, native(err)
+	}
+	done := func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = r.client.LeasesService().Delete(r.ns(ctx), lease) // it expires by itself if this fails
+	}
+	return leases.WithLease(r.ns(ctx), lease.ID), done, nil
+}
+
+// accounts are an image's users and groups: the fields of the lines of its /etc/passwd and /etc/group.
+type accounts struct{ users, groups [][]string }
+
+func readAccounts(root string) (accounts, error) {
+	dir, err := os.OpenRoot(root) // a symlink in an image must not lead to the node's files
+	if err != nil {
+		return accounts{}, err
+	}
+	defer dir.Close()
+	var out accounts
+	for _, file := range []struct {
+		name   string
+		fields int
+		to     *[][]string
+	}{{"etc/passwd", 4, &out.users}, {"etc/group", 3, &out.groups}} {
+		text, err := dir.ReadFile(file.name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return accounts{}, fmt.Errorf("image's /%s: %w", filepath.Clean(file.name), err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Split(strings.TrimSpace(line), ":"); len(fields) >= file.fields {
+				*file.to = append(*file.to, fields)
+			}
+		}
+	}
+	return out, nil
+}
+
+func resolveUser(wanted string, known accounts) (specs.User, error) {
+	name, group, hasGroup := strings.Cut(wanted, ":")
+	if name == "" {
+		name = "0"
+	}
+	var out specs.User
+	if id, ok := number(name); ok {
+		out.UID = id
+	} else if entry := find(known.users, 0, name); entry != nil {
+		out.UID, _ = number(entry[2])
+	} else {
+		return out, fmt.Errorf("the image wants user %q, which is not in its /etc/passwd: %w", name, errdefs.ErrInvalidArgument)
+	}
+	if entry := find(known.users, 2, strconv.Itoa(int(out.UID))); entry != nil {
+		name = entry[0]
+		out.GID, _ = number(entry[3])
+	}
+	if hasGroup {
+		if id, ok := number(group); ok {
+			out.GID = id
+		} else if entry := find(known.groups, 0, group); entry != nil {
+			out.GID, _ = number(entry[2])
+		} else {
+			return out, fmt.Errorf("the image wants group %q, which is not in its /etc/group: %w", group, errdefs.ErrInvalidArgument)
+		}
+	}
+	out.AdditionalGids = []uint32{out.GID}
+	for _, entry := range known.groups {
+		if id, ok := number(entry[2]); ok && len(entry) > 3 && slices.Contains(strings.Split(entry[3], ","), name) &&
+			!slices.Contains(out.AdditionalGids, id) {
+			out.AdditionalGids = append(out.AdditionalGids, id)
+		}
+	}
+	return out, nil
+}
+
+func number(text string) (uint32, bool) {
+	n, err := strconv.ParseUint(text, 10, 31)
+	return uint32(n), err == nil
+}
+
+func find(lines [][]string, field int, value string) []string {
+	for _, line := range lines {
+		if line[field] == value {
+			return line
+		}
+	}
+	return nil
+}

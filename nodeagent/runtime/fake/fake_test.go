@@ -1,0 +1,33 @@
+package fake_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/runtime/conformance"
+	"miniplane.dev/miniplane/nodeagent/runtime/fake"
+)
+
+func TestConformance(t *testing.T) {
+	r := fake.New("busybox:test")
+	r.SetProgram(func(spec runtime.ContainerSpec) fake.Behaviour {
+		var p conformance.Program
+		if err := json.Unmarshal([]byte(spec.Command[1]), &p); err != nil {
+			t.Error(err)
+		}
+		return fake.Behaviour{Output: p.Print, Exits: p.Exits, ExitCode: p.ExitCode, IgnoresTerm: p.IgnoreTerm}
+	})
+	conformance.Run(t, conformance.Harness{
+		New:     func(*testing.T) runtime.Runtime { return r },
+		Image:   "busybox:test",
+		Missing: "missing:test",
+		Command: func(p conformance.Program) []string {
+			text, err := json.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return []string{"program", string(text)}
+		},
+	})
+}

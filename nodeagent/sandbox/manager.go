@@ -1,0 +1,281 @@
+// Package sandbox makes what the containers of one MiniPod share: network, IPC and UTS namespaces, shared memory and a
+// cgroup, kept alive by a pause process.
+//
+// The pause process is cloned directly into new namespaces, a millisecond's work. It belongs to nobody: it has its own
+// session, is in the pauses' cgroup in every hierarchy, is nobody without capabilities, and outlives the agent. The namespaces are
+// also pinned by bind mounts below the state directory, so that a dead pause loses nothing: a new one joins the pins.
+//
+// What makes it hard is that the agent may be killed between any two steps. Three things make every state one that Ensure
+// completes and Remove removes. The pause does nothing before it reads a byte from its pipe and ends when that closes, so one
+// that was not recorded yet dies with the agent. Its record holds its PID and the time it started, so that a PID that came
+// to be another process's is never taken for it. And the steps are ordered: directory and spec, cgroups, process, record,
+// pins, go, and last the mark in the record that says that all of it was done.
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+
+	"github.com/containerd/errdefs"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+)
+
+// Options configure the manager.
+type Options struct {
+	// StateDir is where sandboxes are kept, below "sandboxes". It should not outlive a boot.
+	StateDir string
+	// PauseBinary is cmd/pause.
+	PauseBinary string
+}
+
+type manager struct {
+	dir    string
+	pause  string
+	bootID string
+	reaper *reaper
+	locks  keyedLocks
+	// after is called after each step; tests stop there.
+	after func(step string) error
+}
+
+// New makes a manager. The state directory is made a shared mount if it is not below one, because the pins must be seen by
+// the runtime too.
+func New(opts Options) (Manager, error) { return newManager(opts) }
+
+func newManager(opts Options) (*manager, error) {
+	if info, err := os.Stat(opts.PauseBinary); err != nil || info.Mode()&0o111 == 0 {
+		return nil, fmt.Errorf("pause binary %q is not an executable file (hack/pause.sh builds it)", opts.PauseBinary)
+	}
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, err
+	}
+	m := &manager{
+		dir: filepath.Join(opts.StateDir, "sandboxes"), pause: opts.PauseBinary, bootID: string(bootID),
+		reaper: newReaper(), after: func(string) error { return nil },
+	}
+	if err := os.MkdirAll(m.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := share(m.dir); err != nil {
+		return nil, fmt.Errorf("make %s a shared mount: %w", m.dir, err)
+	}
+	return m, nil
+}
+
+// Cleanup undoes what New did to the state directory, when there are no sandboxes any more.
+func Cleanup(stateDir string) error {
+	dir := filepath.Join(stateDir, "sandboxes")
+	if err := unshare(dir); err != nil {
+		return err
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// saved is a sandbox's spec on disk.
+type saved struct {
+	Hostname   string
+	CgroupPath string
+}
+
+var validUID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+
+// Ensure implements Manager.
+func (m *manager) Ensure(ctx context.Context, spec Spec) (Sandbox, error) {
+	switch {
+	case !validUID.MatchString(spec.PodUID):
+		return Sandbox{}, fmt.Errorf("pod UID %q: %w", spec.PodUID, errdefs.ErrInvalidArgument)
+	case spec.Hostname == "" || len(spec.Hostname) > 64:
+		return Sandbox{}, fmt.Errorf("host name %q must have 1 to 64 characters: %w", spec.Hostname, errdefs.ErrInvalidArgument)
+	case !filepath.IsAbs(spec.CgroupPath):
+		return Sandbox{}, fmt.Errorf("cgroup %q must be an absolute path: %w", spec.CgroupPath, errdefs.ErrInvalidArgument)
+	}
+	defer m.locks.lock(spec.PodUID)()
+	if err := ctx.Err(); err != nil {
+		return Sandbox{}, err
+	}
+	dir := filepath.Join(m.dir, spec.PodUID)
+	if pid, whole := m.whole(dir); whole {
+		return observed(dir, spec.PodUID, pid), nil
+	}
+	pid, err := m.make(dir, spec)
+	if err != nil {
+		return Sandbox{}, fmt.Errorf("sandbox %s: %w", spec.PodUID, err)
+	}
+	return observed(dir, spec.PodUID, pid), nil
+}
+
+// whole tells whether nothing is missing, and gives the pause's PID.
+func (m *manager) whole(dir string) (int, bool) {
+	record, alive := m.process(dir)
+	return record.PID, alive && record.Ready && len(unpinned(dir)) == 0
+}
+
+// make makes a sandbox, or what is missing of one.
+func (m *manager) make(dir string, spec Spec) (int, error) {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return 0, err
+	}
+	if err := m.after("directory"); err != nil {
+		return 0, err
+	}
+	if err := writeJSON(filepath.Join(dir, "sandbox.json"), saved{spec.Hostname, spec.CgroupPath}); err != nil {
+		return 0, err
+	}
+	if err := m.after("spec"); err != nil {
+		return 0, err
+	}
+	for _, path := range []string{spec.CgroupPath, pauseCgroup(spec.CgroupPath)} {
+		if err := cgroup.Create(path); err != nil {
+			return 0, err
+		}
+	}
+	if err := m.after("cgroup"); err != nil {
+		return 0, err
+	}
+	record, alive := m.process(dir)
+	if alive && record.Ready { // only pins were lost: the process holds the namespaces
+		return record.PID, pin(dir, record.PID, m.after)
+	}
+	if alive { // of an agent that died before it was ready: nobody knows how far it came
+		if err := m.kill(record); err != nil {
+			return 0, err
+		}
+	}
+	return m.startPause(dir, spec)
+}
+
+// List implements Manager.
+func (m *manager) List(ctx context.Context) ([]Sandbox, error) {
+	entries, err := os.ReadDir(m.dir)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Sandbox, 0, len(entries))
+	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		dir := filepath.Join(m.dir, entry.Name())
+		pid := 0
+		if record, alive := m.process(dir); alive {
+			pid = record.PID
+		}
+		out = append(out, observed(dir, entry.Name(), pid))
+	}
+	return out, nil
+}
+
+// Remove implements Manager. The directory goes last, so that what is not complete is still listed.
+func (m *manager) Remove(ctx context.Context, podUID string) error {
+	if !validUID.MatchString(podUID) {
+		return fmt.Errorf("pod UID %q: %w", podUID, errdefs.ErrInvalidArgument)
+	}
+	defer m.locks.lock(podUID)()
+	dir := filepath.Join(m.dir, podUID)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if record, alive := m.process(dir); alive {
+		if err := m.kill(record); err != nil {
+			return fmt.Errorf("sandbox %s: end its pause: %w", podUID, err)
+		}
+	}
+	if err := unpin(dir); err != nil {
+		return fmt.Errorf("sandbox %s: %w", podUID, err)
+	}
+	var spec saved
+	if err := readJSON(filepath.Join(dir, "sandbox.json"), &spec); err == nil && spec.CgroupPath != "" {
+		if err := cgroup.Remove(ctx, spec.CgroupPath); err != nil {
+			return fmt.Errorf("sandbox %s: %w", podUID, err)
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// observed is a sandbox as it is found. Namespaces that are not pinned are empty.
+func observed(dir, podUID string, pid int) Sandbox {
+	missing := unpinned(dir)
+	path := func(name string) string {
+		if slices.Contains(missing, name) {
+			return ""
+		}
+		return filepath.Join(dir, name)
+	}
+	return Sandbox{
+		PodUID: podUID, PausePID: pid, SharedMemory: path(shmName),
+		Namespaces: runtime.Namespaces{Net: path("net"), IPC: path("ipc"), UTS: path("uts")},
+	}
+}
+
+// pauseCgroup is where all pauses are, beside the cgroups of their MiniPods: nobody kills what is in it, and a MiniPod starts
+// and ends with half the cgroups.
+func pauseCgroup(podCgroup string) string { return filepath.Join(filepath.Dir(podCgroup), "pause") }
+
+// writeJSON replaces a file as a whole.
+func writeJSON(path string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func readJSON(path string, value any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, value)
+}
+
+// keyedLocks are one lock per sandbox, so that different ones are made in parallel.
+type keyedLocks struct {
+	mu   sync.Mutex
+	held map[string]*keyedLock
+}
+
+type keyedLock struct {
+	sync.Mutex
+	users int
+}
+
+// lock locks a key and returns what unlocks it.
+func (k *keyedLocks) lock(key string) func() {
+	k.mu.Lock()
+	if k.held == nil {
+		k.held = map[string]*keyedLock{}
+	}
+	l := k.held[key]
+	if l == nil {
+		l = &keyedLock{}
+		k.held[key] = l
+	}
+	l.users++
+	k.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(k.held, key)
+		}
+	}
+}

@@ -1,0 +1,31 @@
+// Package node tests the agent as a program: the real containerd, the real kernel, a real API server, in a network
+// namespace of its own. The tests play the scheduler and the manager. They need root.
+package node
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"miniplane.dev/miniplane/test/testenv"
+)
+
+// agentBinary is built once for the package.
+var agentBinary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "mpagent")
+	if err != nil {
+		panic(err)
+	}
+	agentBinary = filepath.Join(dir, "nodeagent")
+	build := exec.Command("go", "build", "-o", agentBinary, "./cmd/nodeagent")
+	build.Dir, build.Stdout, build.Stderr = testenv.Root(), os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "building the agent:", err)
+		os.Exit(1)
+	}
+	testenv.Main(m)
+}
