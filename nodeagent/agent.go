@@ -23,8 +23,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	apiruntime "k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -107,14 +105,11 @@ func (a *agent) connect(config *rest.Config) error {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = -1, -1 // the API server's own fairness limits us
 	config.UserAgent = "miniplane-agent/" + Version
-	scheme := apiruntime.NewScheme()
-	for _, add := range []func(*apiruntime.Scheme) error{clientgoscheme.AddToScheme, miniv1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return err
-		}
+	scheme, mapper, err := kinds()
+	if err != nil {
+		return err
 	}
-	var err error
-	if a.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+	if a.client, err = client.New(config, client.Options{Scheme: scheme, Mapper: mapper}); err != nil {
 		return fmt.Errorf("API server: %w", err)
 	}
 	service, err := labels.Parse(fmt.Sprintf("%s,%s=%s", miniv1.ServiceNameLabel, endpoints.ProxyNameLabel, miniv1.ServiceProxyName))
@@ -123,6 +118,7 @@ func (a *agent) connect(config *rest.Config) error {
 	}
 	a.cache, err = cache.New(config, cache.Options{
 		Scheme:           scheme,
+		Mapper:           mapper,
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&miniv1.MiniPod{}:            {Field: fields.OneTermEqualSelector("status.nodeName", a.opts.NodeName)},

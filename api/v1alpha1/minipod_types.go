@@ -140,7 +140,7 @@ type MiniPodStatus struct {
 
 	// restarts is the sum of the containers' restarts.
 	// +optional
-	Restarts int32 `json:"restarts,omitempty"`
+	Restarts int32 `json:"restarts"`
 
 	// hostIP is the address of the node.
 	// +optional

@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -72,9 +73,7 @@ func (r *Reconciler) count(ctx context.Context, mq *miniv1.MiniQuota, nativeUsed
 		}
 	}
 	seen.used = quota.Used(bounds, used)
-	for key, q := range quota.CountsUsed(mq.Spec.Hard, nativeUsed) {
-		seen.used[key] = q
-	}
+	maps.Copy(seen.used, quota.CountsUsed(mq.Spec.Hard, nativeUsed))
 	return nil
 }
 

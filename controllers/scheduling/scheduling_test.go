@@ -32,9 +32,7 @@ func TestBindsWithOneWrite(t *testing.T) {
 	if diff := cmp.Diff(want, pod.Status); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"PATCH web/status"}, w.writes.about("web")); diff != "" {
-		t.Error(diff)
-	}
+	w.untilWrote("web", "PATCH web/status")
 }
 
 func TestBareMiniPodGetsTheFinalizerFirst(t *testing.T) {
@@ -46,9 +44,7 @@ func TestBareMiniPodGetsTheFinalizerFirst(t *testing.T) {
 	if diff := cmp.Diff([]string{miniv1.AgentFinalizer}, pod.Finalizers); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"PATCH bare", "PATCH bare/status"}, w.writes.about("bare")); diff != "" {
-		t.Error(diff)
-	}
+	w.untilWrote("bare", "PATCH bare", "PATCH bare/status")
 }
 
 func TestWaitsWithReasonsUntilTheNodeChanges(t *testing.T) {
@@ -72,9 +68,7 @@ func TestWaitsWithReasonsUntilTheNodeChanges(t *testing.T) {
 	if pod := w.untilBound("second"); pod.Status.NodeName != "n2" {
 		t.Error("bound to", pod.Status.NodeName)
 	}
-	if diff := cmp.Diff([]string{"PATCH second/status", "PATCH second/status"}, w.writes.about("second")); diff != "" {
-		t.Error(diff)
-	}
+	w.untilWrote("second", "PATCH second/status", "PATCH second/status")
 }
 
 // events lists the reasons of the Events about a MiniPod.
@@ -179,23 +173,20 @@ func TestQuotaAdmitsExactlyAsManyAsFit(t *testing.T) {
 func TestRestartRemembersWhatIsCharged(t *testing.T) {
 	w := newWorld(t)
 	w.node("n1", "1")
-	w.quota("team", "memory", "100Mi")
+	w.quota("team", "memory", "110Mi")
 	w.start()
 	w.create(builders.Pod("", "a").Requests("600m", "60Mi").With(owned).Obj())
 	w.untilBound("a")
 	w.create(builders.Pod("", "b").Requests("600m", "40Mi").With(owned).Obj())
-	room := "0/1 nodes are available: 1 insufficient cpu (asks 600m, free 400m)."
-	w.untilWaiting("b", miniv1.ReasonUnschedulable, room)
+	w.untilWaiting("b", miniv1.ReasonUnschedulable, "0/1 nodes are available: 1 insufficient cpu (asks 600m, free 400m).")
 	w.stop()
 
-	w.create(builders.Pod("", "c").Requests("100m", "50Mi").With(owned).Obj())
-	w.create(builders.Pod("", "d").Requests("400m", "40Mi").With(owned).Obj())
+	w.create(builders.Pod("", "c").Requests("100m", "111Mi").With(owned).Obj()) // can never fit
 	w.start()
+	w.untilWaiting("c", miniv1.ReasonQuotaExceeded, `quota "team" exceeded: memory asks 111Mi, used 60Mi of 110Mi`)
+	w.create(builders.Pod("", "d").Requests("400m", "1Mi").With(owned).Obj())
 	w.untilBound("d")
-	w.untilWaiting("c", miniv1.ReasonQuotaExceeded, `quota "team" exceeded: memory asks 50Mi, used 60Mi of 100Mi`)
-	if diff := cmp.Diff([]string{"PATCH b/status"}, w.writes.about("b")); diff != "" {
-		t.Error("the same reason was written again:", diff)
-	}
+	w.untilWrote("b", "PATCH b/status")
 	w.agentEnds("a")
 	w.untilBound("b")
 }

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -25,9 +26,6 @@ import (
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
-
-// patience is how long a test waits for what should take milliseconds.
-const patience = 30 * time.Second
 
 // world is an API server for one test, with a scheduler that can be stopped and started.
 type world struct {
@@ -50,6 +48,7 @@ func newWorld(t *testing.T) *world {
 // start runs a scheduler until the end of the test, or until stop.
 func (w *world) start() {
 	w.t.Helper()
+	ctrl.SetLogger(logr.Discard())
 	cfg := rest.CopyConfig(w.config)
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return w.writes.wrap(next) })
 	skip := true
@@ -164,17 +163,19 @@ func (w *world) must(err error) {
 // until waits for something to become true; what tells, when it does not, what is there instead.
 func (w *world) until(want string, check func() (ok bool, what any)) {
 	w.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
+	testenv.Eventually(w.t, func() string {
 		ok, what := check()
 		if ok {
-			return
+			return ""
 		}
-		if time.Now().After(deadline) {
-			w.t.Fatalf("waited %s for: %s; there is: %v", patience, want, what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return fmt.Sprintf("want: %s; there is: %v", want, what)
+	})
+}
+
+// untilWrote waits until these, and no other, writes about a MiniPod were answered.
+func (w *world) untilWrote(name string, want ...string) {
+	w.t.Helper()
+	testenv.Eventually(w.t, func() string { return cmp.Diff(want, w.writes.about(name)) })
 }
 
 func (w *world) untilBound(name string) *miniv1.MiniPod {

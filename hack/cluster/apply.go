@@ -26,6 +26,7 @@ import (
 
 var (
 	crdResource      = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	nodeResource     = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
 	miniNodeResource = schema.GroupVersionResource{Group: "miniplane.dev", Version: "v1alpha1", Resource: "mininodes"}
 )
 
@@ -134,7 +135,8 @@ func waitEstablished(ctx context.Context, client dynamic.Interface) error {
 	})
 }
 
-// nodesReady is nil when these nodes are ready to run MiniPods.
+// nodesReady is nil when these nodes are ready to run MiniPods: miniplane says so of its part, and Kubernetes has taken off
+// the taint that every new Node has.
 func nodesReady(ctx context.Context, client dynamic.Interface, names []string) error {
 	for _, name := range names {
 		node, err := client.Resource(miniNodeResource).Get(ctx, name, metav1.GetOptions{})
@@ -146,6 +148,14 @@ func nodesReady(ctx context.Context, client dynamic.Interface, names []string) e
 		}
 		if !conditionTrue(node, "Ready") {
 			return fmt.Errorf("node %s is not ready", name)
+		}
+		core, err := client.Resource(nodeResource).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		taints, _, _ := unstructured.NestedSlice(core.Object, "spec", "taints")
+		if strings.Contains(fmt.Sprint(taints), "node.kubernetes.io/not-ready") {
+			return fmt.Errorf("node %s still has the taints %v", name, taints)
 		}
 	}
 	return nil

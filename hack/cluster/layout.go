@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 )
@@ -47,6 +48,13 @@ func (l Layout) address(host int) netip.Addr {
 	b := l.Subnet().Addr().As4()
 	b[3] = byte(host)
 	return netip.AddrFrom4(b)
+}
+
+// MAC is the hardware address that goes with an address of the subnet. Fixed ones matter: a bridge without one takes that of
+// a port, so that it would change, and be unreachable until everybody's neighbour tables notice, when a node goes.
+func (l Layout) MAC(ip netip.Addr) net.HardwareAddr {
+	b := ip.As4()
+	return net.HardwareAddr{0x02, 'm', b[0], b[1], b[2], b[3]}
 }
 
 // ControlPlaneIP is where the API server and the registry listen.

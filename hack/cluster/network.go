@@ -107,7 +107,7 @@ func ensureControlPlaneNetwork(l Layout) error {
 		if err := checkRange(l); err != nil {
 			return err
 		}
-		if err := addPort(l, l.HostLink(), "host", 0); err != nil {
+		if err := addPort(l, l.HostLink(), "host", l.HostIP(), 0); err != nil {
 			return err
 		}
 	}
@@ -116,7 +116,7 @@ func ensureControlPlaneNetwork(l Layout) error {
 
 func ensureBridge(l Layout) error {
 	if _, err := netlink.LinkByName(bridgeName); err != nil {
-		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}); err != nil {
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName, HardwareAddr: l.MAC(l.ControlPlaneIP())}}); err != nil {
 			return fmt.Errorf("bridge: %w", err)
 		}
 	}
@@ -137,7 +137,7 @@ func ensureNodeNetwork(l Layout, node int) error {
 	defer func() { _ = handle.Close() }()
 	missing := inNetNS(name, func() error { _, err := netlink.LinkByName(nodeLink); return err })
 	if missing != nil {
-		if err := addPort(l, nodeLink, name, int(handle)); err != nil {
+		if err := addPort(l, nodeLink, name, l.NodeIP(node), int(handle)); err != nil {
 			return err
 		}
 	}
@@ -153,14 +153,14 @@ func ensureNodeNetwork(l Layout, node int) error {
 	})
 }
 
-// addPort makes a veth pair: the link name in the namespace (0: the host's), and port on the bridge.
-func addPort(l Layout, name, port string, namespace int) error {
+// addPort makes a veth pair: the link name in the namespace (0: the host's) for the address, and port on the bridge.
+func addPort(l Layout, name, port string, ip netip.Addr, namespace int) error {
 	cp, err := netns.GetFromName(l.ControlPlane())
 	if err != nil {
 		return err
 	}
 	defer func() { _ = cp.Close() }()
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: port, PeerNamespace: netlink.NsFd(cp)}
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: l.MAC(ip)}, PeerName: port, PeerNamespace: netlink.NsFd(cp)}
 	if namespace != 0 {
 		veth.Namespace = netlink.NsFd(namespace)
 	}

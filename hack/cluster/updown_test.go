@@ -93,7 +93,7 @@ func unchanged(t *testing.T, before map[string][]string) {
 }
 
 // tool builds the program once and returns a function that runs it.
-func tool(t *testing.T) func(ctx context.Context, args ...string) *exec.Cmd {
+func tool(t *testing.T) func(ctx context.Context, verb string, args ...string) *exec.Cmd {
 	t.Helper()
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(file), "..", "..")
@@ -102,8 +102,8 @@ func tool(t *testing.T) func(ctx context.Context, args ...string) *exec.Cmd {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	return func(ctx context.Context, args ...string) *exec.Cmd {
-		args = append([]string{args[0], "-instance", testInstance}, args[1:]...)
+	return func(ctx context.Context, verb string, args ...string) *exec.Cmd {
+		args = append([]string{verb, "-instance", testInstance}, args...)
 		cmd := exec.CommandContext(ctx, program, args...)
 		cmd.Dir = root
 		return cmd
@@ -125,8 +125,7 @@ func TestUpTwiceAndDownLeavesNothing(t *testing.T) {
 	must(t, run(ctx, "down"))
 	before := machine(t)
 	t.Cleanup(func() { must(t, run(context.Background(), "down")) })
-	bare := []string{"up", "-without", "manager,agent", "-nodes", "1"}
-	must(t, run(ctx, bare...))
+	must(t, run(ctx, "up", "-without", "manager,agent", "-nodes", "1"))
 	if out := must(t, run(ctx, "exec", "mini9-0", "ip -4 -o addr show eth0")); !strings.Contains(out, "100.127.246.10/24") {
 		t.Errorf("the node's address: %s", out)
 	}
@@ -136,12 +135,32 @@ func TestUpTwiceAndDownLeavesNothing(t *testing.T) {
 	must(t, run(ctx, "up", "-without", "manager,agent", "-nodes", "2"))
 	must(t, run(ctx, "image-load", ".local/images/busybox.tar"))
 	// A container that nobody cleans up: its shim must be found all the same.
-	must(t, run(ctx, "exec", "mini9-1", "ctr run -d --runc-root /run/miniplane-local-9/runc miniplane.dev/busybox:v1 forgotten sleep 1000"))
+	must(t, run(ctx, "exec", "mini9-1", "ctr run -d --null-io --runc-root /run/miniplane-local-9/runc miniplane.dev/busybox:v1 forgotten sleep 1000"))
 	must(t, run(ctx, "node-stop", "mini9-0"))
 	must(t, run(ctx, "down"))
 	unchanged(t, before)
 	if out := must(t, run(ctx, "down")); !strings.Contains(out, "nothing is left") {
 		t.Errorf("a second down said: %s", out)
+	}
+}
+
+// With miniplane and MiniPods on it: the agents themselves leave nothing, also when the API server is gone by then; and a
+// node that was switched off is swept.
+func TestWholeClusterLeavesNothing(t *testing.T) {
+	needRoot(t)
+	run, ctx := tool(t), t.Context()
+	must(t, run(ctx, "down"))
+	before := machine(t)
+	t.Cleanup(func() { must(t, run(context.Background(), "down")) })
+	for _, fault := range [][]string{nil, {"apiserver-stop"}, {"agent-kill", "mini9-0"}, {"node-stop", "mini9-0"}} {
+		must(t, run(ctx, "up", "-nodes", "1"))
+		must(t, run(ctx, "exec", "mini9-0", "cd "+run(ctx, "").Dir+"/config/samples && "+
+			"kubectl apply -f minideployment.yaml -f miniservice.yaml && kubectl wait mdeploy/web --for=condition=Available --timeout=60s"))
+		if fault != nil {
+			must(t, run(ctx, fault[0], fault[1:]...))
+		}
+		must(t, run(ctx, "down", "-strict"))
+		unchanged(t, before)
 	}
 }
 
@@ -151,9 +170,9 @@ func TestKilledUp(t *testing.T) {
 	run, ctx := tool(t), t.Context()
 	must(t, run(ctx, "down"))
 	before := machine(t)
-	bare := []string{"up", "-without", "manager,agent"}
+	bare := []string{"-without", "manager,agent"}
 	for i, after := range []time.Duration{100, 200, 400, 1000} {
-		cmd := run(ctx, bare...)
+		cmd := run(ctx, "up", bare...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +180,7 @@ func TestKilledUp(t *testing.T) {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = cmd.Wait()
 		if i%2 == 1 {
-			must(t, run(ctx, bare...))
+			must(t, run(ctx, "up", bare...))
 			must(t, run(ctx, "exec", "mini9-1", "kubectl get --raw /readyz"))
 		}
 		must(t, run(ctx, "down"))

@@ -66,6 +66,7 @@ func cpuSeconds() float64 {
 
 // placeAll does what the loop of controllers/scheduling does, without writing.
 func placeAll(b *testing.B, w *world, q *queue.Queue, ledger *quota.Ledger) {
+	b.Helper()
 	for p, ok := q.Pop(); ok; p, ok = q.Pop() {
 		d := w.cycle.Decide(p)
 		if d.Node == "" || ledger.Admit(p.UID, p.Namespace, &p.Charge) != nil {

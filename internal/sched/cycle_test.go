@@ -27,11 +27,11 @@ type world struct {
 	cycle *sched.Cycle
 }
 
-func newWorld(t testing.TB, nodes int, cpu, memory string, maxPods int) *world {
-	t.Helper()
+func newWorld(tb testing.TB, nodes int, cpu, memory string, maxPods int) *world {
+	tb.Helper()
 	profile, err := sched.DefaultProfile(nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w := &world{cache: cache.New()}
 	w.cycle = sched.NewCycle(w.cache, profile, 42)
@@ -188,6 +188,13 @@ func TestPlacementsGolden(t *testing.T) {
 	}
 }
 
+func TestNamedNode(t *testing.T) {
+	w := newWorld(t, 3, "1", "1Gi", 4)
+	if got := w.place(framework.NewPod(builders.Pod("ns", "p").With(func(p *miniv1.MiniPod) { p.Spec.NodeName = "n2" }).Obj())); got != "n2" {
+		t.Error(got)
+	}
+}
+
 func TestSameSeedSamePlacements(t *testing.T) {
 	run := func() (out []string) {
 		w := newWorld(t, 20, "4", "8Gi", 100)
@@ -215,33 +222,44 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// A ranking that follows changes must answer as a scan over all nodes would: same verdict, same score.
+// A ranking that follows changes must answer as a scan over all nodes would: same verdict, same score. With few nodes the
+// shared ranking is searched to its end, with many and one large group the group gets its own.
 func TestRankingsAnswerAsAFullScan(t *testing.T) {
-	for seed := range uint64(20) {
-		r := rand.New(rand.NewPCG(seed, 3))
-		w := newWorld(t, 12, "2", "4Gi", 8)
-		var held []types.UID
-		for step := range 600 {
-			node := fmt.Sprintf("n%d", r.IntN(14))
-			switch r.IntN(8) {
-			case 0:
-				if len(held) > 0 {
-					i := r.IntN(len(held))
-					w.cache.Remove(held[i])
-					held = append(held[:i], held[i+1:]...)
+	for _, c := range []struct{ nodes, groups, steps, seeds int }{{12, 5, 600, 20}, {90, 1, 1500, 4}, {60, 3, 3000, 2}} {
+		for seed := range c.seeds {
+			t.Run(fmt.Sprintf("%d nodes, %d groups, seed %d", c.nodes, c.groups, seed), func(t *testing.T) {
+				r := rand.New(rand.NewPCG(uint64(seed), 3))
+				w := newWorld(t, c.nodes, "2", "4Gi", 8)
+				var held []types.UID
+				for step := range c.steps {
+					node := fmt.Sprintf("n%d", r.IntN(c.nodes+2))
+					switch r.IntN(8) {
+					case 0:
+						if len(held) > 0 {
+							i := r.IntN(len(held))
+							w.cache.Remove(held[i])
+							held = append(held[:i], held[i+1:]...)
+						}
+					case 1:
+						w.core(node, func(n *corev1.Node) { n.Spec.Unschedulable = r.IntN(4) == 0 })
+					case 2:
+						if r.IntN(3) == 0 {
+							w.cache.SetMiniNode(node, nil)
+						}
+					case 3:
+						w.addNode(node, "2", "4Gi", 8)
+					default:
+						group := r.IntN(c.groups)
+						if step > c.steps/2 && step < c.steps*3/4 {
+							group = -1 // the groups fall behind meanwhile
+						}
+						p := app(fmt.Sprintf("%d-%d", seed, step), fmt.Sprint(group), []string{"50m", "700m"}[r.IntN(2)])
+						if checkAgainstScan(t, w, p) {
+							held = append(held, p.UID)
+						}
+					}
 				}
-			case 1:
-				w.core(node, func(n *corev1.Node) { n.Spec.Unschedulable = r.IntN(2) == 0 })
-			case 2:
-				w.cache.SetMiniNode(node, nil)
-			case 3:
-				w.addNode(node, "2", "4Gi", 8)
-			default:
-				p := app(fmt.Sprintf("%d-%d", seed, step), fmt.Sprint(r.IntN(5)), []string{"50m", "700m"}[r.IntN(2)])
-				if checkAgainstScan(t, w, p) {
-					held = append(held, p.UID)
-				}
-			}
+			})
 		}
 	}
 }

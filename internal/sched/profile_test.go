@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"miniplane.dev/miniplane/internal/sched"
+	"miniplane.dev/miniplane/internal/sched/framework"
 )
 
 func TestProfileWeights(t *testing.T) {
@@ -49,5 +50,28 @@ func TestPluginNamesDiffer(t *testing.T) {
 			t.Errorf("%s and %s are both called %s", other, reflect.TypeOf(f), f.Name())
 		}
 		seen[f.Name()] = reflect.TypeOf(f).String()
+	}
+}
+
+// A filter may be skipped only for a Pod that it passes everywhere.
+func TestSkippedFiltersPass(t *testing.T) {
+	p, _ := sched.DefaultProfile(nil)
+	pods := []*framework.Pod{
+		{}, {NodeName: "n1"}, {NodeSelector: []framework.Label{{Key: "a", Value: "b"}}}, {HostPorts: []framework.HostPort{80}},
+	}
+	node := &framework.NodeInfo{Name: "n", Spec: &framework.NodeSpec{}, HostPorts: []framework.HostPort{80}}
+	skipped := 0
+	for _, f := range p.Filters {
+		for i, pod := range pods {
+			if s, ok := f.(framework.Skipper); ok && s.Skip(pod) {
+				skipped++
+				if r := f.Filter(pod, node); r.Code != framework.Fits {
+					t.Errorf("%s skips pod %d, which it would refuse: %+v", f.Name(), i, r)
+				}
+			}
+		}
+	}
+	if skipped != 9 {
+		t.Errorf("%d skips, want 9: all but the one that each is about", skipped)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -31,6 +32,7 @@ type Programs struct {
 // Exec is Tables by the real programs.
 type Exec struct {
 	restore string
+	legacy  bool
 	ipt     *goiptables.IPTables
 }
 
@@ -56,7 +58,22 @@ func New(programs Programs) (*Exec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("iptables: %w", err)
 	}
-	return &Exec{restore: restore, ipt: ipt}, nil
+	version, err := exec.Command(restore, "--version").Output()
+	if err != nil {
+		return nil, fmt.Errorf("iptables: %s --version: %w", restore, err)
+	}
+	return &Exec{restore: restore, legacy: !bytes.Contains(version, []byte("nf_tables")), ipt: ipt}, nil
+}
+
+// BatchSize implements Tables. The legacy programs write a table as a whole however little changes. Those of nf_tables
+// look up the target of each jump among all that they have failed to find as an extension, so that their time grows with
+// the square of the number of targets.
+func (e *Exec) BatchSize() int {
+	const nfTables = 1000
+	if e.legacy {
+		return math.MaxInt
+	}
+	return nfTables
 }
 
 // Restore implements Tables.

@@ -31,6 +31,8 @@ type Tables interface {
 	// Restore applies input in the language of iptables-restore, without touching chains that it does not name. Each table
 	// changes at once or, with an error, not at all.
 	Restore(ctx context.Context, input []byte) error
+	// BatchSize is how many chains one Restore should be given at most, because it would take too long with more.
+	BatchSize() int
 	// EnsureFirst puts each rule in front of its chain's others unless it is somewhere in the chain already.
 	EnsureFirst(ctx context.Context, rules []Rule) error
 	// Intact tells whether all of the rules are there.

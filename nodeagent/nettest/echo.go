@@ -120,4 +120,6 @@ func (n *NS) Ask(network, addr string) (server, client string, err error) {
 
 // Refused tells that an error is a refusal, rather than silence. What a filter refuses on the sender's own node is not
 // permitted.
-func Refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EPERM) }
+func Refused(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EPERM)
+}

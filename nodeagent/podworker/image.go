@@ -47,6 +47,7 @@ func (w *worker) startPull(desired *miniv1.MiniPod, a Action) change {
 // finishPull notes the end of a pull, if that image is still wanted.
 func (w *worker) finishPull(p pulled) {
 	image, wanted := w.observed.Images[p.container]
+	failures := image.Failures
 	switch {
 	case !wanted || image.Ref != p.ref || image.State != ImagePulling:
 	case p.err == nil:
@@ -55,7 +56,9 @@ func (w *worker) finishPull(p pulled) {
 		delete(w.observed.Images, p.container)
 	default:
 		w.pool.Log.Info("Cannot pull an image; trying again later", "image", p.ref, "pod", w.uid, "err", p.err.Error())
-		w.observed.Images[p.container] = w.failedImage(image, p.err)
+		image = w.failedImage(image, p.err)
+		image.Failures = max(image.Failures, failures+1) // that a registry does not answer counts too
+		w.observed.Images[p.container] = image
 	}
 }
 

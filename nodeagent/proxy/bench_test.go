@@ -116,7 +116,7 @@ func BenchmarkRender(b *testing.B) {
 		s.Ports = []Port{tcp(80, fmt.Sprintf("100.64.9.%d:80", 1+i%250))}
 		w.rules.set("service/"+s.Name, w.rules.service(s))
 		c := w.rules.changes()
-		_ = c.inputs(chunk)
+		_ = c.inputs(w.tables.BatchSize())
 		w.rules.commit(c)
 	}
 }

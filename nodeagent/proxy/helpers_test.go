@@ -85,7 +85,7 @@ func (w *world) hostPorts(uid string, ports ...HostPort) {
 func (w *world) apply() (written, removed int) {
 	w.t.Helper()
 	c := w.rules.changes()
-	for _, input := range c.inputs(chunk) {
+	for _, input := range c.inputs(w.tables.BatchSize()) {
 		if err := w.tables.Restore(context.Background(), input); err != nil {
 			w.t.Fatalf("%v in\n%s", err, input)
 		}

@@ -6,10 +6,6 @@ import (
 	"miniplane.dev/miniplane/nodeagent/iptables"
 )
 
-// chunk is how many chains one iptables-restore is given at most. Its time grows with the square of the number of jumps
-// in its input, because it looks up each target among all that it has failed to find as an extension.
-const chunk = 20000
-
 // inputs are what to give to iptables-restore, one after the other, for a change, with so many chains at most. Mostly it
 // is one. If there are
 // several, what leads to chains comes after them, and what is removed goes last, so that no packet ever meets a gap.

@@ -8,203 +8,56 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
-	"miniplane.dev/miniplane/nodeagent/conntrack"
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/nettest"
 	"miniplane.dev/miniplane/nodeagent/network"
 )
 
-// backend says which programs of iptables the tests use; each test with packets runs with both kinds.
-var backends = map[string]iptables.Programs{
-	"nft":    {IPTables: "iptables-nft", Restore: "iptables-nft-restore"},
-	"legacy": {IPTables: "iptables-legacy", Restore: "iptables-legacy-restore"},
-}
-
-func eachBackend(t *testing.T, f func(t *testing.T, programs iptables.Programs)) {
-	t.Helper()
-	nettest.Root(t)
-	for name, programs := range backends {
-		t.Run(name, func(t *testing.T) {
-			if _, err := iptables.New(programs); err != nil {
-				t.Skip(err)
-			}
-			f(t, programs)
-		})
-	}
-}
-
-// testNode is a node with a real network and real rules.
-type testNode struct {
-	*nettest.NS
-	t        testing.TB
-	programs iptables.Programs
-	config   Config
-	net      *network.Node
-	proxy    *Proxier
-}
-
-func newNode(t testing.TB, ns *nettest.NS, programs iptables.Programs, nodeIP, podCIDR string) *testNode {
-	t.Helper()
-	n := &testNode{NS: ns, t: t, programs: programs, config: testConfig}
-	n.config.NodePodCIDR = netip.MustParsePrefix(podCIDR)
-	var err error
-	n.Do(func() {
-		n.net, err = network.New(network.Options{
-			NodeIP: ip(nodeIP), PodCIDR: n.config.NodePodCIDR, ClusterPodCIDR: n.config.ClusterPodCIDR,
-			ServiceCIDR: n.config.ServiceCIDR, StateDir: t.TempDir(),
-		})
-	})
-	must(t, err)
-	t.Cleanup(n.net.Close)
-	n.restart()
-	return n
-}
-
-// restart is a new agent that knows nothing.
-func (n *testNode) restart() {
-	n.t.Helper()
-	n.Do(func() {
-		tables, err := iptables.New(n.programs)
-		must(n.t, err)
-		flows, err := conntrack.Open()
-		must(n.t, err)
-		n.t.Cleanup(flows.Close)
-		n.proxy = New(Options{Config: n.config, Tables: tables, Flows: flows, Log: logr.Discard()})
-	})
-}
-
-func (n *testNode) sync() {
-	n.t.Helper()
-	n.Do(func() { must(n.t, n.proxy.Sync(context.Background())) })
-}
-
-func (n *testNode) pod(name string) (*nettest.NS, netip.Addr) {
-	n.t.Helper()
-	pod := nettest.New(n.t, name)
-	var addr netip.Addr
-	var err error
-	n.Do(func() { addr, err = n.net.Attach(context.Background(), name, pod.Path()) })
-	must(n.t, err)
-	return pod, addr
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// twoNodes is two nodes on an Ethernet with a client outside, and a serving MiniPod on each.
-type twoNodes struct {
-	nodes   [2]*testNode
-	pods    [2]*nettest.NS
-	addrs   [2]netip.Addr
-	outside *nettest.NS
-}
-
-func newTwoNodes(t *testing.T, programs iptables.Programs) *twoNodes {
-	t.Helper()
-	sw, n0, n1, out := nettest.New(t, "switch"), nettest.New(t, "n0"), nettest.New(t, "n1"), nettest.New(t, "outside")
-	nettest.Bridge(sw, []*nettest.NS{n0, n1, out}, []string{"10.0.0.1/24", "10.0.0.2/24", "10.0.0.9/24"})
-	c := &twoNodes{outside: out}
-	c.nodes[0] = newNode(t, n0, programs, "10.0.0.1", "100.64.0.0/22")
-	c.nodes[1] = newNode(t, n1, programs, "10.0.0.2", "100.64.4.0/22")
-	for i, n := range c.nodes {
-		other := network.Peer{Name: "other", NodeIP: ip(fmt.Sprintf("10.0.0.%d", 2-i)), PodCIDR: c.nodes[1-i].config.NodePodCIDR}
-		n.Do(func() { must(t, n.net.SetPeers(context.Background(), []network.Peer{other})) })
-		c.pods[i], c.addrs[i] = n.pod(fmt.Sprint("pod", i))
-		c.pods[i].Serve(fmt.Sprint("pod", i), ":8080")
-	}
-	return c
-}
-
-// service sets a service with tcp and udp ports on both nodes, and which of the two MiniPods serve it.
-func (c *twoNodes) service(t *testing.T, name, vip string, nodePort int32, sticky bool, serving ...int) {
-	t.Helper()
-	service := &miniv1.MiniService{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
-	service.Status.ClusterIP = vip
-	if sticky {
-		service.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
-	}
-	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name + "-1",
-		Labels: map[string]string{miniv1.ServiceNameLabel: name}}}
-	for _, protocol := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
-		portName, target := strings.ToLower(string(protocol)), int32(8080)
-		service.Spec.Ports = append(service.Spec.Ports, miniv1.ServicePort{Name: portName, Port: 80, Protocol: protocol})
-		service.Status.Ports = append(service.Status.Ports, miniv1.ServicePortStatus{Name: portName, Port: 80, Protocol: protocol, NodePort: nodePort})
-		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &portName, Port: &target, Protocol: &protocol})
-	}
-	for _, i := range serving {
-		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{c.addrs[i].String()}})
-	}
-	for _, n := range c.nodes {
-		n.proxy.SetService(service)
-		n.proxy.SetEndpointSlice(slice)
-		n.sync()
-	}
-}
-
-// asks asks until both MiniPods have answered, and tells which addresses they saw the client have.
-func asks(t *testing.T, from *nettest.NS, protocol, addr string) (servers, clients map[string]bool) {
-	t.Helper()
-	servers, clients = map[string]bool{}, map[string]bool{}
-	for range 40 {
-		server, client, err := from.Ask(protocol, addr)
-		if err != nil {
-			t.Fatalf("%s to %s: %v", protocol, addr, err)
-		}
-		servers[server] = true
-		clients[server+" sees "+client] = true
-		if len(servers) == 2 {
-			break
-		}
-	}
-	return servers, clients
-}
-
 func TestAllWaysIn(t *testing.T) {
 	eachBackend(t, func(t *testing.T, programs iptables.Programs) {
-		c := newTwoNodes(t, programs)
-		c.service(t, "web", "100.96.0.1", 30080, false, 0, 1)
-		client, clientAddr := c.nodes[0].pod("client")
-		both := map[string]bool{"pod0": true, "pod1": true}
-		ways := []struct {
-			name string
-			from *nettest.NS
-			addr string
-			sees map[string]bool
-		}{
-			{"container to ClusterIP", client, "100.96.0.1:80", sees(clientAddr.String(), clientAddr.String())},
-			{"host to ClusterIP", c.nodes[0].NS, "100.96.0.1:80", sees("10.0.0.1", "10.0.0.1")},
-			{"container to NodePort of its node", client, "10.0.0.1:30080", sees(clientAddr.String(), clientAddr.String())},
-			{"container to NodePort of another node", client, "10.0.0.2:30080", sees("10.0.0.2", "10.0.0.1")},
-			{"host to NodePort of its own", c.nodes[0].NS, "10.0.0.1:30080", sees("10.0.0.1", "10.0.0.1")},
-			{"host to NodePort of another node", c.nodes[0].NS, "10.0.0.2:30080", sees("10.0.0.2", "10.0.0.1")},
-			{"outside to NodePort", c.outside, "10.0.0.1:30080", sees("10.0.0.9", "10.0.0.1")},
-			{"a backend to its own ClusterIP", c.pods[0], "100.96.0.1:80", nil},
-		}
-		for _, way := range ways {
-			for _, protocol := range []string{"tcp", "udp"} {
-				t.Run(way.name+" "+protocol, func(t *testing.T) {
-					servers, clients := asks(t, way.from, protocol, way.addr)
-					same(t, "who answers", both, servers)
-					if way.sees != nil {
-						same(t, "whom they see", way.sees, clients)
-					}
-				})
-			}
-		}
-		if _, _, err := c.nodes[0].Ask("tcp", "127.0.0.1:30080"); !nettest.Refused(err) {
-			t.Errorf("the node's loopback is its own: %v", err)
-		}
+		t.Run("routed", func(t *testing.T) {
+			allWaysIn(t, newTwoNodes(t, programs), "10.0.0.1", "10.0.0.2")
+		})
+		t.Run("encapsulated", func(t *testing.T) {
+			encapsulate := func(o *network.Options) { o.AlwaysEncapsulate = true }
+			allWaysIn(t, newTwoNodes(t, programs, encapsulate), "100.64.0.1", "100.64.4.1")
+		})
 	})
+}
+
+// allWaysIn takes the addresses that stand for the nodes where one masquerades for a backend on the other.
+func allWaysIn(t *testing.T, c *twoNodes, node0, node1 string) {
+	c.service(t, "web", "100.96.0.1", 30080, false, 0, 1)
+	client, clientAddr := c.nodes[0].pod("client")
+	ways := []struct {
+		name string
+		from *nettest.NS
+		addr string
+		sees map[string]bool
+	}{
+		{"container to ClusterIP", client, "100.96.0.1:80", sees(clientAddr.String(), clientAddr.String())},
+		{"host to ClusterIP", c.nodes[0].NS, "100.96.0.1:80", sees("10.0.0.1", node0)},
+		{"container to NodePort of its node", client, "10.0.0.1:30080", sees(clientAddr.String(), clientAddr.String())},
+		{"container to NodePort of another node", client, "10.0.0.2:30080", sees(node1, "10.0.0.1")},
+		{"host to NodePort of its own", c.nodes[0].NS, "10.0.0.1:30080", sees("10.0.0.1", node0)},
+		{"host to NodePort of another node", c.nodes[0].NS, "10.0.0.2:30080", sees(node1, "10.0.0.1")},
+		{"outside to NodePort", c.outside, "10.0.0.1:30080", sees("10.0.0.9", node0)},
+		{"a backend to its own ClusterIP", c.pods[0], "100.96.0.1:80", nil},
+	}
+	for _, way := range ways {
+		for _, protocol := range []string{"tcp", "udp"} {
+			t.Run(way.name+" "+protocol, func(t *testing.T) {
+				servers, clients := asks(t, way.from, protocol, way.addr)
+				same(t, "who answers", map[string]bool{"pod0": true, "pod1": true}, servers)
+				if way.sees != nil {
+					same(t, "whom they see", way.sees, clients)
+				}
+			})
+		}
+	}
+	if _, _, err := c.nodes[0].Ask("tcp", "127.0.0.1:30080"); !nettest.Refused(err) {
+		t.Errorf("the node's loopback is its own: %v", err)
+	}
 }
 
 // sees is what the backend on the first node and that on the second see of the client.

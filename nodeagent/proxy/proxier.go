@@ -2,9 +2,9 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -183,11 +183,17 @@ func (p *Proxier) gather() {
 	}
 }
 
-// apply writes the changes. The first time, and whenever all is written, it also sees to the jumps, and then to chains
-// that nothing leads to any more.
+// apply writes the changes, and when all is to be written sees to the jumps first and to unknown chains last.
 func (p *Proxier) apply(ctx context.Context, changes change) error {
+	var before map[string][]string
+	if p.rewrite {
+		var err error
+		if before, err = p.ensureJumps(ctx); err != nil {
+			return fmt.Errorf("proxy: %w", err)
+		}
+	}
 	if !changes.empty() {
-		for _, input := range changes.inputs(chunk) {
+		for _, input := range changes.inputs(p.opts.Tables.BatchSize()) {
 			if err := p.opts.Tables.Restore(ctx, input); err != nil {
 				return fmt.Errorf("proxy: applying rules: %w", err)
 			}
@@ -197,27 +203,68 @@ func (p *Proxier) apply(ctx context.Context, changes change) error {
 	if !p.rewrite {
 		return nil
 	}
-	if err := p.opts.Tables.EnsureFirst(ctx, jumps); err != nil {
-		return fmt.Errorf("proxy: %w", err)
-	}
 	p.rewritten = time.Now()
-	return errors.Join(p.removeUnknown(ctx, iptables.NAT), p.removeUnknown(ctx, iptables.Filter))
+	return p.removeUnknown(ctx, before)
 }
 
-func (p *Proxier) removeUnknown(ctx context.Context, table string) error {
-	chains, err := p.opts.Tables.Chains(ctx, table)
+// ensureJumps makes what is missing of the jumps and of the chains that they lead to. It does so while the tables are
+// small, for with legacy iptables every rule costs the reading and writing of its whole table. It tells which chains were
+// there if it had to look.
+func (p *Proxier) ensureJumps(ctx context.Context) (map[string][]string, error) {
+	intact, err := p.opts.Tables.Intact(ctx, jumps)
+	if err != nil || intact {
+		return nil, err
+	}
+	before, err := p.chains(ctx)
 	if err != nil {
-		return fmt.Errorf("proxy: %w", err)
+		return nil, err
 	}
-	unknown := slices.DeleteFunc(chains, func(name string) bool {
-		_, known := p.rules.applied[chainID{table, name}]
-		return known
-	})
-	if len(unknown) == 0 {
-		return nil
+	var missing []chainContent
+	for _, jump := range jumps {
+		name := strings.TrimPrefix(jump.Spec, "-j ")
+		if !slices.Contains(before[jump.Table], name) {
+			missing = append(missing, chainContent{id: chainID{jump.Table, name}})
+		}
 	}
-	if err := p.opts.Tables.Restore(ctx, iptables.Removal(table, unknown)); err != nil {
-		return fmt.Errorf("proxy: removing chains that are not known: %w", err)
+	if len(missing) > 0 {
+		if err := p.opts.Tables.Restore(ctx, input(missing, nil)); err != nil {
+			return nil, err
+		}
+	}
+	return before, p.opts.Tables.EnsureFirst(ctx, jumps)
+}
+
+func (p *Proxier) chains(ctx context.Context) (map[string][]string, error) {
+	out := map[string][]string{}
+	for _, table := range []string{iptables.NAT, iptables.Filter} {
+		var err error
+		if out[table], err = p.opts.Tables.Chains(ctx, table); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// removeUnknown removes the chains of an earlier agent that nothing leads to any more. It looks which there are unless it
+// is told.
+func (p *Proxier) removeUnknown(ctx context.Context, there map[string][]string) error {
+	if there == nil {
+		var err error
+		if there, err = p.chains(ctx); err != nil {
+			return fmt.Errorf("proxy: %w", err)
+		}
+	}
+	for table, chains := range there {
+		unknown := slices.DeleteFunc(chains, func(name string) bool {
+			_, known := p.rules.applied[chainID{table, name}]
+			return known
+		})
+		if len(unknown) == 0 {
+			continue
+		}
+		if err := p.opts.Tables.Restore(ctx, iptables.Removal(table, unknown)); err != nil {
+			return fmt.Errorf("proxy: removing chains that are not known: %w", err)
+		}
 	}
 	return nil
 }

@@ -24,7 +24,9 @@ const (
 	outside                = "192.0.2.1"
 )
 
-func TestWhereEachPacketGoes(t *testing.T) {
+// fewServices is a world with one of each kind.
+func fewServices(t *testing.T) *world {
+	t.Helper()
 	w := newWorld(t,
 		svc("local", "100.96.0.1", tcp(80, "100.64.0.7:8080").on(30080), udp(53, "100.64.0.7:5353").on(30053)),
 		svc("remote", "100.96.0.2", tcp(80, "100.64.4.7:8080").on(30081)),
@@ -32,7 +34,11 @@ func TestWhereEachPacketGoes(t *testing.T) {
 		svc("elsewhere", "100.96.0.4", tcp(443, "10.9.9.9:6443")),
 		svc("thief", "8.8.8.8", tcp(53, "100.64.0.7:8080").on(30090)))
 	w.hostPorts("uid", HostPort{Protocol: TCP, Port: 8443, To: at("100.64.0.7:443")})
+	return w
+}
 
+func TestWhereEachPacketGoes(t *testing.T) {
+	w := fewServices(t)
 	tests := []struct{ name, protocol, src, dst, want string }{
 		{"pod to service, local backend", "tcp", otherLocal, "100.96.0.1:80", "100.64.0.7:8080"},
 		{"pod to service, udp", "udp", otherLocal, "100.96.0.1:53", "100.64.0.7:5353"},
@@ -69,7 +75,11 @@ func TestWhereEachPacketGoes(t *testing.T) {
 			same(t, "verdict", test.want, words(w.send(test.protocol, test.src, test.dst)))
 		})
 	}
-	fromHost := []struct{ name, dst, want string }{
+}
+
+func TestWhereTheNodesOwnPacketsGo(t *testing.T) {
+	w := fewServices(t)
+	tests := []struct{ name, dst, want string }{
 		{"to service, local backend", "100.96.0.1:80", "100.64.0.7:8080"},
 		{"to service, remote backend", "100.96.0.2:80", "100.64.4.7:8080 masqueraded"},
 		{"to service, backend outside", "100.96.0.4:443", "10.9.9.9:6443 masqueraded"},
@@ -82,8 +92,8 @@ func TestWhereEachPacketGoes(t *testing.T) {
 		{"to a pod", "100.64.0.7:80", "100.64.0.7:80"},
 		{"to the outside", "192.0.2.1:80", "192.0.2.1:80"},
 	}
-	for _, test := range fromHost {
-		t.Run("host "+test.name, func(t *testing.T) {
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
 			same(t, "verdict", test.want, words(w.sendFromHost("tcp", test.dst)))
 		})
 	}

@@ -49,17 +49,21 @@ func (localCluster) nodes(t *testing.T) []node {
 }
 
 func (localCluster) nodeExec(node, script string) (string, error) {
-	out, err := exec.Command("ip", "netns", "exec", node, "sh", "-c", script).CombinedOutput()
+	out, err := clusterCommand("exec", node, script).CombinedOutput()
 	return string(out), err
 }
 
 func (localCluster) fault(t *testing.T, verb string, args ...string) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(testenv.Root(), "bin", "cluster"), append([]string{verb}, args...)...)
-	cmd.Dir = testenv.Root()
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := clusterCommand(append([]string{verb}, args...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %v: %v\n%s", verb, args, err, out)
 	}
+}
+
+func clusterCommand(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(testenv.Root(), "bin", "cluster"), args...)
+	cmd.Dir = testenv.Root()
+	return cmd
 }
 
 // The state of a node of the local cluster is below these directories.

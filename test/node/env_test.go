@@ -88,7 +88,7 @@ func (e *env) writeKubeconfig(cfg *rest.Config) {
 		e.t.Fatal(err)
 	}
 	e.t.Cleanup(func() { _ = listener.Close() })
-	go forward(listener, strings.TrimPrefix(cfg.Host, "https://"))
+	go forward(listener, host(e.t, cfg))
 	config := clientcmdapi.NewConfig()
 	config.Clusters["c"] = &clientcmdapi.Cluster{Server: "https://" + listener.Addr().String(), CertificateAuthorityData: cfg.CAData}
 	config.AuthInfos["u"] = &clientcmdapi.AuthInfo{ClientCertificateData: cfg.CertData, ClientKeyData: cfg.KeyData}
@@ -98,6 +98,16 @@ func (e *env) writeKubeconfig(cfg *rest.Config) {
 	if err := clientcmd.WriteToFile(*config, e.kubeconfig); err != nil {
 		e.t.Fatal(err)
 	}
+}
+
+// host is host:port of the API server.
+func host(t testing.TB, cfg *rest.Config) string {
+	t.Helper()
+	server, _, err := rest.DefaultServerUrlFor(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server.Host
 }
 
 func forward(listener net.Listener, to string) {

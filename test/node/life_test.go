@@ -22,7 +22,7 @@ func TestLife(t *testing.T) {
 		log := e.logOf(pod)
 		return strings.Contains(log, "hello from a at "+pod.Status.PodIP) && strings.Contains(log, pod.Status.PodIP+"\ta")
 	})
-	e.ns.Run("ping", "-c1", "-W2", pod.Status.PodIP)
+	e.ns.Run("busybox", "ping", "-c1", "-W2", pod.Status.PodIP)
 	e.delete("a")
 	e.gone("a")
 	e.clean()

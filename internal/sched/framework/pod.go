@@ -108,17 +108,16 @@ func (p *Pod) WithoutGroup() *Pod {
 }
 
 func groupOf(pod *miniv1.MiniPod) Group {
-	h := fnv.New64a()
-	if owner := metav1.GetControllerOf(pod); owner != nil {
-		_, _ = h.Write([]byte(owner.UID))
-		return Group(h.Sum64())
-	}
-	if len(pod.Labels) == 0 {
+	var text string
+	switch owner := metav1.GetControllerOf(pod); {
+	case owner != nil:
+		text = string(owner.UID)
+	case len(pod.Labels) == 0:
 		return 0
+	default:
+		text = fmt.Sprintf("%q%q", pod.Namespace, pod.Labels) // labels are printed in the order of their keys
 	}
-	fmt.Fprintf(h, "%q", pod.Namespace)
-	for _, key := range slices.Sorted(maps.Keys(pod.Labels)) {
-		fmt.Fprintf(h, "%q%q", key, pod.Labels[key])
-	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(text))
 	return Group(h.Sum64())
 }

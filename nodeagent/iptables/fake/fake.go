@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,8 @@ type Tables struct {
 	tables map[string]table
 	// Fail, if set, is asked before each Restore; its error is returned and nothing done.
 	Fail func(input string) error
+	// Batch is the BatchSize; 0 for no limit.
+	Batch int
 	// Inputs are all that was given to Restore and not refused.
 	Inputs []string
 }
@@ -165,6 +168,14 @@ func target(rule string) string {
 		}
 	}
 	return ""
+}
+
+// BatchSize implements Tables.
+func (f *Tables) BatchSize() int {
+	if f.Batch == 0 {
+		return math.MaxInt
+	}
+	return f.Batch
 }
 
 // EnsureFirst implements Tables.

@@ -88,7 +88,8 @@ func (h hierarchy) create(path string) error {
 	return h.init(dir)
 }
 
-// init copies the parent's CPUs and memory nodes to a cpuset of v1, which takes no process without them.
+// init copies the parent's CPUs and memory nodes to a cpuset of v1, which takes no process without them. A parent without
+// any was made by somebody who has not come to its init yet, and may never: it gets its own first.
 func (h hierarchy) init(dir string) error {
 	if !h.cpuset {
 		return nil
@@ -100,6 +101,11 @@ func (h hierarchy) init(dir string) error {
 		}
 		if len(strings.TrimSpace(string(own))) > 0 {
 			continue
+		}
+		if above := filepath.Dir(dir); above != h.root {
+			if err := h.init(above); err != nil {
+				return err
+			}
 		}
 		parent, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
 		if err != nil {

@@ -79,3 +79,36 @@ func TestCgroup(t *testing.T) {
 		}
 	}
 }
+
+// Somebody else has made the parents, and was killed before it gave them CPUs: a cpuset below is usable all the same.
+func TestCreateBelowBareParents(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("this test needs root, and CI must give it")
+		}
+		t.Skip("SKIPPED: needs root")
+	}
+	parent := fmt.Sprintf("/miniplane-cgroup-test-bare-%d", os.Getpid())
+	path := parent + "/node/pause"
+	t.Cleanup(func() {
+		if err := Remove(context.Background(), parent); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, h := range hierarchies() {
+		if err := os.MkdirAll(h.root+path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Create(path); err != nil {
+		t.Fatal(err)
+	}
+	sleeper := exec.Command("sleep", "1000")
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = sleeper.Process.Kill(), sleeper.Wait() })
+	if err := Enter(path, sleeper.Process.Pid); err != nil {
+		t.Error(err)
+	}
+}

@@ -2,7 +2,6 @@ package containerd_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,11 +82,20 @@ func TestConformance(t *testing.T) {
 		CgroupParent: n.parent,
 		Leftovers:    n.leftovers,
 	})
-	shims, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, file := range shims {
+	if left := n.shims(); len(left) > 0 {
+		t.Errorf("shims left: %v", left)
+	}
+}
+
+// shims that run for this containerd.
+func (n *node) shims() []string {
+	var out []string
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
 		text, _ := os.ReadFile(file)
 		if strings.Contains(string(text), "containerd-shim") && strings.Contains(string(text), n.Address) {
-			t.Errorf("shim left: %s", fmt.Sprintf("%q", text))
+			out = append(out, strings.ReplaceAll(string(text), "\x00", " "))
 		}
 	}
+	return out
 }

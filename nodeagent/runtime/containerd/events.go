@@ -52,7 +52,9 @@ func (r *Runtime) dispatch(ctx context.Context, envelope *events.Envelope, out c
 	send := func(kind runtime.EventType, id string, at time.Time) {
 		if isHost(id) {
 			if kind == runtime.EventExited {
-				r.lost(id)
+				r.hosts.mu.Lock()
+				r.drop(id)
+				r.hosts.mu.Unlock()
 			}
 			return
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/core/sandbox"
 	"github.com/containerd/errdefs"
 
+	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 )
 
@@ -85,23 +86,55 @@ func (r *Runtime) take(ctx context.Context, container string) (string, error) {
 	}
 }
 
-// give takes a container off its host's count.
+// give takes a container off its host's count. A host without users goes when the others have room enough.
 func (r *Runtime) give(container string) {
 	r.hosts.mu.Lock()
 	defer r.hosts.mu.Unlock()
-	if host, ok := r.hosts.of[container]; ok {
-		delete(r.hosts.of, container)
-		if _, ok := r.hosts.users[host]; ok {
-			r.hosts.users[host]--
+	host, ok := r.hosts.of[container]
+	if !ok {
+		return
+	}
+	delete(r.hosts.of, container)
+	if _, ok := r.hosts.users[host]; !ok {
+		return
+	}
+	r.hosts.users[host]--
+	free := 0
+	for id, users := range r.hosts.users {
+		if id != host {
+			free += max(r.opts.ContainersPerShim-users, 0)
 		}
+	}
+	if r.hosts.users[host] == 0 && free >= r.opts.ContainersPerShim {
+		r.drop(host)
 	}
 }
 
-// lost forgets a host whose shim is gone. Its record is removed when it is found again without a process.
-func (r *Runtime) lost(host string) {
+// drop needs the lock. It gives a host no more containers and removes it; those that it has run on.
+func (r *Runtime) drop(host string) {
+	if _, ok := r.hosts.users[host]; !ok {
+		return
+	}
+	delete(r.hosts.users, host)
+	r.persist.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = r.endHost(ctx, host) // the next agent tries again
+	})
+}
+
+// doubt drops a container's host if it does not run any more, after a start that failed.
+func (r *Runtime) doubt(ctx context.Context, container string) {
 	r.hosts.mu.Lock()
 	defer r.hosts.mu.Unlock()
-	delete(r.hosts.users, host)
+	host, ok := r.hosts.of[container]
+	if !ok {
+		return
+	}
+	task, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: host})
+	if errdefs.IsNotFound(native(err)) || err == nil && state(task.Process) != runtime.StateRunning {
+		r.drop(host)
+	}
 }
 
 // makeHost needs the lock.
@@ -224,7 +257,9 @@ func (r *Runtime) EndHosts(ctx context.Context) error {
 		if used[record.ID] {
 			return fmt.Errorf("shim host %s has containers: %w", record.ID, errdefs.ErrFailedPrecondition)
 		}
-		r.lost(record.ID)
+		r.hosts.mu.Lock()
+		delete(r.hosts.users, record.ID)
+		r.hosts.mu.Unlock()
 		if err := r.endHost(ctx, record.ID); err != nil {
 			return fmt.Errorf("shim host %s: %w", record.ID, err)
 		}

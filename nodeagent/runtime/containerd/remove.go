@@ -2,12 +2,15 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
@@ -15,11 +18,45 @@ import (
 
 // Kill implements runtime.Runtime.
 func (r *Runtime) Kill(ctx context.Context, id string, signal runtime.Signal) error {
-	_, err := r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(signal)})
+	task, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
 	if err = native(err); err != nil {
 		return fmt.Errorf("container %q: %w", id, err)
 	}
+	if state(task.Process) != runtime.StateRunning {
+		return fmt.Errorf("container %q does not run: %w", id, errdefs.ErrNotFound)
+	}
+	if err := r.signal(ctx, id, int(task.Process.Pid), signal); err != nil {
+		return fmt.Errorf("container %q: %w", id, err)
+	}
 	return nil
+}
+
+// signal sends a signal to a container's first process: directly, which saves a run of runc, where it is certain whose the
+// PID is, else through containerd.
+func (r *Runtime) signal(ctx context.Context, id string, pid int, signal runtime.Signal) error {
+	if sent, err := signalDirectly(id, pid, signal); sent || err != nil {
+		return err
+	}
+	_, err := r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(signal)})
+	return native(err)
+}
+
+func signalDirectly(id string, pid int, signal runtime.Signal) (sent bool, err error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false, nil // an old kernel, or it is gone and containerd knows better
+	}
+	defer unix.Close(fd)
+	// The handle is of the process that has the PID now; its cgroup tells that it is the container's.
+	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil || !strings.Contains(string(groups), "/"+id+"\n") {
+		return false, nil
+	}
+	err = unix.PidfdSendSignal(fd, unix.Signal(signal), nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return false, fmt.Errorf("its process has ended: %w", errdefs.ErrNotFound)
+	}
+	return err == nil, err
 }
 
 // Remove implements runtime.Runtime. Each step also works where an earlier Remove, a shim or a reboot took part of the
@@ -76,7 +113,7 @@ func (r *Runtime) removeTask(ctx context.Context, id string) error {
 			return ignore(native(getErr))
 		}
 		if state(task.Process) == runtime.StateRunning {
-			if err := r.endTask(ctx, id); err != nil {
+			if err := r.endTask(ctx, id, int(task.Process.Pid)); err != nil {
 				return err
 			}
 		}
@@ -84,16 +121,14 @@ func (r *Runtime) removeTask(ctx context.Context, id string) error {
 	}
 }
 
-// endTask kills all of a container's processes and waits until they are dead.
-func (r *Runtime) endTask(ctx context.Context, id string) error {
-	service := r.client.TaskService()
-	_, err := service.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(runtime.SIGKILL), All: true})
-	if err := ignore(native(err)); err != nil {
+// endTask kills a container's first process, with which all others of its PID namespace die, and waits for its end.
+func (r *Runtime) endTask(ctx context.Context, id string, pid int) error {
+	if err := ignore(r.signal(ctx, id, pid, runtime.SIGKILL)); err != nil {
 		return err
 	}
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_, err = service.Wait(wait, &tasks.WaitRequest{ContainerID: id})
+	_, err := r.client.TaskService().Wait(wait, &tasks.WaitRequest{ContainerID: id})
 	if wait.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("it does not die of SIGKILL: %w", errdefs.ErrUnavailable)
 	}
