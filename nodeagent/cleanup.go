@@ -46,7 +46,7 @@ func cleanupContainers(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	defer rt.Close()
+	defer func() { _ = rt.Close() }()
 	containers, err := rt.List(ctx)
 	if err != nil {
 		return err

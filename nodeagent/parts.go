@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -45,7 +46,7 @@ func (p *parts) cause(err error) error {
 	if p.ctx.Err() == nil {
 		return err
 	}
-	if cause := context.Cause(p.ctx); cause != context.Canceled {
+	if cause := context.Cause(p.ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return nil

@@ -95,7 +95,7 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 type quantity struct{ *resource.Quantity }
 
 func (q *quantity) String() string {
-	if q.Quantity == nil || q.Quantity.IsZero() {
+	if q.Quantity == nil || q.IsZero() {
 		return ""
 	}
 	return q.Quantity.String()

@@ -45,6 +45,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, before ...func(*bench)) *bench {
+	t.Helper()
 	b := &bench{t: t, runtime: fake.New("echo:test", "echo:2"), sandboxes: fakenode.NewSandboxes(), network: fakenode.NewNetwork(),
 		clock: clocktesting.NewFakeClock(t0), layout: Layout{RootDir: t.TempDir(), CgroupParent: "/mini"}}
 	b.runtime.SetClock(b.clock.Now)
@@ -212,7 +213,7 @@ func (b *bench) until(what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("timeout: %s\ncontainers: %+v\nwrites: %v", what, b.containers(), b.written())
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 }
 
@@ -272,4 +273,3 @@ func (b *bench) pass(d time.Duration) {
 	b.until("somebody waits", b.clock.HasWaiters)
 	b.clock.Step(d)
 }
-

@@ -15,8 +15,11 @@ import (
 )
 
 const (
-	// quietStart is how long a status is held back while it is about to change.
-	quietStart = 2 * time.Second
+	// quietStart is how long a status is held back while it is about to change. The binding has said ContainerCreating
+	// already, so that in a start without trouble, however crowded the node, nothing is worth a write before Running.
+	quietStart = 30 * time.Second
+	// quietChange is the same for a MiniPod that ran already: others must hear soon that it does not serve.
+	quietChange = 2 * time.Second
 	// The waits between tries to write a status.
 	writeRetryBase = 50 * time.Millisecond
 	writeRetryMax  = 5 * time.Second

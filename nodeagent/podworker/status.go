@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,14 +90,14 @@ func allTerminated(statuses []miniv1.ContainerStatus) bool {
 // running, or else the phase.
 func summaryOf(phase miniv1.MiniPodPhase, statuses []miniv1.ContainerStatus, ready bool) string {
 	summary, running := string(phase), false
-	for i := len(statuses) - 1; i >= 0; i-- {
-		state := statuses[i].State
+	for _, status := range slices.Backward(statuses) {
+		state := status.State
 		switch {
 		case state.Waiting != nil && state.Waiting.Reason != "":
 			summary = state.Waiting.Reason
 		case state.Terminated != nil && state.Terminated.Reason != "":
 			summary = state.Terminated.Reason
-		case state.Running != nil && statuses[i].Ready:
+		case state.Running != nil && status.Ready:
 			running = true
 		}
 	}

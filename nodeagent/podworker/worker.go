@@ -274,10 +274,18 @@ func (w *worker) report(desired *miniv1.MiniPod, work []Action, now time.Time) {
 		if w.busySince.IsZero() {
 			w.busySince = now
 		}
-		notBefore = w.busySince.Add(quietStart)
+		notBefore = w.busySince.Add(quietFor(desired))
 	}
 	status := statusOf(desired, &w.observed, w.pool.Machine, w.pool.RuntimeName, now)
 	w.publisher.offer(&status, notBefore)
+}
+
+// quietFor is how long a status that is about to change is held back.
+func quietFor(pod *miniv1.MiniPod) time.Duration {
+	if pod.Status.Phase == miniv1.PodPending {
+		return quietStart
+	}
+	return quietChange
 }
 
 // busy tells whether the status is about to change by what is being done.

@@ -22,7 +22,9 @@ import (
 
 func TestLife(t *testing.T) {
 	b := newBench(t)
-	b.create("a", func(p *miniv1.MiniPod) { p.Spec.Containers = append(p.Spec.Containers, miniv1.Container{Name: "b", Image: "echo:2"}) })
+	b.create("a", func(p *miniv1.MiniPod) {
+		p.Spec.Containers = append(p.Spec.Containers, miniv1.Container{Name: "b", Image: "echo:2"})
+	})
 	pod := b.shows("a", "Running")
 	if pod.Status.ReadyContainers != "2/2" || pod.Status.PodIP != "100.64.0.2" || pod.Status.HostIP != testMachine.NodeIP {
 		t.Errorf("status %+v", pod.Status)
@@ -318,7 +320,9 @@ func TestRuntimeDown(t *testing.T) {
 
 func TestStartFails(t *testing.T) {
 	b := newBench(t)
-	b.runtime.SetProgram(func(runtime.ContainerSpec) fake.Behaviour { return fake.Behaviour{StartError: errors.New("no such program")} })
+	b.runtime.SetProgram(func(runtime.ContainerSpec) fake.Behaviour {
+		return fake.Behaviour{StartError: errors.New("no such program")}
+	})
 	b.create("a")
 	pod := b.shows("a", miniv1.ReasonRunContainerError)
 	if message := pod.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(message, "no such program") {

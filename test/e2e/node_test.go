@@ -20,7 +20,7 @@ const evictionLimit = 45 * time.Second
 // waitNode waits until a node's agent is ready, or not.
 func waitNode(t *testing.T, name string, want bool, limit time.Duration) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit) // also in clean-ups
 	defer cancel()
 	watch(ctx, t, &miniv1.MiniNodeList{}, fmt.Sprintf("%s ready: %v", name, want), func() (bool, string) {
 		n := &miniv1.MiniNode{}

@@ -78,11 +78,11 @@ func (c localCluster) traces(t *testing.T, node string) []string {
 		ip -o link | awk '{print "link " $2}' | sed 's/@.*//' | grep 'link mini' | grep -v vxlan || true
 		ip route | grep 'dev mini' | sed 's/^/route /' || true
 		iptables-save | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^/chain /' || true
-		find /sys/fs/cgroup -path '*/%[1]s/%[2]s/*' -type d | sed 's/^/cgroup /'
+		find /sys/fs/cgroup -path '*/%[1]s/%[2]s/*' -type d | grep -v '/pause$' | sed 's/^/cgroup /' # pauses share one
 		grep -o '%[3]s/%[2]s/agent/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /' || true
-		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane containers ls -q | sed 's/^/container /'
-		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane snapshots ls | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
-		pgrep -fa 'containerd-shim.*%[2]s/' | sed 's/^/shim /' || true`, localCgroup, node, localRun)
+		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane containers ls -q 2>/dev/null | sed 's/^/container /'
+		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane snapshots ls 2>/dev/null | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
+		pgrep -fa '[c]ontainerd-shim.*%[2]s/' | sed 's/^/shim /' || true`, localCgroup, node, localRun)
 	out, err := c.nodeExec(node, script)
 	if err != nil {
 		t.Fatalf("looking at %s: %v\n%s", node, err, out)

@@ -53,12 +53,9 @@ type env struct {
 func newEnv(t *testing.T) *env {
 	containerdenv.RequireRoot(t)
 	cfg, api := testenv.Start(t)
-	dir, err := os.MkdirTemp("", "mpn")
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := &env{t: t, name: filepath.Base(dir), namespace: testenv.Namespace(t, api), api: api, dir: dir,
-		cgroup: "/" + filepath.Base(dir), containerd: containerdenv.Start(t)}
+	namespace := testenv.Namespace(t, api)
+	e := &env{t: t, name: "node-" + namespace, namespace: namespace, api: api, dir: t.TempDir(),
+		cgroup: "/miniplane-" + namespace, containerd: containerdenv.Start(t)}
 	e.containerd.ImportImage(t, testImage, containerdenv.Busybox(t, v1.Config{}))
 	e.ns = nettest.New(t, "node")
 	nettest.Link(e.ns, nodeIP+"/24", nettest.New(t, "outside"), "10.90.0.2/24")
@@ -101,11 +98,11 @@ func (e *env) writeKubeconfig(cfg *rest.Config) {
 }
 
 // host is host:port of the API server.
-func host(t testing.TB, cfg *rest.Config) string {
-	t.Helper()
+func host(tb testing.TB, cfg *rest.Config) string {
+	tb.Helper()
 	server, _, err := rest.DefaultServerUrlFor(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return server.Host
 }
@@ -216,7 +213,6 @@ func (e *env) close() {
 	if e.t.Failed() {
 		e.t.Logf("agent's log:\n%s", e.log())
 	}
-	_ = os.RemoveAll(e.dir)
 }
 
 func (e *env) log() string {
@@ -230,7 +226,7 @@ func (e *env) log() string {
 // until waits for something that is watched from outside.
 func (e *env) until(what string, ok func() bool) {
 	e.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			e.t.Fatalf("timeout: %s", what)
 		}

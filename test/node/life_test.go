@@ -11,13 +11,13 @@ import (
 
 func TestLife(t *testing.T) {
 	e := newEnv(t)
-	pod := e.run(e.sh("a", `echo "$GREETING from $(hostname) at $IP"; cat /etc/hosts; trap 'exit 0' TERM; while :; do sleep 0.1; done`, func(p *miniv1.MiniPod) {
+	e.run(e.sh("a", `echo "$GREETING from $(hostname) at $IP"; cat /etc/hosts; trap 'exit 0' TERM; while :; do sleep 0.1; done`, func(p *miniv1.MiniPod) {
 		p.Spec.Containers[0].Env = []miniv1.EnvVar{{Name: "GREETING", Value: "hello"},
 			{Name: "IP", ValueFrom: &miniv1.EnvVarSource{FieldRef: &miniv1.ObjectFieldSelector{FieldPath: "status.podIP"}}}}
 		grace := int64(30)
 		p.Spec.TerminationGracePeriodSeconds = &grace
 	}))
-	pod = e.shows("a", "Running")
+	pod := e.shows("a", "Running")
 	e.until("the log", func() bool {
 		log := e.logOf(pod)
 		return strings.Contains(log, "hello from a at "+pod.Status.PodIP) && strings.Contains(log, pod.Status.PodIP+"\ta")

@@ -16,11 +16,7 @@ import (
 var agentBinary string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "mpagent")
-	if err != nil {
-		panic(err)
-	}
-	agentBinary = filepath.Join(dir, "nodeagent")
+	agentBinary = filepath.Join(testenv.Root(), "bin", "nodeagent-for-tests")
 	build := exec.Command("go", "build", "-o", agentBinary, "./cmd/nodeagent")
 	build.Dir, build.Stdout, build.Stderr = testenv.Root(), os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {

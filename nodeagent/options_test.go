@@ -1,0 +1,100 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+func TestValidate(t *testing.T) {
+	good := DefaultOptions()
+	good.NodeName, good.NodeIP = "n", netip.MustParseAddr("10.0.0.1")
+	if err := good.Validate(); err != nil {
+		t.Errorf("the defaults: %v", err)
+	}
+	for want, change := range map[string]func(*Options){
+		"--node-name":                 func(o *Options) { o.NodeName = "" },
+		"--node-ip":                   func(o *Options) { o.NodeIP = netip.MustParseAddr("::1") },
+		"without bits outside":        func(o *Options) { o.PodCIDR = netip.MustParsePrefix("10.0.0.1/8") },
+		"overlap":                     func(o *Options) { o.ServiceCIDR = netip.MustParsePrefix("100.64.0.0/16") },
+		"--state-dir":                 func(o *Options) { o.StateDir = "relative" },
+		"--root-dir":                  func(o *Options) { o.RootDir = "/" },
+		"--cgroup-parent":             func(o *Options) { o.CgroupParent = "" },
+		"--max-pods":                  func(o *Options) { o.MaxPods = 0 },
+		"must not be negative":        func(o *Options) { o.CPU = resource.MustParse("-1") },
+		"--service-cidr invalid Pref": func(o *Options) { o.ServiceCIDR = netip.Prefix{} },
+	} {
+		o := good
+		change(&o)
+		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q in %v", want, err)
+		}
+	}
+}
+
+func TestCheckMachineSaysWhatToDo(t *testing.T) {
+	o := DefaultOptions()
+	o.ContainerdAddress, o.PauseBinary = filepath.Join(t.TempDir(), "none"), filepath.Join(t.TempDir(), "none")
+	err := o.CheckMachine()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"--containerd-address", "--pause-binary"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q in %v", want, err)
+		}
+	}
+}
+
+func TestHost(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "meminfo")
+	for text, want := range map[string]int64{"MemTotal:   1024 kB\nMemFree: 1 kB\n": 1 << 20, "MemFree: 1 kB\n": 0} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := memoryTotal(path); got != want {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+	o := DefaultOptions()
+	o.CPU, o.Memory = resource.MustParse("500m"), resource.MustParse("1Gi")
+	capacity, allocatable := host{cpus: 4, memory: 8 << 30}.capacity(&o)
+	if capacity.Cpu().String() != "4" || capacity.Memory().String() != "8Gi" || allocatable.Cpu().String() != "500m" || allocatable.Memory().String() != "1Gi" {
+		t.Errorf("%v %v", capacity, allocatable)
+	}
+}
+
+type fakeParts struct{ runtime, tables error }
+
+func (f fakeParts) Version(context.Context) (string, error)          { return "", f.runtime }
+func (f fakeParts) Chains(context.Context, string) ([]string, error) { return nil, f.tables }
+
+func TestChecker(t *testing.T) {
+	for want, parts := range map[string]fakeParts{
+		"": {}, "containerd does not answer": {runtime: errors.New("x")}, "iptables does not work": {tables: errors.New("x")},
+	} {
+		c := checker{runtime: parts, tables: parts}
+		for range 2 {
+			if err := c.check(t.Context()); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("want %q: %v", want, err)
+			}
+		}
+	}
+}
+
+func TestPartsEndTogether(t *testing.T) {
+	p := newParts(context.Background())
+	ended := make(chan struct{})
+	p.run("other", func(ctx context.Context) error { <-ctx.Done(); close(ended); return ctx.Err() })
+	p.run("broken", func(context.Context) error { return errors.New("no luck") })
+	if err := p.wait(); err == nil || err.Error() != "broken: no luck" {
+		t.Errorf("got %v", err)
+	}
+	<-ended
+}
