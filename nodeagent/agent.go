@@ -174,6 +174,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 		return err
 	}
 	name, _, _ := strings.Cut(version, "://")
+	ctx, cancel := context.WithCancel(ctx)
 	pool := podworker.New(ctx, podworker.Options{
 		Runtime: a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
 		Client:      a.client,
@@ -184,6 +185,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 		Resync:      a.opts.Resync,
 	})
 	defer pool.Wait()
+	defer cancel()
 	if err := pool.Adopt(ctx); err != nil {
 		return err
 	}

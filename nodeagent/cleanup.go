@@ -62,7 +62,10 @@ func cleanupContainers(ctx context.Context, opts Options) error {
 		})
 	}
 	group.Wait()
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return rt.EndHosts(ctx)
 }
 
 func cleanupSandboxes(ctx context.Context, opts Options) error {

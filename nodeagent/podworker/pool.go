@@ -56,6 +56,7 @@ type Pool struct {
 	workers map[types.UID]*worker
 	adopted map[types.UID]Observation // seen before the MiniPods were known
 	synced  bool
+	closed  bool // no more workers
 }
 
 // New makes a pool that works until ctx ends.
@@ -108,6 +109,9 @@ func (p *Pool) worker(uid types.UID) *worker {
 	w := newWorker(p, uid, observed)
 	p.workers[uid] = w
 	podCount.Set(float64(len(p.workers)))
+	if p.closed {
+		return w
+	}
 	p.running.Go(func() {
 		if w.sleep(p.ctx, time.Time{}) { // until there is something in the inbox
 			w.run(p.ctx)
@@ -130,8 +134,11 @@ func (p *Pool) retire(w *worker) bool {
 	return true
 }
 
-// Wait waits until all workers ended after the context did. Containers run on.
+// Wait waits until all workers ended after the context did, and lets no more begin. Containers run on.
 func (p *Pool) Wait() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
 	p.running.Wait()
 	p.writers.Wait()
 }

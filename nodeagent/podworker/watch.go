@@ -107,8 +107,18 @@ func (p *Pool) look(ctx context.Context) error {
 	p.mu.Unlock()
 	if synced {
 		p.removeStrangers(ctx, seen)
+		p.sweep(ctx)
 	}
 	return nil
+}
+
+// sweep lets the runtime look for what it has lost.
+func (p *Pool) sweep(ctx context.Context) {
+	if rt, ok := p.Runtime.(sweeper); ok {
+		if err := rt.Sweep(ctx); err != nil && ctx.Err() == nil {
+			p.Log.Info("Cannot look for lost processes", "err", err.Error())
+		}
+	}
 }
 
 func (p *Pool) epochs() map[types.UID]uint64 {
@@ -212,6 +222,11 @@ func (p *Pool) ownerOf(ctx context.Context, uid types.UID, observed Observation)
 		return nil, nil
 	}
 	return &pod, nil
+}
+
+// sweeper is what a runtime can do that finds processes of its own that it has lost.
+type sweeper interface {
+	Sweep(ctx context.Context) error
 }
 
 // inspector is what a runtime can do that tells about one container without listing all.

@@ -153,7 +153,11 @@ func launches(work []Action) bool {
 func (w *worker) sleep(ctx context.Context, until time.Time) bool {
 	var alarm <-chan time.Time
 	if !until.IsZero() {
-		timer := w.pool.Clock.NewTimer(max(until.Sub(w.pool.Clock.Now()), time.Millisecond))
+		wait := until.Sub(w.pool.Clock.Now())
+		if wait <= 0 {
+			return ctx.Err() == nil // the time came while the plan was made
+		}
+		timer := w.pool.Clock.NewTimer(wait)
 		defer timer.Stop()
 		alarm = timer.C()
 	}

@@ -12,8 +12,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -111,92 +109,6 @@ func TestImageChange(t *testing.T) {
 	}
 }
 
-func TestImages(t *testing.T) {
-	b := newBench(t)
-	image := func(ref string) func(*miniv1.MiniPod) {
-		return func(p *miniv1.MiniPod) { p.Spec.Containers[0].Image = ref }
-	}
-	b.create("missing", image("other:1"))
-	b.create("bad", image("A B"))
-	b.create("never", image("other:2"), func(p *miniv1.MiniPod) { p.Spec.Containers[0].ImagePullPolicy = corev1.PullNever })
-	b.shows("bad", miniv1.ReasonInvalidImageName)
-	b.shows("never", miniv1.ReasonErrImageNeverPull)
-	b.shows("missing", miniv1.ReasonErrImagePull)
-	b.pass(errImagePullFor)
-	b.shows("missing", miniv1.ReasonImagePullBackOff)
-	b.runtime.SetPull("other:1", nil)
-	b.runtime.AddImage("other:2", 1)
-	b.pass(10 * time.Second)
-	b.shows("missing", "Running")
-	b.shows("never", "Running")
-}
-
-func TestPullSecrets(t *testing.T) {
-	b := newBench(t)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s"},
-		Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{"r":{"username":"u","password":"p"}}}`)}}
-	broken := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "broken"}}
-	for _, s := range []client.Object{secret, broken} {
-		if err := b.api.Create(context.Background(), s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pod := testPod().With(func(p *miniv1.MiniPod) {
-		p.Spec.ImagePullSecrets = []miniv1.LocalObjectReference{{Name: "none"}, {Name: "broken"}, {Name: "s"}}
-	}).Obj()
-	want := []runtime.RegistryAuth{{Registry: "r", Username: "u", Password: "p"}}
-	if diff := cmp.Diff(want, b.pool.pullSecrets(context.Background(), pod)); diff != "" {
-		t.Errorf("auths (-want +got):\n%s", diff)
-	}
-}
-
-func TestPullIsSharedAndEnds(t *testing.T) {
-	b := newBench(t)
-	b.runtime.SetPull("slow:1", nil)
-	b.runtime.OnCall(fake.Latency(fake.OpPull, time.Hour))
-	slow := func(p *miniv1.MiniPod) { p.Spec.Containers[0].Image = "slow:1" }
-	b.create("a", slow)
-	b.create("b", slow)
-	b.until("both wait", func() bool {
-		b.pool.puller.mu.Lock()
-		defer b.pool.puller.mu.Unlock()
-		for _, call := range b.pool.puller.calls {
-			return call.waiters == 2
-		}
-		return false
-	})
-	b.delete("a")
-	b.until("a is gone", func() bool { return b.get("a") == nil })
-	b.delete("b")
-	b.gone("b")
-	b.until("the pull ended", func() bool {
-		b.pool.puller.mu.Lock()
-		defer b.pool.puller.mu.Unlock()
-		return len(b.pool.puller.calls) == 0 && len(b.pool.puller.slots) == 0
-	})
-	if pulls := b.runtime.Calls(fake.OpPull); len(pulls) != 1 {
-		t.Errorf("%d pulls", len(pulls))
-	}
-}
-
-func TestSlowStartSaysSo(t *testing.T) {
-	b := newBench(t)
-	b.runtime.SetPull("slow:1", nil)
-	hold := make(chan struct{})
-	b.runtime.OnCall(func(_ context.Context, op fake.Op, _ string) error {
-		if op == fake.OpPull {
-			<-hold
-		}
-		return nil
-	})
-	b.create("a", func(p *miniv1.MiniPod) { p.Spec.Containers[0].Image = "slow:1" })
-	b.until("it pulls", func() bool { return len(b.runtime.Calls(fake.OpPull)) == 1 })
-	b.pass(quietStart)
-	b.until("the address is told", func() bool { return b.get("a").Status.PodIP != "" })
-	close(hold)
-	b.shows("a", "Running")
-}
-
 func TestAgentRestartTouchesNothing(t *testing.T) {
 	b := newBench(t)
 	for _, name := range []string{"a", "b", "c"} {
@@ -225,18 +137,18 @@ func TestAgentRestartTouchesNothing(t *testing.T) {
 func TestKilledAnywhere(t *testing.T) {
 	for n := range 14 {
 		b := newBench(t)
-		calls := 0
+		var calls atomic.Int64
 		b.runtime.OnCall(func(ctx context.Context, op fake.Op, _ string) error {
 			if op == fake.OpList || op == fake.OpEvents {
 				return nil
 			}
-			if calls++; calls == n {
+			if calls.Add(1) == int64(n) {
 				return errors.Join(context.DeadlineExceeded, errdefs.ErrUnavailable) // the call is lost, as in a kill
 			}
 			return nil
 		})
 		b.create("a")
-		b.until("it runs, or was hit", func() bool { return calls >= n || b.get("a").Status.Summary == "Running" })
+		b.until("it runs, or was hit", func() bool { return calls.Load() >= int64(n) || b.get("a").Status.Summary == "Running" })
 		b.restart()
 		b.shows("a", "Running")
 		if len(b.containers()) != 1 || !strings.HasSuffix(b.containers()[0].ID, "-0") {
@@ -429,6 +341,9 @@ func TestMany(t *testing.T) {
 	b.runtime.ResetCalls()
 	for _, name := range names {
 		b.delete(name)
+	}
+	for _, name := range names {
+		b.until(name+" is gone", func() bool { return b.get(name) == nil })
 	}
 	b.gone(names[99])
 	if got := len(b.written()); got != 200 {

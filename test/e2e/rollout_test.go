@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -57,8 +59,11 @@ func observe(ctx context.Context, t *testing.T, ns string) func() spread {
 	if err := api.List(ctx, list, client.InNamespace(ns)); err != nil {
 		t.Fatal(err)
 	}
-	events, err := api.Watch(ctx, &miniv1.MiniPodList{}, &client.ListOptions{
-		Namespace: ns, Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
+	// The API server ends the watch of a client that lags; this one goes on from the last event it saw.
+	events, err := watchtools.NewRetryWatcherWithContext(ctx, list.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (apiwatch.Interface, error) {
+			return api.Watch(ctx, &miniv1.MiniPodList{}, &client.ListOptions{Namespace: ns, Raw: &opts})
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,15 +46,17 @@ type env struct {
 	dir        string
 	cgroup     string
 	kubeconfig string
+	flags      []string // besides those that every node has
 	agent      *exec.Cmd
 }
 
 // newEnv makes a node and starts its agent.
-func newEnv(t *testing.T) *env {
+func newEnv(t *testing.T, flags ...string) *env {
+	t.Helper()
 	containerdenv.RequireRoot(t)
 	cfg, api := testenv.Start(t)
 	namespace := testenv.Namespace(t, api)
-	e := &env{t: t, name: "node-" + namespace, namespace: namespace, api: api, dir: t.TempDir(),
+	e := &env{t: t, name: "node-" + namespace, namespace: namespace, api: api, dir: t.TempDir(), flags: flags,
 		cgroup: "/miniplane-" + namespace, containerd: containerdenv.Start(t)}
 	e.containerd.ImportImage(t, testImage, containerdenv.Busybox(t, v1.Config{}))
 	e.ns = nettest.New(t, "node")
@@ -136,8 +138,9 @@ func (e *env) command(args ...string) *exec.Cmd {
 		"--containerd-address=" + e.containerd.Address, "--state-dir=" + e.stateDir(), "--root-dir=" + e.rootDir(),
 		"--cgroup-parent=" + e.cgroup, "--pause-binary=" + containerdenv.PauseBinary(e.t),
 		"--runc-binary=" + filepath.Join(e.containerd.Bin, "runc"), "--v=1",
+		"--resync-period=5s",
 	}, args...)
-	cmd := exec.Command(agentBinary, all...)
+	cmd := exec.Command(agentBinary, append(all, e.flags...)...)
 	log, err := os.OpenFile(filepath.Join(e.dir, "agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		e.t.Fatal(err)

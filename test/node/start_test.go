@@ -47,7 +47,14 @@ func TestStartTimes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a measurement")
 	}
-	e := newEnv(t)
+	for name, flag := range map[string]string{"a shim each": "--containers-per-shim=0", "shared shims": "--containers-per-shim=30"} {
+		t.Run(name, func(t *testing.T) { measureStarts(t, flag) })
+	}
+}
+
+func measureStarts(t *testing.T, flag string) {
+	t.Helper()
+	e := newEnv(t, flag)
 	cfg, _ := testenv.Start(t)
 	running := e.watcher(cfg)
 	var took []time.Duration
@@ -79,7 +86,6 @@ func TestStartTimes(t *testing.T) {
 		return e.api.List(context.Background(), &pods, client.InNamespace(e.namespace)) == nil && len(pods.Items) == 0
 	})
 	t.Logf("90 deleted in %v", time.Since(start))
-	e.clean()
 }
 
 // count is how many MiniPods are in a phase.

@@ -23,7 +23,7 @@ func recovery(ctx context.Context, b *bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer t.watch.Stop()
+	defer t.stop()
 	names := podNames("many", b.pods)
 	if _, err := b.start(ctx, names, 16); err != nil {
 		return nil, err

@@ -13,7 +13,7 @@ func startLatency(ctx context.Context, b *bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer t.watch.Stop()
+	defer t.stop()
 	// The first start of all pays for what is made once, such as the first read of the image; it is not counted.
 	for i := range 1 + 10*b.rounds {
 		name := fmt.Sprintf("one-%d", i)
@@ -44,7 +44,7 @@ func burst(ctx context.Context, b *bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer t.watch.Stop()
+	defer t.stop()
 	for round := range b.rounds {
 		names := podNames(fmt.Sprintf("burst-%d", round), n)
 		begin := time.Now()

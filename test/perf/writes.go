@@ -26,7 +26,7 @@ func writesPerPod(ctx context.Context, b *bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer t.watch.Stop()
+	defer t.stop()
 	for round := range b.rounds {
 		beforePods, beforeEvents, err := b.countWrites(ctx)
 		if err != nil {

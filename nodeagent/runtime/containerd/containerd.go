@@ -88,6 +88,8 @@ type Runtime struct {
 	mu      sync.Mutex
 	started map[string]prepared // what Create knows and Start needs
 	ooms    map[string]bool     // containers with an OOM event
+	// suspects are shims, by PID, that the last Sweep found nothing for.
+	suspects map[int]string
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
