@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"miniplane.dev/miniplane/nodeagent/iptables"
 )
 
 func TestValidate(t *testing.T) {
@@ -72,8 +74,8 @@ func TestHost(t *testing.T) {
 
 type fakeParts struct{ runtime, tables error }
 
-func (f fakeParts) Version(context.Context) (string, error)          { return "", f.runtime }
-func (f fakeParts) Chains(context.Context, string) ([]string, error) { return nil, f.tables }
+func (f fakeParts) Version(context.Context) (string, error)               { return "", f.runtime }
+func (f fakeParts) Intact(context.Context, []iptables.Rule) (bool, error) { return true, f.tables }
 
 func TestChecker(t *testing.T) {
 	for want, parts := range map[string]fakeParts{

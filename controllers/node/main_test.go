@@ -77,7 +77,10 @@ func (w world) must(err error) {
 }
 
 // agent beats for a node while it is on.
-type agent struct{ on atomic.Bool }
+type agent struct {
+	on    atomic.Bool
+	beats atomic.Int32
+}
 
 // node makes a core Node, a MiniNode that is ready, and an agent that beats.
 func (w world) node(name string, change ...func(*miniv1.MiniNode)) *agent {
@@ -107,12 +110,16 @@ func (w world) agent(name string) *agent {
 	a.on.Store(true)
 	ctx := w.Context()
 	go func() {
+		ticker := time.NewTicker(beat)
+		defer ticker.Stop()
 		for ctx.Err() == nil {
-			time.Sleep(beat)
+			<-ticker.C
 			if a.on.Load() {
 				before := lease.DeepCopy()
 				renew()
-				_ = w.Patch(ctx, lease, client.MergeFrom(before))
+				if w.Patch(ctx, lease, client.MergeFrom(before)) == nil {
+					a.beats.Add(1)
+				}
 			}
 		}
 	}()

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/test/testenv"
 )
 
 func TestLostNode(t *testing.T) {
@@ -94,7 +95,12 @@ func TestAllNodesAreSilent(t *testing.T) {
 	w.manager()
 	a, b := w.node("a"), w.node("b")
 	podA, podB := w.pod("on-a", "a"), w.pod("on-b", "b")
-	time.Sleep(3 * beat) // both are heard
+	testenv.Eventually(t, func() string {
+		if a.beats.Load() < 3 || b.beats.Load() < 3 {
+			return "both are to be heard"
+		}
+		return ""
+	})
 	a.on.Store(false)
 	b.on.Store(false)
 	w.nodeIs("a", "Unknown AgentLost")

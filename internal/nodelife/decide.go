@@ -2,11 +2,11 @@ package nodelife
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podstate"
@@ -83,7 +83,7 @@ func bury(seen Observed) Plan {
 		if !podstate.IsDeleting(pod) {
 			plan.Delete = append(plan.Delete, pod)
 		}
-		if controllerutil.ContainsFinalizer(pod, miniv1.AgentFinalizer) {
+		if slices.Contains(pod.Finalizers, miniv1.AgentFinalizer) {
 			plan.Release = append(plan.Release, pod)
 		}
 	}

@@ -43,8 +43,6 @@ func tolerating(seconds *int64) func(*miniv1.MiniPod) {
 	}
 }
 
-func seconds(n int64) *int64 { return &n }
-
 // lost, alive and unsure are an agent that was last heard at second 0.
 var (
 	lost   = Health{State: Lost, LastSeen: at(0), LostAt: at(16)}
@@ -108,10 +106,10 @@ func TestDecide(t *testing.T) {
 		{"lost: the wait is over", miniNode(isLost), false, []*builders.PodBuilder{marked("a"), bound("late"), marked("gone").Deleting(start)}, lost, false, 36,
 			summary{MarkLost: []string{"late"}, Delete: []string{"a", "late"}}},
 		{"lost: tolerations", miniNode(isLost), false, []*builders.PodBuilder{
-			marked("short").With(tolerating(seconds(5))), marked("long").With(tolerating(seconds(300))), marked("forever").With(tolerating(nil))}, lost, false, 36,
+			marked("short").With(tolerating(new(int64(5)))), marked("long").With(tolerating(new(int64(300)))), marked("forever").With(tolerating(nil))}, lost, false, 36,
 			summary{Delete: []string{"short"}, Again: at(316)}},
 		{"lost: the soonest is next", miniNode(isLost), false, []*builders.PodBuilder{
-			marked("long").With(tolerating(seconds(300))), marked("normal"), marked("longer").With(tolerating(seconds(600)))}, lost, false, 20,
+			marked("long").With(tolerating(new(int64(300)))), marked("normal"), marked("longer").With(tolerating(new(int64(600))))}, lost, false, 20,
 			summary{Again: at(36)}},
 		{"lost, but so are all: only the node says so", miniNode(isReady), false, []*builders.PodBuilder{bound("a")}, lost, true, 100,
 			summary{Ready: "Unknown AgentLost"}},
@@ -194,13 +192,13 @@ func TestTolerates(t *testing.T) {
 		forever     bool
 	}{
 		{"none", nil, wait, false},
-		{"seconds", []miniv1.Toleration{{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: seconds(60)}}, time.Minute, false},
-		{"negative is at once", []miniv1.Toleration{{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: seconds(-5)}}, 0, false},
+		{"seconds", []miniv1.Toleration{{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: new(int64(60))}}, time.Minute, false},
+		{"negative is at once", []miniv1.Toleration{{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: new(int64(-5))}}, 0, false},
 		{"forever", []miniv1.Toleration{{Key: unreachable, Effect: "NoExecute"}}, wait, true},
 		{"everything", []miniv1.Toleration{{Operator: "Exists"}}, wait, true},
 		{"the shortest", []miniv1.Toleration{{Operator: "Exists"},
-			{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: seconds(60)},
-			{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: seconds(30)},
+			{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: new(int64(60))},
+			{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: new(int64(30))},
 			{Key: unreachable, Operator: "Exists"}}, 30 * time.Second, false},
 		{"another effect", []miniv1.Toleration{{Key: unreachable, Operator: "Exists", Effect: "NoSchedule"}}, wait, false},
 		{"another key", []miniv1.Toleration{{Key: "gpu", Operator: "Exists"}}, wait, false},

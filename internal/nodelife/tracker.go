@@ -22,11 +22,11 @@ import (
 type State int
 
 const (
-	// Unsure: not one renewal was seen yet, and the grace period since the first look is not over.
+	// Unsure means that not one renewal was seen yet, and the grace period since the first look is not over.
 	Unsure State = iota
-	// Alive: a renewal was seen within the grace period.
+	// Alive means that a renewal was seen within the grace period.
 	Alive
-	// Lost: no renewal was seen for the grace period.
+	// Lost means that no renewal was seen for the grace period.
 	Lost
 )
 

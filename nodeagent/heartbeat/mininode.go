@@ -121,7 +121,7 @@ func (h *Heart) miniNodeStatus(node *miniv1.MiniNode, unfit error) miniv1.MiniNo
 		Message: "the agent can start containers", ObservedGeneration: node.Generation, LastTransitionTime: metav1.NewTime(h.Clock.Now())}
 	switch {
 	case node.Status.PodCIDR == "":
-		if exhausted(node) {
+		if rangeless(node) {
 			return status // the manager's word, and better than ours
 		}
 		ready.Status, ready.Reason = metav1.ConditionFalse, miniv1.ReasonPodCIDRPending
@@ -133,9 +133,10 @@ func (h *Heart) miniNodeStatus(node *miniv1.MiniNode, unfit error) miniv1.MiniNo
 	return status
 }
 
-func exhausted(node *miniv1.MiniNode) bool {
+// rangeless tells whether the manager has said why the node gets no range.
+func rangeless(node *miniv1.MiniNode) bool {
 	return slices.ContainsFunc(node.Status.Conditions, func(c metav1.Condition) bool {
-		return c.Type == miniv1.ConditionReady && c.Reason == miniv1.ReasonPodCIDRExhausted
+		return c.Type == miniv1.ConditionReady && (c.Reason == miniv1.ReasonPodCIDRExhausted || c.Reason == miniv1.ReasonPodCIDRRefused)
 	})
 }
 

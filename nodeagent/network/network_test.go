@@ -35,7 +35,7 @@ func newNode(t testing.TB, ns *nettest.NS, nodeIP, podCIDR string) *node {
 	check(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(n.opts.StateDir) })
 	n.restart()
-	t.Cleanup(func() { n.Node.Close() })
+	t.Cleanup(func() { n.Close() })
 	return n
 }
 
@@ -52,7 +52,7 @@ func alone(t testing.TB) *node {
 func (n *node) restart() {
 	n.t.Helper()
 	if n.Node != nil {
-		n.Node.Close()
+		n.Close()
 	}
 	var err error
 	n.Do(func() { n.Node, err = New(n.opts) })

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,10 +25,11 @@ func linkSysctls(link, rpFilter string) error {
 	if err := sysctl("net/ipv4/conf/"+link+"/forwarding", "1"); err != nil {
 		return err
 	}
-	if _, err := os.Stat("/proc/sys/net/ipv6/conf/" + link); err != nil {
+	err := sysctl("net/ipv6/conf/"+link+"/disable_ipv6", "1")
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	return sysctl("net/ipv6/conf/"+link+"/disable_ipv6", "1")
+	return err
 }
 
 // Values of rp_filter: strict drops what would not be routed back through the same link, loose what would not be routed

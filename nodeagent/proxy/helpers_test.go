@@ -67,14 +67,6 @@ func (w *world) set(services ...Service) {
 	w.apply()
 }
 
-func (w *world) delete(names ...string) {
-	w.t.Helper()
-	for _, name := range names {
-		w.rules.set("service/ns/"+name, contribution{})
-	}
-	w.apply()
-}
-
 func (w *world) hostPorts(uid string, ports ...HostPort) {
 	w.t.Helper()
 	w.rules.set("hostport/"+uid, w.rules.hostPorts(ports))

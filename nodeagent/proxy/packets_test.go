@@ -230,7 +230,7 @@ func TestFlushedRulesComeBack(t *testing.T) {
 // rules is what iptables-save prints, without what changes by itself.
 func rules(n *testNode) string {
 	var out []string
-	for _, line := range strings.Split(n.Run(n.programs.IPTables+"-save"), "\n") {
+	for line := range strings.SplitSeq(n.Run(n.programs.IPTables+"-save"), "\n") {
 		if !strings.HasPrefix(line, "#") {
 			line, _, _ = strings.Cut(line, " [")
 			out = append(out, line)

@@ -296,7 +296,7 @@ func TestNamesAndCommentsFit(t *testing.T) {
 			}
 		}
 	}
-	for _, line := range strings.Split(w.tables.Dump(), "\n") {
+	for line := range strings.SplitSeq(w.tables.Dump(), "\n") {
 		if _, after, ok := strings.Cut(line, "--comment "); ok && len(strings.Fields(after)[0]) > 255 {
 			t.Errorf("comment too long: %s", line)
 		}

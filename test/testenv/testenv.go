@@ -115,7 +115,7 @@ func applyPolicies(path string) error {
 	if err != nil {
 		return err
 	}
-	for _, document := range strings.Split(string(data), "\n---\n") {
+	for document := range strings.SplitSeq(string(data), "\n---\n") {
 		object := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal([]byte(document), object); err != nil {
 			return fmt.Errorf("%s: %w", path, err)

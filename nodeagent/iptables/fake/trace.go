@@ -199,16 +199,16 @@ func (w *walk) recently(words []string) (taken int, ok bool) {
 			name = words[taken]
 		}
 	}
-	if w.Kernel.recent == nil {
-		w.Kernel.recent = map[string]map[netip.Addr]time.Time{}
+	if w.recent == nil {
+		w.recent = map[string]map[netip.Addr]time.Time{}
 	}
-	list := w.Kernel.recent[name]
+	list := w.recent[name]
 	if seen, known := list[w.Src]; update && (!known || w.Now.Sub(seen) > time.Duration(seconds)*time.Second) {
 		return taken, false
 	}
 	if list == nil {
 		list = map[netip.Addr]time.Time{}
-		w.Kernel.recent[name] = list
+		w.recent[name] = list
 	}
 	list[w.Src] = w.Now
 	return taken, true

@@ -172,7 +172,7 @@ func removeTree(ctx context.Context, dir string) error {
 func pids(dir string) []int {
 	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	var out []int
-	for _, field := range strings.Fields(string(text)) {
+	for field := range strings.FieldsSeq(string(text)) {
 		if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
 			out = append(out, pid)
 		}

@@ -25,7 +25,7 @@ func (r *Runtime) Events(ctx context.Context) (<-chan runtime.Event, error) {
 	for _, topic := range []string{"/tasks/start", "/tasks/exit", "/tasks/oom", "/containers/delete"} {
 		filters = append(filters, `topic=="`+topic+`",namespace=="`+r.opts.Namespace+`"`)
 	}
-	envelopes, errs := r.client.EventService().Subscribe(ctx, filters...)
+	envelopes, lost := r.client.EventService().Subscribe(ctx, filters...)
 	out := make(chan runtime.Event, 64)
 	go func() {
 		defer cancel()
@@ -35,7 +35,7 @@ func (r *Runtime) Events(ctx context.Context) (<-chan runtime.Event, error) {
 			select {
 			case envelope := <-envelopes:
 				r.dispatch(ctx, envelope, out, &working)
-			case <-errs:
+			case _, _ = <-lost: // whatever the reason, the caller lists and subscribes again
 				return
 			}
 		}

@@ -115,8 +115,7 @@ func explain(name string, auth runtime.RegistryAuth, err error) error {
 		host = reference.Domain(named)
 	}
 	status := 0
-	var unexpected remoteerrors.ErrUnexpectedStatus
-	if errors.As(err, &unexpected) {
+	if unexpected, ok := errors.AsType[remoteerrors.ErrUnexpectedStatus](err); ok {
 		status = unexpected.StatusCode
 	}
 	var network net.Error
