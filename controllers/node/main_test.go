@@ -82,6 +82,19 @@ type agent struct {
 	beats atomic.Int32
 }
 
+// heard waits until each agent has beaten a few times.
+func heard(t *testing.T, agents ...*agent) {
+	t.Helper()
+	testenv.Eventually(t, func() string {
+		for _, a := range agents {
+			if a.beats.Load() < 3 {
+				return "an agent is not heard"
+			}
+		}
+		return ""
+	})
+}
+
 // node makes a core Node, a MiniNode that is ready, and an agent that beats.
 func (w world) node(name string, change ...func(*miniv1.MiniNode)) *agent {
 	w.Helper()

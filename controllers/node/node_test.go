@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
-	"miniplane.dev/miniplane/test/testenv"
 )
 
 func TestLostNode(t *testing.T) {
@@ -95,12 +94,7 @@ func TestAllNodesAreSilent(t *testing.T) {
 	w.manager()
 	a, b := w.node("a"), w.node("b")
 	podA, podB := w.pod("on-a", "a"), w.pod("on-b", "b")
-	testenv.Eventually(t, func() string {
-		if a.beats.Load() < 3 || b.beats.Load() < 3 {
-			return "both are to be heard"
-		}
-		return ""
-	})
+	heard(t, a, b)
 	a.on.Store(false)
 	b.on.Store(false)
 	w.nodeIs("a", "Unknown AgentLost")
@@ -122,10 +116,10 @@ func TestManagerRestart(t *testing.T) {
 	w.node("a")
 	agent := w.node("b")
 	pod := w.pod("pod", "b")
-	time.Sleep(3 * beat)
+	heard(t, agent)
 	stop()
 	agent.on.Store(false)
-	time.Sleep(grace + wait)
+	time.Sleep(grace + wait) //nolint:forbidigo // nobody is there who could tell of anything
 	w.manager()
 	w.stays("MiniPod pod", func() string { return w.state(pod) }, "Running ContainersReady", grace-500*time.Millisecond)
 	w.podIs(pod, "NodeLost NodeLost disrupted")

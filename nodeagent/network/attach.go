@@ -188,7 +188,7 @@ func (p pair) awaitCarrier(index int) error {
 		if link.Attrs().OperState == netlink.OperUp {
 			return nil
 		}
-		time.Sleep(pause)
+		time.Sleep(pause) //nolint:forbidigo // a notification would need a socket in that namespace, which costs more than the wait
 	}
 	return fmt.Errorf("%s has no carrier after %s", podLink, tries*pause)
 }

@@ -35,7 +35,7 @@ func (r *Runtime) Events(ctx context.Context) (<-chan runtime.Event, error) {
 			select {
 			case envelope := <-envelopes:
 				r.dispatch(ctx, envelope, out, &working)
-			case _, _ = <-lost: // whatever the reason, the caller lists and subscribes again
+			case <-lost: //nolint:errcheck // whatever the reason, the caller lists and subscribes again
 				return
 			}
 		}
