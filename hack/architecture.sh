@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 doc=docs/architecture.md
 marker='<!-- packages: written by hack/architecture.sh -->'
 {
-  sed "/^$marker\$/q" "$doc"
+  awk -v marker="$marker" '{ print } $0 == marker { exit }' "$doc"
   # The first sentence of each package comment, without the words every package comment starts with.
   go list -f '{{.Dir}}|{{.Doc}}' ./... | sed "s#^$PWD/##" | while IFS='|' read -r dir text; do
     [ -n "$text" ] || { echo "architecture: package $dir has no comment" >&2; exit 1; }

@@ -11,7 +11,7 @@ for doc in README.md CONTRIBUTING.md CHANGELOG.md docs/*.md docs/designs/*.md; d
   [ -e "$doc" ] || continue
   while read -r link; do
     [ -e "$(dirname "$doc")/$link" ] || fail "$doc links to $link, which does not exist"
-  done < <(grep -o '](\([^)#:]*\)' "$doc" | sed 's/](//' | grep -v '^$' || true)
+  done < <(grep -o ']([^)#]*' "$doc" | sed 's/](//' | grep -v -e '^$' -e '://' || true)
 done
 
 # Each kind has its page and its sample.

@@ -24,7 +24,8 @@ func recovery(ctx context.Context, b *bench) ([]figure, error) {
 		return nil, err
 	}
 	defer t.stop()
-	names := podNames("many", b.pods)
+	// Each round adds one; the last one makes it so many, which is what a node takes.
+	names := podNames("many", b.pods-b.rounds)
 	if _, err := b.start(ctx, names, 16); err != nil {
 		return nil, err
 	}
