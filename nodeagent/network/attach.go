@@ -18,7 +18,8 @@ const loIndex = 1
 // Attach implements Network: the address first, then the pair of links, then each end, inner first. Every step may find
 // itself done.
 func (n *Node) Attach(ctx context.Context, podUID, netnsPath string) (netip.Addr, error) {
-	defer n.busy.lock(podUID)()
+	n.busy.LockKey(podUID)
+	defer func() { _ = n.busy.UnlockKey(podUID) }()
 	if err := ctx.Err(); err != nil {
 		return netip.Addr{}, err
 	}

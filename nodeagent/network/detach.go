@@ -17,7 +17,8 @@ import (
 
 // Detach implements Network. The record goes last, and the address is free only when no flow knows it any more.
 func (n *Node) Detach(ctx context.Context, podUID string) error {
-	defer n.busy.lock(podUID)()
+	n.busy.LockKey(podUID)
+	defer func() { _ = n.busy.UnlockKey(podUID) }()
 	name := linkName(podUID)
 	if err := n.reaper.delete(ctx, name); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"k8s.io/utils/keymutex"
 
 	"miniplane.dev/miniplane/internal/ipam"
 	"miniplane.dev/miniplane/nodeagent/conntrack"
@@ -17,6 +18,9 @@ import (
 
 // ErrExhausted is what an error of Attach Is when the node's range has no free address.
 var ErrExhausted = ipam.ErrExhausted
+
+// lockBuckets is over how many locks the UIDs are spread; two of one bucket wait for each other.
+const lockBuckets = 1024
 
 // Options say what the network of a node is made from.
 type Options struct {
@@ -61,7 +65,7 @@ type Node struct {
 	mu      sync.Mutex
 	addrs   map[string]netip.Addr // by UID: what the records say
 	strays  map[string]netip.Addr // by name: links whose record is lost
-	busy    keyedMutex            // one Attach or Detach per UID at a time
+	busy    keymutex.KeyMutex     // one Attach or Detach per UID at a time
 	peersMu sync.Mutex
 }
 
@@ -78,6 +82,7 @@ func New(opts Options) (*Node, error) {
 		records: recordsIn(opts.StateDir),
 		pool:    ipam.New(opts.PodCIDR),
 		strays:  map[string]netip.Addr{},
+		busy:    keymutex.NewHashed(lockBuckets),
 	}
 	for _, step := range []func() error{n.open, n.recover, n.prepareHost} {
 		if err := step(); err != nil {

@@ -22,13 +22,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"sync"
 
 	"github.com/containerd/errdefs"
+	"k8s.io/utils/keymutex"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 )
+
+// lockBuckets is over how many locks the UIDs are spread; two of one bucket wait for each other.
+const lockBuckets = 1024
 
 // Options configure the manager.
 type Options struct {
@@ -43,7 +46,7 @@ type manager struct {
 	pause  string
 	bootID string
 	reaper *reaper
-	locks  keyedLocks
+	locks  keymutex.KeyMutex // one for each sandbox, nearly, so that different ones are made in parallel
 	// after is called after each step; tests stop there.
 	after func(step string) error
 }
@@ -62,7 +65,7 @@ func newManager(opts Options) (*manager, error) {
 	}
 	m := &manager{
 		dir: filepath.Join(opts.StateDir, "sandboxes"), pause: opts.PauseBinary, bootID: string(bootID),
-		reaper: newReaper(), after: func(string) error { return nil },
+		locks: keymutex.NewHashed(lockBuckets), reaper: newReaper(), after: func(string) error { return nil },
 	}
 	if err := os.MkdirAll(m.dir, 0o755); err != nil {
 		return nil, err
@@ -103,7 +106,8 @@ func (m *manager) Ensure(ctx context.Context, spec Spec) (Sandbox, error) {
 	case !filepath.IsAbs(spec.CgroupPath):
 		return Sandbox{}, fmt.Errorf("cgroup %q must be an absolute path: %w", spec.CgroupPath, errdefs.ErrInvalidArgument)
 	}
-	defer m.locks.lock(spec.PodUID)()
+	m.locks.LockKey(spec.PodUID)
+	defer func() { _ = m.locks.UnlockKey(spec.PodUID) }()
 	if err := ctx.Err(); err != nil {
 		return Sandbox{}, err
 	}
@@ -184,7 +188,8 @@ func (m *manager) Remove(ctx context.Context, podUID string) error {
 	if !validUID.MatchString(podUID) {
 		return fmt.Errorf("pod UID %q: %w", podUID, errdefs.ErrInvalidArgument)
 	}
-	defer m.locks.lock(podUID)()
+	m.locks.LockKey(podUID)
+	defer func() { _ = m.locks.UnlockKey(podUID) }()
 	dir := filepath.Join(m.dir, podUID)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -243,39 +248,4 @@ func readJSON(path string, value any) error {
 		return err
 	}
 	return json.Unmarshal(text, value)
-}
-
-// keyedLocks are one lock per sandbox, so that different ones are made in parallel.
-type keyedLocks struct {
-	mu   sync.Mutex
-	held map[string]*keyedLock
-}
-
-type keyedLock struct {
-	sync.Mutex
-	users int
-}
-
-// lock locks a key and returns what unlocks it.
-func (k *keyedLocks) lock(key string) func() {
-	k.mu.Lock()
-	if k.held == nil {
-		k.held = map[string]*keyedLock{}
-	}
-	l := k.held[key]
-	if l == nil {
-		l = &keyedLock{}
-		k.held[key] = l
-	}
-	l.users++
-	k.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(k.held, key)
-		}
-	}
 }

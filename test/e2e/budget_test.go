@@ -1,44 +1,20 @@
 package e2e
 
 import (
-	"bufio"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
-	"k8s.io/client-go/kubernetes"
+	"miniplane.dev/miniplane/test/requests"
 )
 
-// requestLine is one counter of the API server: how many requests of a verb for a resource it answered.
-var requestLine = regexp.MustCompile(`^apiserver_request_total\{(.*)\} ([0-9.e+]+)$`)
-
-// writes counts the successful writes of a resource, with its subresources, that the API server has answered.
-func writes(t *testing.T, resource string) (total float64) {
+// writes counts the writes of a resource that the API server has answered.
+func writes(t *testing.T, resource string) float64 {
 	t.Helper()
-	clients, err := kubernetes.NewForConfig(restConfig)
+	n, err := requests.Writes(t.Context(), restConfig, resource)
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := clients.RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	scanner := bufio.NewScanner(strings.NewReader(string(body)))
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		match := requestLine.FindStringSubmatch(scanner.Text())
-		if match == nil || !strings.Contains(match[1], `resource="`+resource+`"`) ||
-			!regexp.MustCompile(`verb="(POST|PUT|PATCH|APPLY|DELETE|DELETECOLLECTION)"`).MatchString(match[1]) {
-			continue
-		}
-		n, err := strconv.ParseFloat(match[2], 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		total += n
-	}
-	return total
+	return n
 }
 
 // A MiniPod's whole life costs the API server at most five writes and one Event: create, bind, Running, delete, finalizer.

@@ -27,6 +27,9 @@ type substrate interface {
 	// traces lists what MiniPods leave in the kernel and the runtime of a node while they live, one a line, sorted: links,
 	// routes, service chains, cgroups, pins, containers, snapshots, shims.
 	traces(t *testing.T, node string) []string
+	// registry is one that the nodes can pull from, with the echo image as open/echo:v1 for everybody, and as
+	// private/echo:v1 for one user.
+	registry() (host, user, password string)
 }
 
 // localCluster is the one that hack/cluster runs: a node is a network namespace of its name.
@@ -58,6 +61,10 @@ func (localCluster) fault(t *testing.T, verb string, args ...string) {
 	if out, err := clusterCommand(append([]string{verb}, args...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %v: %v\n%s", verb, args, err, out)
 	}
+}
+
+func (localCluster) registry() (host, user, password string) {
+	return "100.127.255.1:5000", "mini", "plane"
 }
 
 func clusterCommand(args ...string) *exec.Cmd {

@@ -1,20 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"regexp"
-	"strconv"
-	"strings"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
-)
-
-var (
-	requestLine = regexp.MustCompile(`^apiserver_request_total\{(.*)\} ([0-9.e+]+)$`)
-	writeVerb   = regexp.MustCompile(`verb="(POST|PUT|PATCH|APPLY|DELETE|DELETECOLLECTION)"`)
+	"miniplane.dev/miniplane/test/requests"
 )
 
 // writesPerPod counts, at the API server, the writes that whole lives of MiniPods cost (P12).
@@ -56,31 +47,9 @@ func writesPerPod(ctx context.Context, b *bench) ([]figure, error) {
 
 // countWrites reads how many writes of MiniPods and of Events the API server has answered.
 func (b *bench) countWrites(ctx context.Context) (pods, events float64, err error) {
-	clients, err := kubernetes.NewForConfig(b.config)
-	if err != nil {
+	if pods, err = requests.Writes(ctx, b.config, "minipods"); err != nil {
 		return 0, 0, err
 	}
-	body, err := clients.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	scanner := bufio.NewScanner(strings.NewReader(string(body)))
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		match := requestLine.FindStringSubmatch(scanner.Text())
-		if match == nil || !writeVerb.MatchString(match[1]) {
-			continue
-		}
-		value, err := strconv.ParseFloat(match[2], 64)
-		if err != nil {
-			return 0, 0, err
-		}
-		switch {
-		case strings.Contains(match[1], `resource="minipods"`):
-			pods += value
-		case strings.Contains(match[1], `resource="events"`):
-			events += value
-		}
-	}
-	return pods, events, scanner.Err()
+	events, err = requests.Writes(ctx, b.config, "events")
+	return pods, events, err
 }

@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+// imagePod is a MiniPod of one image, with a few lines more of its spec.
+func imagePod(name, image, policy, more string) string {
+	return fmt.Sprintf(`
+apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: %s}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: main, image: "%s", imagePullPolicy: %s}
+%s
+---`, name, image, policy, more)
+}
+
+// waitSummary waits until kubectl get shows one of these under STATUS.
+func waitSummary(t *testing.T, ns, name string, want ...string) {
+	t.Helper()
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, fmt.Sprintf("%s to show %v", name, want), func() (bool, string) {
+		pod := &miniv1.MiniPod{}
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, pod); err != nil {
+			return false, err.Error()
+		}
+		for _, summary := range want {
+			if pod.Status.Summary == summary {
+				return true, ""
+			}
+		}
+		return false, pod.Status.Summary
+	})
+}
+
+// Images are pulled by the policies' native meanings, from a registry with and without a password.
+func TestImagePulls(t *testing.T) {
+	ns := namespace(t)
+	host, user, password := cluster.registry()
+	kubectl(t, ns, "create", "secret", "docker-registry", "pull", "--docker-server="+host, "--docker-username="+user, "--docker-password="+password)
+	private := host + "/private/echo:v1"
+	apply(t, ns, imagePod("open", host+"/open/echo:v1", "Always", "")+
+		imagePod("secret", private, "Always", "  imagePullSecrets: [{name: pull}]")+
+		imagePod("stranger", private, "Always", "")+
+		imagePod("never", "miniplane.dev/nowhere:v1", "Never", "")+
+		imagePod("misspelt", "miniplane.dev/Not An Image", "IfNotPresent", ""))
+	waitSummary(t, ns, "open", "Running")
+	waitSummary(t, ns, "secret", "Running")
+	waitSummary(t, ns, "stranger", miniv1.ReasonErrImagePull)
+	waitSummary(t, ns, "stranger", miniv1.ReasonImagePullBackOff)
+	waitSummary(t, ns, "never", miniv1.ReasonErrImageNeverPull)
+	waitSummary(t, ns, "misspelt", miniv1.ReasonInvalidImageName)
+}
+
+// A container that ends again and again is restarted ever later, and says so; an image change replaces it in place.
+func TestCrashLoopAndImageChange(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, `
+apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: crash}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: main, image: `+busybox+`, command: [sh, -c, exit 3]}]
+---`+imagePod("change", imageV1, "IfNotPresent", ""))
+	waitSummary(t, ns, "crash", miniv1.ReasonCrashLoopBackOff)
+	waitSummary(t, ns, "change", "Running")
+	pod := &miniv1.MiniPod{}
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "change"}, pod); err != nil {
+		t.Fatal(err)
+	}
+	address := pod.Status.PodIP
+	kubectl(t, ns, "patch", "minipod", "change", "--type=json", "-p", `[{"op":"replace","path":"/spec/containers/0/image","value":"`+imageV2+`"}]`)
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, "the new image to run", func() (bool, string) {
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "change"}, pod); err != nil {
+			return false, err.Error()
+		}
+		c := pod.Status.ContainerStatuses[0]
+		return c.Image == imageV2 && c.Ready && pod.Status.PodIP == address, fmt.Sprintf("%+v at %s", c, pod.Status.PodIP)
+	})
+}
