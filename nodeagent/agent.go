@@ -23,7 +23,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,9 +61,12 @@ type agent struct {
 	machine *Machine
 	client  client.Client
 	cache   cache.Cache
-	log     logr.Logger
-	host    host
-	ready   atomic.Bool
+	// broadcaster sends what recorder is told to the API server.
+	broadcaster events.EventBroadcaster
+	recorder    events.EventRecorder
+	log         logr.Logger
+	host        host
+	ready       atomic.Bool
 }
 
 // Run works until ctx ends. Containers run on after it. The configuration reaches the API server.
@@ -78,6 +83,7 @@ func Run(ctx context.Context, config *rest.Config, opts Options, machine *Machin
 	defer parts.stop()
 	parts.run("health", a.serveHealth)
 	parts.run("cache", a.cache.Start)
+	parts.run("events", a.sendEvents)
 	heart, err := a.heart(ctx)
 	if err != nil {
 		return err
@@ -112,6 +118,12 @@ func (a *agent) connect(config *rest.Config) error {
 	if a.client, err = client.New(config, client.Options{Scheme: scheme, Mapper: mapper}); err != nil {
 		return fmt.Errorf("API server: %w", err)
 	}
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("API server: %w", err)
+	}
+	a.broadcaster = events.NewBroadcaster(&events.EventSinkImpl{Interface: clients.EventsV1()})
+	a.recorder = a.broadcaster.NewRecorder(scheme, "miniplane-agent")
 	service, err := labels.Parse(fmt.Sprintf("%s,%s=%s", miniv1.ServiceNameLabel, endpoints.ProxyNameLabel, miniv1.ServiceProxyName))
 	if err != nil {
 		return err
@@ -129,6 +141,16 @@ func (a *agent) connect(config *rest.Config) error {
 	if err != nil {
 		return fmt.Errorf("API server: %w", err)
 	}
+	return nil
+}
+
+// sendEvents sends until ctx ends; what cannot be sent is tried again a few times and then given up.
+func (a *agent) sendEvents(ctx context.Context) error {
+	if err := a.broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	a.broadcaster.Shutdown()
 	return nil
 }
 
@@ -178,6 +200,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 	pool := podworker.New(ctx, podworker.Options{
 		Runtime: a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
 		Client:      a.client,
+		Recorder:    a.recorder,
 		Layout:      podworker.Layout{RootDir: a.opts.RootDir, CgroupParent: a.opts.CgroupParent},
 		Machine:     podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory},
 		RuntimeName: name,

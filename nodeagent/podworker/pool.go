@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,9 +24,11 @@ type Options struct {
 	Sandboxes sandbox.Manager
 	Network   network.Network
 	// Client writes statuses and finalizers and reads single objects from the API server itself, not from a cache.
-	Client  client.Client
-	Layout  Layout
-	Machine Machine
+	Client client.Client
+	// Recorder tells people what goes wrong; nobody is told when it is nil.
+	Recorder events.EventRecorder
+	Layout   Layout
+	Machine  Machine
 	// RuntimeName is the scheme of container IDs, as in "containerd".
 	RuntimeName string
 	Log         logr.Logger

@@ -146,6 +146,7 @@ func (p *publisher) write(ctx context.Context, want *miniv1.MiniPodStatus) error
 	}
 	p.worker.pool.measureWritten(before, after, p.worker.observed.TakenUp)
 	p.worker.set(after)
+	tell(p.worker.pool.Recorder, before, after)
 	return nil
 }
 
