@@ -7,10 +7,11 @@ RUN go mod download
 COPY api api
 COPY cmd cmd
 COPY controllers controllers
+COPY hack/pause.sh hack/pause.sh
 COPY internal internal
 COPY nodeagent nodeagent
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /out/ ./cmd/manager ./cmd/nodeagent \
- && gcc -Os -static -s -o /out/pause cmd/pause/pause.c
+ && cp "$(hack/pause.sh)/pause" /out/pause
 
 # The manager needs nothing but itself.
 FROM gcr.io/distroless/static-debian12:nonroot AS manager

@@ -62,10 +62,7 @@ func cleanupContainers(ctx context.Context, opts Options) error {
 		})
 	}
 	group.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return rt.EndHosts(ctx)
+	return errors.Join(errs...)
 }
 
 func cleanupSandboxes(ctx context.Context, opts Options) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -56,7 +55,6 @@ func openRuntime(opts Options) (*containerd.Runtime, error) {
 	return containerd.New(containerd.Options{
 		Address: opts.ContainerdAddress, Namespace: opts.ContainerdNamespace, StateDir: opts.StateDir,
 		PauseBinary: opts.PauseBinary, RuncBinary: opts.RuncBinary, InsecureRegistries: opts.InsecureRegistries,
-		ContainersPerShim: opts.ContainersPerShim, ShimCgroup: filepath.Join(opts.CgroupParent, "shims"),
 	})
 }
 

@@ -42,9 +42,6 @@ type Options struct {
 	HealthAddress string
 	// InsecureRegistries are host:port of registries spoken to by plain http.
 	InsecureRegistries []string
-	// ContainersPerShim lets that many containers share one containerd shim, which saves memory and time; the end of the
-	// shim ends them all. 0 means a shim for each MiniPod.
-	ContainersPerShim int
 	// Resync is the time between two looks at the whole machine.
 	Resync time.Duration
 }
@@ -124,9 +121,6 @@ func (o *Options) Validate() error {
 	}
 	if o.MaxPods < 1 {
 		wrong("--max-pods %d: must be at least 1", o.MaxPods)
-	}
-	if o.ContainersPerShim < 0 {
-		wrong("--containers-per-shim %d: must not be negative; 0 means a shim for each MiniPod", o.ContainersPerShim)
 	}
 	if o.CPU.Sign() < 0 || o.Memory.Sign() < 0 {
 		wrong("--cpu and --memory must not be negative")

@@ -76,7 +76,6 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.Var(&quantity{&o.Memory}, "memory", "memory that MiniPods may ask for together; the machine's when empty")
 	flags.StringVar(&o.PauseBinary, "pause-binary", o.PauseBinary, "program that keeps sandboxes, at a path that containerd sees too")
 	flags.StringVar(&o.RuncBinary, "runc-binary", o.RuncBinary, "runc to use instead of the one in containerd's path")
-	flags.IntVar(&o.ContainersPerShim, "containers-per-shim", o.ContainersPerShim, "how many containers share a shim; 0 for a shim for each MiniPod")
 	flags.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "address of /healthz, /readyz and /metrics; empty turns them off")
 	flags.DurationVar(&o.Resync, "resync-period", o.Resync, "time between two looks at everything on the machine")
 	flags.BoolVar(cleanup, "cleanup", false, "end and remove everything that this agent ever made on this machine, images excepted, and exit")

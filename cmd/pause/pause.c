@@ -6,8 +6,6 @@
  *       Configures the namespaces that it was cloned into, or, when paths are given, joins those, then gives up all
  *       privileges and waits. Before it begins it reads one byte from descriptor 0: end of file means that the agent died
  *       before the sandbox was recorded, and the process ends. It answers with one byte on descriptor 1.
- *   pause hold
- *       Only waits.
  *   pause log SOCKET:FILE
  *       Copies a container's output to its log (see log.c).
  *
@@ -118,10 +116,6 @@ __attribute__((used)) void begin(long *stack) {
 	char **argv = (char **)(stack + 1);
 	if (argc == 3 && same(argv[1], "log"))
 		log_main(argc, argv);
-	if (argc == 2 && same(argv[1], "hold")) {
-		hold();
-		wait_forever();
-	}
 	if ((argc == 3 || argc == 6) && same(argv[1], "sandbox"))
 		sandbox_main(argc, argv);
 	leave(2);

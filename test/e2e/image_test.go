@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,12 +32,7 @@ func waitSummary(t *testing.T, ns, name string, want ...string) {
 		if err := api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, pod); err != nil {
 			return false, err.Error()
 		}
-		for _, summary := range want {
-			if pod.Status.Summary == summary {
-				return true, ""
-			}
-		}
-		return false, pod.Status.Summary
+		return slices.Contains(want, pod.Status.Summary), pod.Status.Summary
 	})
 }
 

@@ -15,14 +15,7 @@ import (
 // TestKilledUnderChurn kills the agent at random points while MiniPods come and go. Those that stay must not notice, and
 // nothing may be left of those that went.
 func TestKilledUnderChurn(t *testing.T) {
-	for name, flag := range map[string]string{"a shim each": "--containers-per-shim=0", "shared shims": "--containers-per-shim=4"} {
-		t.Run(name, func(t *testing.T) { killUnderChurn(t, flag) })
-	}
-}
-
-func killUnderChurn(t *testing.T, flag string) {
-	t.Helper()
-	e := newEnv(t, flag)
+	e := newEnv(t)
 	const stay, rounds = 6, 8
 	first := map[string]string{} // container IDs of those that stay
 	for i := range stay {

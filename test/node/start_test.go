@@ -47,14 +47,7 @@ func TestStartTimes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a measurement")
 	}
-	for name, flag := range map[string]string{"a shim each": "--containers-per-shim=0", "shared shims": "--containers-per-shim=30"} {
-		t.Run(name, func(t *testing.T) { measureStarts(t, flag) })
-	}
-}
-
-func measureStarts(t *testing.T, flag string) {
-	t.Helper()
-	e := newEnv(t, flag)
+	e := newEnv(t)
 	cfg, _ := testenv.Start(t)
 	running := e.watcher(cfg)
 	var took []time.Duration

@@ -57,14 +57,7 @@ func (n *node) sandboxes(t testing.TB) sandbox.Manager {
 
 // BenchmarkStart: one container at a time, joining a sandbox that is there.
 func BenchmarkStart(b *testing.B) {
-	for _, shared := range []int{0, 16} {
-		b.Run(fmt.Sprintf("perShim=%d", shared), func(b *testing.B) { benchmarkStart(b, shared) })
-	}
-}
-
-func benchmarkStart(b *testing.B, perShim int) {
 	n := newNode(b)
-	n.opts.ContainersPerShim = perShim
 	r, m := n.runtime(b), n.sandboxes(b)
 	var creates, starts, removes []time.Duration
 	for i := 0; b.Loop(); i++ {
@@ -87,16 +80,13 @@ func benchmarkStart(b *testing.B, perShim int) {
 
 // BenchmarkBurst: 60 sandboxes and containers as fast as they come.
 func BenchmarkBurst(b *testing.B) {
-	for _, perShim := range []int{0, 16} {
-		for _, parallel := range []int{4, 8} {
-			b.Run(fmt.Sprintf("perShim=%d/parallel=%d", perShim, parallel), func(b *testing.B) { benchmarkBurst(b, perShim, parallel) })
-		}
+	for _, parallel := range []int{4, 8} {
+		b.Run(fmt.Sprintf("parallel=%d", parallel), func(b *testing.B) { benchmarkBurst(b, parallel) })
 	}
 }
 
-func benchmarkBurst(b *testing.B, perShim, parallel int) {
+func benchmarkBurst(b *testing.B, parallel int) {
 	n := newNode(b)
-	n.opts.ContainersPerShim = perShim
 	r, m := n.runtime(b), n.sandboxes(b)
 	var starting, removing time.Duration
 	for i := 0; b.Loop(); i++ {

@@ -66,11 +66,6 @@ type Options struct {
 	InsecureRegistries []string
 	// MaxPulls is how many images are pulled at the same time, 4 when 0.
 	MaxPulls int
-	// ContainersPerShim lets that many containers share a shim, whatever their MiniPods (see host.go). 0 means one shim for
-	// each MiniPod. Needs containerd 2.
-	ContainersPerShim int
-	// ShimCgroup is below which the idle processes of shared shims are, as in /miniplane/shims.
-	ShimCgroup string
 }
 
 // Runtime is containerd's. Use New.
@@ -82,8 +77,7 @@ type Runtime struct {
 	pulls   pulls
 	oomMin  int
 	bootID  string
-	hosts   hosts
-	persist sync.WaitGroup // exit labels being written, hosts being made
+	persist sync.WaitGroup // exit labels being written
 
 	mu      sync.Mutex
 	started map[string]prepared // what Create knows and Start needs

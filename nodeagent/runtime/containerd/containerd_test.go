@@ -32,7 +32,6 @@ func newNode(t testing.TB) *node {
 	n := &node{Env: env, parent: "/miniplane-test-" + filepath.Base(env.Dir)}
 	n.opts = containerd.Options{
 		Address: env.Address, StateDir: filepath.Join(env.Dir, "agent"), PauseBinary: containerdenv.PauseBinary(t),
-		ShimCgroup: n.parent + "/shims",
 	}
 	t.Cleanup(func() {
 		if err := cgroup.Remove(context.Background(), n.parent); err != nil {

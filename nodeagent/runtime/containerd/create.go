@@ -50,11 +50,7 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	if err != nil {
 		return err
 	}
-	if record.SandboxID, err = r.take(ctx, spec.ID); err != nil {
-		return err
-	}
 	if _, err := r.client.ContainerService().Create(ctx, record); err != nil {
-		r.give(spec.ID)
 		return fmt.Errorf("record of container %q: %w", spec.ID, native(err))
 	}
 	mounts, err := r.prepare(ctx, spec.ID, spec.Image, facts)
@@ -68,16 +64,11 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 }
 
 func (r *Runtime) record(spec runtime.ContainerSpec, facts *imageFacts, oci *specs.Spec) (containers.Container, error) {
-	record, err := r.recordOf(spec.ID, oci, spec.Labels)
-	record.Labels[labelImageID] = facts.id
-	record.Image, record.Snapshotter, record.SnapshotKey = spec.Image, snapshotter, spec.ID
-	return record, err
-}
-
-// recordOf is what every record has.
-func (r *Runtime) recordOf(id string, oci *specs.Spec, labels map[string]string) (containers.Container, error) {
-	out := containers.Container{ID: id, Labels: map[string]string{labelBoot: r.bootID}}
-	maps.Copy(out.Labels, labels)
+	out := containers.Container{
+		ID: spec.ID, Labels: map[string]string{labelBoot: r.bootID, labelImageID: facts.id},
+		Image: spec.Image, Snapshotter: snapshotter, SnapshotKey: spec.ID,
+	}
+	maps.Copy(out.Labels, spec.Labels)
 	var err error
 	if out.Spec, err = typeurl.MarshalAny(oci); err != nil {
 		return out, err

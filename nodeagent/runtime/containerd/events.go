@@ -50,14 +50,6 @@ func (r *Runtime) dispatch(ctx context.Context, envelope *events.Envelope, out c
 		return
 	}
 	send := func(kind runtime.EventType, id string, at time.Time) {
-		if isHost(id) {
-			if kind == runtime.EventExited {
-				r.hosts.mu.Lock()
-				r.drop(id)
-				r.hosts.mu.Unlock()
-			}
-			return
-		}
 		select {
 		case out <- runtime.Event{Type: kind, ContainerID: id, Time: at}:
 		case <-ctx.Done():

@@ -31,9 +31,6 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Container, error) {
 	}
 	out := make([]runtime.Container, 0, len(records))
 	for _, record := range records {
-		if isHost(record.ID) {
-			continue
-		}
 		out = append(out, r.observe(record, byID[record.ID]))
 	}
 	return out, nil

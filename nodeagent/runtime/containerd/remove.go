@@ -88,7 +88,6 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 			return fmt.Errorf("record of %q: %w", id, err)
 		}
 	}
-	r.give(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.started, id)

@@ -28,7 +28,6 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 		return err
 	}
 	if err := r.startTask(ctx, id, p); err != nil {
-		r.doubt(ctx, id)
 		if !errdefs.IsUnavailable(err) && ctx.Err() == nil && !errdefs.IsAlreadyExists(err) {
 			_ = os.RemoveAll(r.dir(id)) // it never ran
 		}

@@ -26,7 +26,6 @@ func (r *Runtime) Sweep(ctx context.Context) error {
 	groups := map[string]bool{}
 	for _, record := range records {
 		groups[groupOf(record.ID)] = true
-		groups[record.SandboxID] = true
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -46,7 +45,7 @@ func (r *Runtime) Sweep(ctx context.Context) error {
 
 // groupOf is what the IDs of containers that share a shim have in common.
 func groupOf(id string) string {
-	if isHost(id) || len(id) < groupLength {
+	if len(id) < groupLength {
 		return id
 	}
 	return id[:groupLength]
