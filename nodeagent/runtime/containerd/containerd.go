@@ -9,8 +9,8 @@
 //
 //	Create   record        Created; Start makes the snapshot
 //	         snapshot      Created
-//	Start    marker        a directory below StateDir: "was started in this boot"
-//	         task          Created; Start goes on
+//	Start    task          Created; Start goes on, or makes anew what containerd broke off
+//	         marker        a file below StateDir: "may have run in this boot"; Created as long as the task is
 //	         start         Running
 //	exit     label         the exit status, written when the event is seen, outlives the shim and the machine
 //	Remove   task, snapshot, cgroup, marker, and last the record, so that List shows it until nothing is left

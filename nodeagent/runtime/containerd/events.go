@@ -78,7 +78,7 @@ func (r *Runtime) dispatch(ctx context.Context, envelope *events.Envelope, out c
 
 // startedAt is when the container was started in this boot; zero if it was not.
 func (r *Runtime) startedAt(id string) time.Time {
-	if info, err := os.Stat(r.dir(id)); err == nil {
+	if info, err := os.Stat(r.marker(id)); err == nil {
 		return info.ModTime()
 	}
 	return time.Time{}

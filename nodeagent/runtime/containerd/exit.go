@@ -48,6 +48,10 @@ func (r *Runtime) remember(id string, e exit) {
 
 // exited handles the exit of a container, seen as an event: its output is complete and its end is kept.
 func (r *Runtime) exited(ctx context.Context, id string, code int, finished time.Time) {
+	started := r.startedAt(id)
+	if started.IsZero() {
+		return // it was broken off before it ran
+	}
 	r.flush(id)
 	record, err := r.client.ContainerService().Get(ctx, id)
 	if err != nil {
@@ -56,7 +60,5 @@ func (r *Runtime) exited(ctx context.Context, id string, code int, finished time
 	if _, done := record.Labels[labelExit]; done {
 		return
 	}
-	e := exit{code: code, finished: finished, oom: r.oomKilled(record, code)}
-	e.started = r.startedAt(id)
-	r.remember(id, e)
+	r.remember(id, exit{code: code, started: started, finished: finished, oom: r.oomKilled(record, code)})
 }

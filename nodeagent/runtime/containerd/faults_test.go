@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types"
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -233,6 +236,41 @@ func TestNeverStarted(t *testing.T) {
 	if left := n.leftovers("half"); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// TestBrokenOff: a task whose process ended before it was started, as when containerd gives up a call of an agent that died,
+// has not been a run of the container.
+func TestBrokenOff(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	spec := runtime.ContainerSpec{ID: "broken-off", Group: "broken-off", Image: busybox, Command: shell("exit 6"),
+		CgroupPath: filepath.Join(n.parent, "podbroken-off", "broken-off"), LogPath: filepath.Join(n.Dir, "broken-off.log")}
+	must(t, r.Create(t.Context(), spec))
+	c := n.Client(t)
+	defer c.Close()
+	mounts, err := c.SnapshotService("overlayfs").Mounts(t.Context(), spec.ID)
+	must(t, err)
+	request := &tasks.CreateTaskRequest{ContainerID: spec.ID}
+	for _, m := range mounts {
+		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
+	}
+	task, err := c.TaskService().Create(t.Context(), request)
+	must(t, err)
+	must(t, syscall.Kill(int(task.Pid), syscall.SIGKILL))
+	next := n.runtime(t)
+	eventually(t, func() string {
+		task, err := c.TaskService().Get(t.Context(), &tasks.GetRequest{ContainerID: spec.ID})
+		if err != nil || task.Process.Status != tasktypes.Status_STOPPED {
+			return fmt.Sprintf("task %v, %v", task, err)
+		}
+		return ""
+	})
+	awaits(t, next, spec.ID, runtime.StateCreated)
+	must(t, next.Start(t.Context(), spec.ID))
+	if c := awaits(t, next, spec.ID, runtime.StateExited); c.ExitCode != 6 {
+		t.Errorf("%+v", c)
+	}
+	must(t, next.Remove(t.Context(), spec.ID))
 }
 
 func TestStartFails(t *testing.T) {

@@ -3,7 +3,6 @@ package containerd
 import (
 	"context"
 	"maps"
-	"os"
 	"strings"
 	"time"
 
@@ -43,10 +42,10 @@ func (r *Runtime) observe(record containers.Container, task *tasktypes.Process) 
 		Labels: maps.Clone(record.Labels), State: state(task),
 	}
 	maps.DeleteFunc(out.Labels, func(key, _ string) bool { return strings.HasPrefix(key, labelPrefix) })
-	marker, err := os.Stat(r.dir(record.ID))
-	marked := err == nil
+	started := r.startedAt(record.ID)
+	marked := !started.IsZero()
 	if marked && out.State != runtime.StateCreated {
-		out.StartedAt = marker.ModTime()
+		out.StartedAt = started
 	}
 	label, labelled := parseExit(record.Labels[labelExit])
 	switch {
@@ -55,6 +54,8 @@ func (r *Runtime) observe(record containers.Container, task *tasktypes.Process) 
 	case labelled:
 		out.State, out.StartedAt, out.FinishedAt = runtime.StateExited, label.started, label.finished
 		out.ExitCode, out.OOMKilled = label.code, label.oom
+	case out.State == runtime.StateExited && !marked:
+		out.State = runtime.StateCreated // its making was broken off; it never ran
 	case out.State == runtime.StateExited:
 		ended := r.ended(record, task, out.StartedAt)
 		out.FinishedAt, out.ExitCode, out.OOMKilled = ended.finished, ended.code, ended.oom

@@ -24,7 +24,7 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.mark(id); err != nil {
+	if err := os.MkdirAll(r.dir(id), 0o700); err != nil {
 		return err
 	}
 	if err := r.startTask(ctx, id, p); err != nil {
@@ -34,7 +34,7 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 		return err
 	}
 	now := time.Now()
-	return os.Chtimes(r.dir(id), now, now)
+	return os.Chtimes(r.marker(id), now, now)
 }
 
 func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
@@ -47,14 +47,16 @@ func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
 	service := r.client.TaskService()
-	if _, err := service.Create(ctx, request); err != nil {
-		// A task that is there was created by an agent that died before it could start it.
-		if err = native(err); !errdefs.IsAlreadyExists(err) {
-			return fmt.Errorf("create the process of %q: %w", id, err)
-		}
-		if task, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id}); err == nil && state(task.Process) != runtime.StateCreated {
-			return fmt.Errorf("container %q was started before: %w", id, errdefs.ErrAlreadyExists)
-		}
+	_, err := service.Create(ctx, request)
+	if err = native(err); errdefs.IsAlreadyExists(err) {
+		err = r.inherit(ctx, request)
+	}
+	if err != nil {
+		return fmt.Errorf("create the process of %q: %w", id, err)
+	}
+	// From here on it may run, whatever becomes of the agent.
+	if err := os.WriteFile(r.marker(id), nil, 0o600); err != nil {
+		return err
 	}
 	if _, err := service.Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
 		err = native(err)
@@ -66,19 +68,36 @@ func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 	return nil
 }
 
-// dir of a container below StateDir. Its being there says that the container was started in this boot, its time when. The
-// name is short because it holds a socket.
+// inherit takes over the task of an agent that died before it could start it. One whose making was broken off has an end,
+// but never ran, and is made anew.
+func (r *Runtime) inherit(ctx context.Context, request *tasks.CreateTaskRequest) error {
+	id, service := request.ContainerID, r.client.TaskService()
+	task, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id})
+	if err != nil {
+		return native(err)
+	}
+	switch state(task.Process) {
+	case runtime.StateCreated:
+		return nil
+	case runtime.StateExited:
+		if r.startedAt(id).IsZero() {
+			if err := r.removeTask(ctx, id); err != nil {
+				return err
+			}
+			_, err = service.Create(ctx, request)
+			return native(err)
+		}
+	}
+	return fmt.Errorf("container %q was started before: %w", id, errdefs.ErrAlreadyExists)
+}
+
+// dir of a container below StateDir. The name is short because it holds a socket.
 func (r *Runtime) dir(id string) string {
 	return filepath.Join(r.opts.StateDir, "containers", fmt.Sprintf("%x", sha256.Sum256([]byte(id)))[:20])
 }
 
-func (r *Runtime) mark(id string) error {
-	err := os.Mkdir(r.dir(id), 0o700)
-	if os.IsExist(err) {
-		return nil
-	}
-	return err
-}
+// marker is a file that says that the container was started in this boot, its time when.
+func (r *Runtime) marker(id string) string { return filepath.Join(r.dir(id), "started") }
 
 func (r *Runtime) socket(id string) string { return filepath.Join(r.dir(id), "log") }
 
