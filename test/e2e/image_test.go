@@ -3,8 +3,10 @@ package e2e
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
+	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -49,8 +51,11 @@ func TestImagePulls(t *testing.T) {
 		imagePod("misspelt", "miniplane.dev/Not An Image", "IfNotPresent", ""))
 	waitSummary(t, ns, "open", "Running")
 	waitSummary(t, ns, "secret", "Running")
-	waitSummary(t, ns, "stranger", miniv1.ReasonErrImagePull)
-	waitSummary(t, ns, "stranger", miniv1.ReasonImagePullBackOff)
+	waitSummary(t, ns, "stranger", miniv1.ReasonErrImagePull, miniv1.ReasonImagePullBackOff)
+	eventually(t, patience, ns, &eventsv1.EventList{}, "an Event about the failed pull", func() (bool, string) {
+		out := kubectl(t, ns, "describe", "minipod", "stranger")
+		return strings.Contains(out, "Warning") && strings.Contains(out, miniv1.ReasonErrImagePull), out
+	})
 	waitSummary(t, ns, "never", miniv1.ReasonErrImageNeverPull)
 	waitSummary(t, ns, "misspelt", miniv1.ReasonInvalidImageName)
 }

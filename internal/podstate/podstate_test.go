@@ -1,0 +1,61 @@
+package podstate_test
+
+import (
+	"testing"
+	"time"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podstate"
+	"miniplane.dev/miniplane/test/builders"
+)
+
+var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+func TestAnswers(t *testing.T) {
+	type answers struct{ bound, finished, deleting, active, holds, ready bool }
+	tests := map[string]struct {
+		pod  *builders.PodBuilder
+		want answers
+	}{
+		"new":             {builders.Pod("ns", "p"), answers{active: true}},
+		"bound":           {builders.Pod("ns", "p").Node("n"), answers{bound: true, active: true, holds: true}},
+		"ready":           {builders.Pod("ns", "p").Node("n").ReadySince(now), answers{bound: true, active: true, holds: true, ready: true}},
+		"being deleted":   {builders.Pod("ns", "p").Node("n").Deleting(now), answers{bound: true, deleting: true, holds: true}},
+		"succeeded":       {builders.Pod("ns", "p").Node("n").Phase(miniv1.PodSucceeded), answers{bound: true, finished: true}},
+		"failed":          {builders.Pod("ns", "p").Node("n").Phase(miniv1.PodFailed), answers{bound: true, finished: true}},
+		"deleted unbound": {builders.Pod("ns", "p").Deleting(now), answers{deleting: true}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			pod := tc.pod.Obj()
+			got := answers{podstate.IsBound(pod), podstate.IsFinished(pod), podstate.IsDeleting(pod), podstate.IsActive(pod),
+				podstate.HoldsResources(pod), podstate.IsReady(pod)}
+			if got != tc.want {
+				t.Errorf("got %+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestIsAvailable(t *testing.T) {
+	tests := map[string]struct {
+		pod       *builders.PodBuilder
+		minReady  time.Duration
+		available bool
+		wait      time.Duration
+	}{
+		"not ready":          {builders.Pod("ns", "p"), 0, false, 0},
+		"ready, at once":     {builders.Pod("ns", "p").ReadySince(now), 0, true, 0},
+		"ready, too short":   {builders.Pod("ns", "p").ReadySince(now.Add(-3 * time.Second)), 10 * time.Second, false, 7 * time.Second},
+		"ready, long enough": {builders.Pod("ns", "p").ReadySince(now.Add(-10 * time.Second)), 10 * time.Second, true, 0},
+		"a clock that lags":  {builders.Pod("ns", "p").ReadySince(now.Add(time.Second)), 0, true, 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			available, wait := podstate.IsAvailable(tc.pod.Obj(), tc.minReady, now)
+			if available != tc.available || wait != tc.wait {
+				t.Errorf("got %v, %v; want %v, %v", available, wait, tc.available, tc.wait)
+			}
+		})
+	}
+}
