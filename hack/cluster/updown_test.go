@@ -135,7 +135,7 @@ func TestUpTwiceAndDownLeavesNothing(t *testing.T) {
 	must(t, run(ctx, "up", "-without", "manager,agent", "-nodes", "2"))
 	must(t, run(ctx, "image-load", ".local/images/busybox.tar"))
 	// A container that nobody cleans up: its shim must be found all the same.
-	must(t, run(ctx, "exec", "mini9-1", "ctr run -d --null-io --runc-root /run/miniplane-local-9/runc miniplane.dev/busybox:v1 forgotten sleep 1000"))
+	must(t, run(ctx, "exec", "mini9-1", "ctr run -d --null-io --cgroup /miniplane-local-9/forgotten --runc-root /run/miniplane-local-9/runc miniplane.dev/busybox:v1 forgotten sleep 1000"))
 	must(t, run(ctx, "node-stop", "mini9-0"))
 	must(t, run(ctx, "down"))
 	unchanged(t, before)
