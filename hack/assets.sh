@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # assets.sh [NAME ...] — make sure that the named outside programs exist, and print the directory that holds them.
 #
-# Tests and local clusters run the real etcd, Kubernetes, containerd and runc. They are built from their Go modules,
+# Tests and local clusters run the real etcd, Kubernetes, containerd, runc and CNI plugins. They are built from their Go modules,
 # pinned by the go.mod files under hack/assets, into the user's cache, so that only the first start on a machine pays.
 # KUBEBUILDER_ASSETS, when set, is preferred for etcd and kube-apiserver. Needs Go; runc also gcc, pkg-config and libseccomp.
 set -euo pipefail
@@ -41,6 +41,9 @@ ensure() {
     kube-apiserver|kube-controller-manager|kube-scheduler|kube-proxy|kubelet|kubectl) kube "$name" ;;
     containerd|containerd-shim-runc-v2|ctr)
       build containerd "$name" "github.com/containerd/containerd/v2/cmd/$name" -tags no_btrfs,no_devmapper,no_zfs -ldflags "-s -w" ;;
+    bridge|loopback|ptp) build cni "$name" "github.com/containernetworking/plugins/plugins/main/$name" -ldflags "-s -w" ;;
+    host-local) build cni "$name" "github.com/containernetworking/plugins/plugins/ipam/$name" -ldflags "-s -w" ;;
+    portmap) build cni "$name" "github.com/containernetworking/plugins/plugins/meta/$name" -ldflags "-s -w" ;;
     runc) cgo=1 build runc runc github.com/opencontainers/runc -tags seccomp -ldflags "-s -w" ;;
     *) say "unknown program $name"; exit 2 ;;
   esac
