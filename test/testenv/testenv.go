@@ -102,15 +102,42 @@ func start() {
 	}
 	config.QPS, config.Burst = -1, -1
 	server = env
-	startErr = applyPolicies(filepath.Join(root, "config", "policy", "resources.yaml"))
+	startErr = installPolicies(filepath.Join(root, "config", "policy"))
 }
 
-// applyPolicies installs the admission policies, and waits until the API server enforces them.
-func applyPolicies(path string) error {
+// installPolicies installs the admission policies, and waits until the API server enforces them.
+func installPolicies(dir string) error {
 	c, err := client.New(config, client.Options{Scheme: Scheme()})
 	if err != nil {
 		return err
 	}
+	for _, file := range []string{"resources.yaml", "agents.yaml"} {
+		if err := Apply(context.Background(), c, filepath.Join(dir, file)); err != nil {
+			return err
+		}
+	}
+	agent := rest.CopyConfig(config)
+	agent.Impersonate = rest.ImpersonationConfig{UserName: "system:miniplane:node:one", Groups: []string{"system:miniplane:nodes", "system:masters"}}
+	agentClient, err := client.New(agent, client.Options{Scheme: Scheme()})
+	if err != nil {
+		return err
+	}
+	// The API server compiles policies in the background and tells nobody: probe each with something that must be refused.
+	quota := &miniv1.MiniQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "probe"},
+		Spec: miniv1.MiniQuotaSpec{Hard: corev1.ResourceList{"no-such-resource": resource.MustParse("1")}}}
+	node := &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "another"}}
+	return wait.PollUntilContextTimeout(context.Background(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		return refused(c.Create(ctx, quota.DeepCopy(), client.DryRunAll), "no-such-resource") &&
+			refused(agentClient.Create(ctx, node.DeepCopy(), client.DryRunAll), "node one"), nil
+	})
+}
+
+func refused(err error, because string) bool {
+	return err != nil && strings.Contains(err.Error(), because)
+}
+
+// Apply creates the objects of a YAML file.
+func Apply(ctx context.Context, c client.Client, path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -120,17 +147,11 @@ func applyPolicies(path string) error {
 		if err := yaml.Unmarshal([]byte(document), object); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		if err := c.Create(context.Background(), object); err != nil {
+		if err := c.Create(ctx, object); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	// The API server compiles policies in the background and tells nobody: probe with one that must be refused.
-	probe := &miniv1.MiniQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "probe"},
-		Spec: miniv1.MiniQuotaSpec{Hard: corev1.ResourceList{"no-such-resource": resource.MustParse("1")}}}
-	return wait.PollUntilContextTimeout(context.Background(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		err := c.Create(ctx, probe.DeepCopy(), client.DryRunAll)
-		return err != nil && strings.Contains(err.Error(), "no-such-resource"), nil
-	})
+	return nil
 }
 
 // Root is the directory of the source tree.
