@@ -35,6 +35,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/podworker"
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
 
@@ -46,6 +47,8 @@ type Machine struct {
 	OpenNetwork func(podCIDR netip.Prefix) (network.Network, error)
 	// RunProxy makes virtual IPs work until ctx ends; nil for none.
 	RunProxy func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix) error
+	// SetBudget holds all MiniPods together to these limits. It may be called again, with the same or with others.
+	SetBudget func(cgroup.Limits) error
 	// Check tells whether containers can be started; the error says what to do.
 	Check func(context.Context) error
 	// Close gives the connections back.
@@ -76,12 +79,16 @@ func Run(ctx context.Context, config *rest.Config, opts Options, machine *Machin
 	if a.host, err = readHost(); err != nil {
 		return err
 	}
+	if err := a.host.checkBudget(&opts); err != nil {
+		return err
+	}
 	if err := a.connect(config); err != nil {
 		return err
 	}
 	parts := newParts(ctx)
 	defer parts.stop()
 	parts.run("health", a.serveHealth)
+	parts.run("budget", forever(a.keepBudget))
 	parts.run("cache", a.cache.Start)
 	parts.run("events", a.sendEvents)
 	heart, err := a.heart(ctx)

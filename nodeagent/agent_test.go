@@ -26,6 +26,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/network"
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 	"miniplane.dev/miniplane/test/builders"
 	"miniplane.dev/miniplane/test/fakenode"
@@ -62,6 +63,7 @@ func newNode(t *testing.T, name string) *node {
 	n.machine = &Machine{
 		Runtime: n.runtime, Sandboxes: n.sandboxes, Close: func() {},
 		OpenNetwork: func(netip.Prefix) (network.Network, error) { return n.network, nil },
+		SetBudget:   func(cgroup.Limits) error { return nil },
 		Check:       func(context.Context) error { return nil },
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: miniv1.SystemNamespace}}

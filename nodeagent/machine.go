@@ -15,6 +15,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/proxy"
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
@@ -45,6 +46,12 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 		RunProxy: func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix) error {
 			config := proxy.Config{NodePodCIDR: podCIDR, ClusterPodCIDR: opts.PodCIDR, ServiceCIDR: opts.ServiceCIDR}
 			return runProxy(ctx, cache, tables, config, log.WithName("proxy"))
+		},
+		SetBudget: func(l cgroup.Limits) error {
+			if err := cgroup.Create(opts.CgroupParent); err != nil {
+				return err
+			}
+			return cgroup.SetLimits(opts.CgroupParent, l)
 		},
 		Check: check.check,
 		Close: func() { _ = rt.Close() },

@@ -1,8 +1,8 @@
 // Package cgroup makes, fills and removes cgroups by path, the same in all hierarchies: the one of cgroup v2, or those of v1,
 // each controller at its mount, and both where a machine has both.
 //
-// It knows nothing of limits, which are runc's business. It is for what must hold whoever made a cgroup: a process in one of
-// its own everywhere, so that nobody else's end takes it along, and removal that leaves nothing.
+// Limits of containers are runc's business. This is for what must hold whoever made a cgroup: a process in one of its own
+// everywhere, so that nobody else's end takes it along; a limit for all MiniPods together; removal that leaves nothing.
 package cgroup
 
 import (

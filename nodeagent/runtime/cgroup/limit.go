@@ -1,0 +1,131 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Limits of a cgroup with all below it. Zero is none.
+type Limits struct {
+	// CPUMillis is its weight against its neighbours when there is not enough cpu for all, in thousandths of a cpu. What the
+	// neighbours leave it may use as well.
+	CPUMillis int64
+	// MemoryBytes is the most memory that it gets.
+	MemoryBytes int64
+}
+
+// ErrInUse says that more memory is used already than the limit would allow. Nothing is killed for a limit.
+var ErrInUse = errors.New("more memory is in use than the limit")
+
+// SetLimits sets the limits of a cgroup that was created, in the hierarchies that have the controllers. Where a limit cannot
+// be set the error names the file; it is ErrInUse where the memory limit is lower than what is in use, and then the old
+// limit stays.
+func SetLimits(path string, l Limits) error {
+	return errors.Join(
+		set(path, weight(l.CPUMillis)),
+		set(path, memory(l.MemoryBytes)),
+	)
+}
+
+// setting is a limit as the two versions of cgroups write it.
+type setting struct {
+	v1, v2 entry
+	// inUse is the file with what is in use, for a limit that must not be lower; atMost is that limit, in bytes.
+	v1InUse, v2InUse string
+	atMost           int64
+}
+
+type entry struct{ file, value string }
+
+// The kernel's default weights, and the ends of the range of cgroup v1's.
+const (
+	defaultShares, minShares, maxShares = 1024, 2, 262144
+	defaultWeight                       = 100
+)
+
+// weight of cpu: 1024 shares are one cpu, as the kubelet and runc count. Version 2 has another scale, to which runc maps
+// 2..262144 shares linearly as 1..10000; a kubelet's cgroups beside ours are made that way.
+func weight(millis int64) setting {
+	if millis == 0 {
+		return setting{v1: entry{"cpu.shares", strconv.Itoa(defaultShares)}, v2: entry{"cpu.weight", strconv.Itoa(defaultWeight)}}
+	}
+	shares := min(max(millis*defaultShares/1000, minShares), maxShares)
+	const lowest, span = 1, 9999
+	return setting{
+		v1: entry{"cpu.shares", strconv.FormatInt(shares, 10)},
+		v2: entry{"cpu.weight", strconv.FormatInt(lowest+(shares-minShares)*span/(maxShares-minShares), 10)},
+	}
+}
+
+func memory(bytes int64) setting {
+	s := setting{v1: entry{"memory.limit_in_bytes", "-1"}, v2: entry{"memory.max", "max"}}
+	if bytes > 0 {
+		value := strconv.FormatInt(bytes, 10)
+		s.v1.value, s.v2.value, s.atMost = value, value, bytes
+		s.v1InUse, s.v2InUse = "memory.usage_in_bytes", "memory.current"
+	}
+	return s
+}
+
+// set writes a setting wherever its file is. One hierarchy must have it.
+func set(path string, s setting) error {
+	for _, h := range hierarchies() {
+		limit, inUse := s.v1, s.v1InUse
+		if h.v2 {
+			limit, inUse = s.v2, s.v2InUse
+			controller, _, _ := strings.Cut(limit.file, ".")
+			h.enable(path, controller)
+		}
+		dir := filepath.Join(h.root, path)
+		if _, err := os.Stat(filepath.Join(dir, limit.file)); err != nil {
+			continue
+		}
+		if err := fits(filepath.Join(dir, inUse), s.atMost); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, limit.file), []byte(limit.value), 0o644); err != nil {
+			return fmt.Errorf("limit of cgroup %s: %w", path, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("limit of cgroup %s: this machine has neither %s (cgroup v1) nor %s (v2) there", path, s.v1.file, s.v2.file)
+}
+
+// fits asks whether what is in use fits below a limit. The kernel would kill for it with version 2.
+func fits(inUseFile string, limit int64) error {
+	if limit == 0 {
+		return nil
+	}
+	text, err := os.ReadFile(inUseFile)
+	if err != nil {
+		return err
+	}
+	inUse, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return fmt.Errorf("%s: %w", inUseFile, err)
+	}
+	if inUse > limit {
+		return fmt.Errorf("%w: %d bytes, and %d would be allowed", ErrInUse, inUse, limit)
+	}
+	return nil
+}
+
+// enable gives a controller of version 2 to the cgroups from the root down to the one above path. Where the controller is
+// bound to a hierarchy of version 1, there is none to give, and the limit's file will not be there either.
+func (h hierarchy) enable(path, controller string) {
+	var above []string
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		above = append(above, dir)
+		if dir == "/" || dir == "." {
+			break
+		}
+	}
+	for _, dir := range slices.Backward(above) {
+		_ = os.WriteFile(filepath.Join(h.root, dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
+	}
+}
