@@ -23,6 +23,9 @@ import (
 // OpenMachine opens the machine that the agent runs on: its containerd and its kernel. Nothing is changed yet but for
 // directories.
 func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
+	if err := network.CheckRanges(opts.PodCIDR, opts.ServiceCIDR); err != nil {
+		return nil, err
+	}
 	rt, err := openRuntime(opts)
 	if err != nil {
 		return nil, err

@@ -32,6 +32,9 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if err := checkRanges(ctx, mgr.GetAPIReader(), o); err != nil {
+		return err
+	}
 	if err := setup(ctx, mgr, o); err != nil {
 		return err
 	}
