@@ -96,7 +96,7 @@ func cleanupTables(ctx context.Context) error {
 // directory.
 func cleanupDirectories(opts Options) error {
 	var errs []error
-	for _, dir := range []string{filepath.Join(opts.RootDir, "pods"), filepath.Join(opts.RootDir, "logs"), opts.StateDir} {
+	for _, dir := range []string{filepath.Join(opts.RootDir, "pods"), filepath.Join(opts.RootDir, "logs"), filepath.Join(opts.RootDir, "bin"), opts.StateDir} {
 		errs = append(errs, os.RemoveAll(dir))
 	}
 	_ = os.Remove(opts.RootDir) // if it is empty

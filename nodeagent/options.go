@@ -38,6 +38,9 @@ type Options struct {
 	CPU, Memory resource.Quantity
 	// PauseBinary is the program that keeps sandboxes; RuncBinary replaces the runc in containerd's path.
 	PauseBinary, RuncBinary string
+	// InstallPause copies the pause program below RootDir and uses it there: for an agent in a container, whose own files
+	// containerd does not see.
+	InstallPause bool
 	// HealthAddress serves /healthz, /readyz and /metrics; empty turns it off.
 	HealthAddress string
 	// InsecureRegistries are host:port of registries spoken to by plain http.
@@ -76,6 +79,12 @@ func besideMe(name string) string {
 
 // Complete finds out what was not given.
 func (o *Options) Complete() error {
+	if o.InstallPause {
+		var err error
+		if o.PauseBinary, err = installPause(o.PauseBinary, o.RootDir); err != nil {
+			return err
+		}
+	}
 	if o.NodeIP.IsValid() {
 		return nil
 	}

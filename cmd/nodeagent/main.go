@@ -75,6 +75,7 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.Var(&quantity{&o.CPU}, "cpu", "cpu that MiniPods may ask for together; the machine's when empty")
 	flags.Var(&quantity{&o.Memory}, "memory", "memory that MiniPods may ask for together; the machine's when empty")
 	flags.StringVar(&o.PauseBinary, "pause-binary", o.PauseBinary, "program that keeps sandboxes, at a path that containerd sees too")
+	flags.BoolVar(&o.InstallPause, "install-pause", o.InstallPause, "copy that program below the root directory and use it there; for an agent in a container")
 	flags.StringVar(&o.RuncBinary, "runc-binary", o.RuncBinary, "runc to use instead of the one in containerd's path")
 	flags.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "address of /healthz, /readyz and /metrics; empty turns them off")
 	flags.DurationVar(&o.Resync, "resync-period", o.Resync, "time between two looks at everything on the machine")

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -36,7 +37,11 @@ func (c *Cluster) script(ctx context.Context, name string, args ...string) (stri
 
 // findAssets makes sure that the outside programs are there.
 func (c *Cluster) findAssets(ctx context.Context) (err error) {
-	c.assets, err = c.script(ctx, "assets.sh", outside...)
+	names := outside
+	if c.full {
+		names = append(slices.Clone(outside), outsideFull...)
+	}
+	c.assets, err = c.script(ctx, "assets.sh", names...)
 	return err
 }
 
@@ -47,10 +52,10 @@ func (c *Cluster) build(ctx context.Context) error {
 		return err
 	}
 	packages := []string{"./hack/registry", "./test/images/echo"}
-	if !c.without["manager"] {
+	if !c.without["manager"] && !c.full {
 		packages = append(packages, "./cmd/manager")
 	}
-	if !c.without["agent"] {
+	if !c.without["agent"] && !c.full {
 		packages = append(packages, "./cmd/nodeagent")
 	}
 	if err := c.goCommand(ctx, append([]string{"build", "-o", c.BinDir() + "/"}, packages...)...); err != nil {
@@ -66,7 +71,7 @@ func (c *Cluster) build(ctx context.Context) error {
 	if err := link(c.asset("kubectl"), c.binary("kubectl")); err != nil {
 		return err
 	}
-	return c.goCommand(ctx, "run", "./hack/image", "-o", c.ImageDir(), "echo", "busybox")
+	return c.goCommand(ctx, append([]string{"run", "./hack/image", "-o", c.ImageDir(), "echo", "busybox"}, c.fullImages()...)...)
 }
 
 func (c *Cluster) goCommand(ctx context.Context, args ...string) error {

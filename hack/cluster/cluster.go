@@ -21,6 +21,8 @@ type Cluster struct {
 	processes Processes
 	assets    string // directory of the outside programs
 	without   map[string]bool
+	full      bool     // the running or starting cluster is a full one
+	whole     []string // see State.Whole
 }
 
 // State is what is remembered of a cluster while it exists. It is written before anything else is made.
@@ -32,6 +34,13 @@ type State struct {
 	Stopped []string `json:"stopped,omitempty"`
 	// MadeDirs are the shared directories that were not there before.
 	MadeDirs []string `json:"madeDirs,omitempty"`
+
+	// Mode is empty, or full for a cluster with all of Kubernetes.
+	Mode string `json:"mode,omitempty"`
+	// Whole are directories of the machine that only a full cluster filled: they go with all that is in them.
+	Whole []string `json:"whole,omitempty"`
+	// Sysctls are the machine's settings that a kubelet changes, as they were.
+	Sysctls map[string]string `json:"sysctls,omitempty"`
 }
 
 // sharedDirs are the machine's, made by whoever needs them first: ours for the names of network namespaces, and the one
@@ -64,6 +73,7 @@ func (c *Cluster) readState() (*State, error) {
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.stateFile(), err)
 	}
+	c.full, c.whole = s.Mode == modeFull, s.Whole
 	return &s, nil
 }
 

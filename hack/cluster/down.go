@@ -30,9 +30,11 @@ func (c *Cluster) Down(ctx context.Context, strict bool) error {
 	if err != nil {
 		return err
 	}
-	processes := len(cgroupProcesses(c.Cgroup()))
+	processes := len(cgroupProcesses(c.cgroups()...))
 	var forgotten error
-	if state != nil {
+	if c.full {
+		c.stopFull()
+	} else if state != nil {
 		forgotten = c.stopInOrder(ctx, state)
 	}
 	removed, err := c.sweep()
@@ -40,6 +42,7 @@ func (c *Cluster) Down(ctx context.Context, strict bool) error {
 		return err
 	}
 	if state != nil {
+		state.restoreSysctls()
 		removed.processes = processes
 		removed.directories += removeEmptyDirs(state.MadeDirs)
 	}

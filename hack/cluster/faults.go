@@ -54,6 +54,9 @@ func (c *Cluster) start(p Program) error {
 // is lost (its network, its pins and sockets). Its disk stays.
 func (c *Cluster) NodeStop(ctx context.Context, name string) error {
 	return c.onNode(ctx, name, func(s *State, _ int) error {
+		if err := c.notFull(); err != nil {
+			return err
+		}
 		cgroups := []string{c.DaemonCgroup(name), c.PodCgroup(name)}
 		killed, err := killCgroups(cgroups...)
 		if err != nil {
@@ -77,6 +80,9 @@ func (c *Cluster) NodeStop(ctx context.Context, name string) error {
 // NodeStart switches a node on again.
 func (c *Cluster) NodeStart(ctx context.Context, name string) error {
 	return c.onNode(ctx, name, func(s *State, index int) error {
+		if err := c.notFull(); err != nil {
+			return err
+		}
 		if err := c.startNodeMachine(ctx, index); err != nil {
 			return err
 		}
@@ -110,6 +116,12 @@ func (c *Cluster) inflict(f fault, name string, start func() error) error {
 // Agent does it to a node's agent.
 func (c *Cluster) Agent(ctx context.Context, node string, f fault) error {
 	return c.onNode(ctx, node, func(*State, int) error {
+		if c.full && f == killIt {
+			return c.killPodAgent(node)
+		}
+		if err := c.notFull(); err != nil {
+			return err
+		}
 		return c.inflict(f, agentName(node), func() error { return c.start(c.agent(node)) })
 	})
 }
@@ -124,6 +136,9 @@ func (c *Cluster) Containerd(ctx context.Context, node string, f fault) error {
 // Manager does it to the manager.
 func (c *Cluster) Manager(ctx context.Context, f fault) error {
 	return c.change(ctx, func(*State) error {
+		if err := c.notFull(); err != nil {
+			return err
+		}
 		return c.inflict(f, managerName, func() error { return c.start(c.manager()) })
 	})
 }

@@ -82,11 +82,16 @@ func (c *Cluster) LoadImage(ctx context.Context, archive string) error {
 }
 
 func (c *Cluster) importImage(ctx context.Context, node, archive string) error {
-	cmd := exec.CommandContext(ctx, c.asset("ctr"), "--address", c.ContainerdSocket(node), "--namespace", containerdNamespace,
-		"images", "import", "--local", archive)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w\n%s", node, err, out)
+	namespaces := []string{containerdNamespace}
+	if c.full {
+		namespaces = append(namespaces, nativeNamespace)
+	}
+	for _, namespace := range namespaces {
+		cmd := exec.CommandContext(ctx, c.asset("ctr"), "--address", c.ContainerdSocket(node), "--namespace", namespace,
+			"images", "import", "--local", archive)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", node, err, out)
+		}
 	}
 	return nil
 }
@@ -99,17 +104,15 @@ func (c *Cluster) Status() error {
 	}
 	c.report.Say("local cluster of %s, %d nodes, since %s", state.Root, state.Nodes, state.Started.Format(time.DateTime))
 	c.report.Say("API server %s, kubeconfig %s, logs %s", c.APIServer(), c.Kubeconfig(), c.LogDir())
-	names := []string{etcdName, apiserverName, kcmName, managerName, registryName}
 	for i, node := range c.NodeNames(state.Nodes) {
 		if slices.Contains(state.Stopped, node) {
 			c.report.Say("%-28s switched off", node)
 			continue
 		}
 		c.report.Say("%-28s %s", node, c.NodeIP(i))
-		names = append(names, containerdName(node), agentName(node))
 	}
 	var dead []string
-	for _, name := range names {
+	for _, name := range c.programNames(state) {
 		r, alive := c.processes.Find(name)
 		if !alive {
 			dead = append(dead, name)

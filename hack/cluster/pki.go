@@ -25,6 +25,9 @@ const (
 	apiKeyFile   = "apiserver.key"
 	saKeyFile    = "service-account.key"
 	saPublicFile = "service-account.pub"
+	// With these the API server calls kubelets.
+	kubeletClientCert = "apiserver-kubelet-client.crt"
+	kubeletClientKey  = "apiserver-kubelet-client.key"
 )
 
 // identity is a user of the API server. The manager and the agents have the names that config/rbac gives rights to, so
@@ -38,12 +41,19 @@ type identity struct {
 var (
 	adminIdentity = identity{"admin", "admin", []string{"system:masters"}}
 	kcmIdentity   = identity{"kube-controller-manager", "system:kube-controller-manager", nil}
+	// Of a full cluster; Kubernetes itself has the rights for these names.
+	schedulerIdentity = identity{"kube-scheduler", "system:kube-scheduler", nil}
+	proxyIdentity     = identity{"kube-proxy", "system:kube-proxy", nil}
 	// The name a ServiceAccount's token would give.
 	managerIdentity = identity{"manager", "system:serviceaccount:miniplane-system:miniplane-manager", nil}
 )
 
 func agentIdentity(node string) identity {
 	return identity{"agent-" + node, "system:miniplane:node:" + node, []string{"system:miniplane:nodes"}}
+}
+
+func kubeletIdentity(node string) identity {
+	return identity{"kubelet-" + node, "system:node:" + node, []string{"system:nodes"}}
 }
 
 // kubeconfigFile of an identity.
@@ -123,12 +133,17 @@ func renderPKI(l Layout, now time.Time) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	toKubelet, err := ca.client("kube-apiserver-kubelet-client", []string{"system:masters"}, now)
+	if err != nil {
+		return nil, err
+	}
 	files := map[string][]byte{
+		kubeletClientCert: toKubelet.Cert, kubeletClientKey: toKubelet.Key,
 		caCertFile: ca.certPEM(), caKeyFile: caKey,
 		apiCertFile: serving.Cert, apiKeyFile: serving.Key,
 		saKeyFile: saKey, saPublicFile: saPublic,
 	}
-	for _, id := range []identity{adminIdentity, kcmIdentity, managerIdentity} {
+	for _, id := range []identity{adminIdentity, kcmIdentity, managerIdentity, schedulerIdentity, proxyIdentity} {
 		if files[id.name+".kubeconfig"], err = renderKubeconfig(l.APIServer(), ca, id, now); err != nil {
 			return nil, err
 		}

@@ -54,17 +54,16 @@ func (c *Cluster) apiserver() Program {
 	pki := func(name string) string { return filepath.Join(c.PKIDir(), name) }
 	return Program{
 		Name: apiserverName, NetNS: c.ControlPlane(), Path: c.asset("kube-apiserver"), Grace: graceAPIServer,
-		Args: []string{
+		Args: append([]string{
 			"--etcd-servers=" + etcdURL,
 			"--bind-address=" + c.ControlPlaneIP().String(), "--advertise-address=" + c.ControlPlaneIP().String(),
 			fmt.Sprintf("--secure-port=%d", apiPort),
 			"--tls-cert-file=" + pki(apiCertFile), "--tls-private-key-file=" + pki(apiKeyFile), "--client-ca-file=" + pki(caCertFile),
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file=" + pki(saPublicFile), "--service-account-signing-key-file=" + pki(saKeyFile),
-			"--authorization-mode=RBAC", "--service-cluster-ip-range=" + nativeServiceRange,
-			"--endpoint-reconciler-type=none", // one API server, at a known address
+			"--service-cluster-ip-range=" + nativeServiceRange,
 			"--v=1",
-		},
+		}, c.apiserverModeArgs()...),
 	}
 }
 
@@ -74,14 +73,14 @@ func (c *Cluster) kcm() Program {
 	kubeconfig := c.kubeconfigFile(kcmIdentity)
 	return Program{
 		Name: kcmName, NetNS: c.ControlPlane(), Path: c.asset("kube-controller-manager"), Grace: graceShort,
-		Args: []string{
+		Args: append([]string{
 			"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", kcmPort), "--leader-elect=false",
 			"--use-service-account-credentials", "--authentication-skip-lookup",
 			"--root-ca-file=" + filepath.Join(c.PKIDir(), caCertFile),
 			"--service-account-private-key-file=" + filepath.Join(c.PKIDir(), saKeyFile),
 			"--kube-api-qps=200", "--kube-api-burst=400", "--concurrent-gc-syncs=5", "--concurrent-namespace-syncs=4", "--v=1",
-		},
+		}, c.kcmModeArgs()...),
 	}
 }
 

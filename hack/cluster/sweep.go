@@ -28,10 +28,10 @@ func (r removal) String() string {
 
 // sweep removes whatever there is of the cluster, in the order in which one thing keeps another alive.
 func (c *Cluster) sweep() (r removal, err error) {
-	if r.processes, err = killCgroups(c.Cgroup()); err != nil {
+	if r.processes, err = killCgroups(c.cgroups()...); err != nil {
 		return r, err
 	}
-	if r.mounts, err = unmountBelow(c.RunDir(), c.DataDir()); err != nil {
+	if r.mounts, err = unmountBelow(c.directories()...); err != nil {
 		return r, err
 	}
 	if _, err := netlink.LinkByName(c.HostLink()); err == nil {
@@ -46,15 +46,28 @@ func (c *Cluster) sweep() (r removal, err error) {
 			return r, err
 		}
 	}
-	if r.cgroups, err = removeCgroups(c.Cgroup()); err != nil {
+	if r.cgroups, err = removeCgroups(c.cgroups()...); err != nil {
 		return r, err
 	}
 	return r, c.removeFiles(&r)
 }
 
+// directories hold all files of the cluster; the one with the state comes last.
+func (c *Cluster) directories() []string {
+	return append(slices.Clone(c.whole), c.DataDir(), c.RunDir())
+}
+
+// cgroups hold all processes of the cluster. An agent that runs in a Pod makes one of its own.
+func (c *Cluster) cgroups() []string {
+	if c.full {
+		return []string{c.Cgroup(), agentCgroup}
+	}
+	return []string{c.Cgroup()}
+}
+
 // removeFiles removes the directories, and the kubeconfig that leads nowhere now. Logs and images stay in the clone.
 func (c *Cluster) removeFiles(r *removal) error {
-	for _, dir := range []string{c.DataDir(), c.RunDir()} { // the state file last
+	for _, dir := range c.directories() { // the state file last
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -105,10 +118,10 @@ func unmountBelow(dirs ...string) (int, error) {
 // leftovers lists what is still there of the cluster, one line each.
 func (c *Cluster) leftovers() []string {
 	var left []string
-	for _, pid := range cgroupProcesses(c.Cgroup()) {
+	for _, pid := range cgroupProcesses(c.cgroups()...) {
 		left = append(left, fmt.Sprintf("process %d", pid))
 	}
-	mounts, err := mountsBelow(c.RunDir(), c.DataDir())
+	mounts, err := mountsBelow(c.directories()...)
 	if err != nil {
 		left = append(left, err.Error())
 	}
@@ -121,8 +134,8 @@ func (c *Cluster) leftovers() []string {
 	if _, err := netlink.LinkByName(c.HostLink()); err == nil {
 		left = append(left, "link "+c.HostLink())
 	}
-	eachCgroup([]string{c.Cgroup()}, func(dir string) { left = append(left, "cgroup "+dir) })
-	for _, dir := range []string{c.RunDir(), c.DataDir()} {
+	eachCgroup(c.cgroups(), func(dir string) { left = append(left, "cgroup "+dir) })
+	for _, dir := range c.directories() {
 		if _, err := os.Stat(dir); err == nil {
 			left = append(left, "directory "+dir)
 		}

@@ -19,13 +19,13 @@ import (
 
 // Up starts the cluster, or makes a running one whole again: every step looks first whether its work is done. It may be
 // interrupted anywhere; the next Up goes on, the next Down removes.
-func (c *Cluster) Up(ctx context.Context, nodes int) error {
+func (c *Cluster) Up(ctx context.Context, nodes int, mode string) error {
 	start := time.Now()
 	if _, err := c.script(ctx, "prereqs.sh"); err != nil {
 		return err
 	}
 	defer c.lock()()
-	state, err := c.claim(nodes)
+	state, err := c.claim(nodes, mode)
 	if err != nil {
 		return err
 	}
@@ -35,15 +35,42 @@ func (c *Cluster) Up(ctx context.Context, nodes int) error {
 	if err := c.startMachines(ctx, state); err != nil {
 		return err
 	}
-	if err := c.startMiniplane(ctx, state); err != nil {
+	if c.full {
+		err = c.startFull(ctx)
+	} else {
+		err = c.startMiniplane(ctx, state)
+	}
+	if err != nil {
 		return err
 	}
 	c.report.Say("up after %.1f s: %d nodes; export KUBECONFIG=%s", time.Since(start).Seconds(), state.Nodes, c.Kubeconfig())
 	return nil
 }
 
+// nodesOf is the number of nodes of a cluster, where 0 stands for the usual one.
+func nodesOf(nodes int, mode string) (int, error) {
+	usual := 2
+	switch mode {
+	case "", "local":
+	case modeFull:
+		if usual = 1; nodes > 1 {
+			return 0, errors.New("a full cluster has one node; for several use make e2e-kind")
+		}
+	default:
+		return 0, fmt.Errorf("there is no mode %q, only local and full", mode)
+	}
+	if nodes == 0 {
+		return usual, nil
+	}
+	return nodes, nil
+}
+
 // claim makes the cluster ours and writes down how many nodes it has, before anything is made.
-func (c *Cluster) claim(nodes int) (*State, error) {
+func (c *Cluster) claim(nodes int, mode string) (*State, error) {
+	nodes, err := nodesOf(nodes, mode)
+	if err != nil {
+		return nil, err
+	}
 	if nodes < 1 || nodes > maxNodes {
 		return nil, fmt.Errorf("a local cluster has 1 to %d nodes", maxNodes)
 	}
@@ -60,16 +87,26 @@ func (c *Cluster) claim(nodes int) (*State, error) {
 			return nil, err
 		}
 		state = &State{Started: time.Now(), MadeDirs: missingDirs(sharedDirs)}
+		if mode == modeFull {
+			state.Mode = modeFull
+			if err := state.claimFull(); err != nil {
+				return nil, err
+			}
+		}
 		if err := os.RemoveAll(c.LogDir()); err != nil {
 			return nil, err
 		}
 		c.report.Say("starting a local cluster with %d nodes", nodes)
 	} else {
+		if (mode == modeFull) != c.full {
+			return nil, errors.New("a local cluster of the other mode is running; stop it with: make cluster-down")
+		}
 		c.report.Say("a local cluster with %d nodes is running; starting what is missing", state.Nodes)
 		if nodes < state.Nodes {
 			c.report.Say("  (nodes are not removed one by one; make cluster-down removes all)")
 		}
 	}
+	c.full, c.whole = state.Mode == modeFull, state.Whole
 	state.Root, state.Nodes, state.Stopped = c.Root, max(nodes, state.Nodes), nil
 	return state, c.writeState(state)
 }
@@ -109,9 +146,11 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.report.Step("kinds, policies, rights", func() error { return c.installObjects(ctx) })
-	if err != nil {
-		return err
+	if !c.full { // a full cluster is empty
+		err = c.report.Step("kinds, policies, rights", func() error { return c.installObjects(ctx) })
+		if err != nil {
+			return err
+		}
 	}
 	// Its garbage collector and quotas look for new kinds every 30 s; started now, they know ours from the first moment.
 	_, err = c.processes.Ensure(c.kcm())
@@ -188,11 +227,11 @@ func (c *Cluster) startNodeMachine(ctx context.Context, index int) error {
 	if err := ensureNodeNetwork(c.Layout, index); err != nil {
 		return err
 	}
-	if err := ensureKubeconfig(c.Layout, agentIdentity(node), time.Now()); err != nil {
-		return err
+	prepare := c.prepareNode
+	if c.full {
+		prepare = c.prepareFullNode
 	}
-	config := filepath.Join(c.NodeRunDir(node), "containerd.toml")
-	if err := writeWhole(config, []byte(containerdConfig(c.Layout, node)), 0o644); err != nil {
+	if err := prepare(node); err != nil {
 		return err
 	}
 	if _, err := c.processes.Ensure(c.containerd(node)); err != nil {
@@ -201,6 +240,14 @@ func (c *Cluster) startNodeMachine(ctx context.Context, index int) error {
 	return eventually(ctx, c.whileAlive(func() error {
 		return dialUnix(c.ContainerdSocket(node))
 	}, containerdName(node)))
+}
+
+func (c *Cluster) prepareNode(node string) error {
+	if err := ensureKubeconfig(c.Layout, agentIdentity(node), time.Now()); err != nil {
+		return err
+	}
+	config := filepath.Join(c.NodeRunDir(node), "containerd.toml")
+	return writeWhole(config, []byte(containerdConfig(c.Layout, node)), 0o644)
 }
 
 // startMiniplane starts the manager, the agents and the registry, and waits for the nodes.

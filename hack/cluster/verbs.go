@@ -13,7 +13,7 @@ type verb struct {
 
 var verbs = []verb{
 	{"up", "", "start the cluster, or what is missing of it", 0,
-		func(ctx context.Context, c *Cluster, o options, _ []string) error { return c.Up(ctx, o.nodes) }},
+		func(ctx context.Context, c *Cluster, o options, _ []string) error { return c.Up(ctx, o.nodes, o.mode) }},
 	{"down", "", "stop it and remove everything", 0,
 		func(ctx context.Context, c *Cluster, o options, _ []string) error { return c.Down(ctx, o.strict) }},
 	{"status", "", "show what runs", 0,
@@ -32,6 +32,8 @@ var verbs = []verb{
 	{"containerd-kill", "NODE", "kill a node's containerd (SIGKILL)", 1, ofNode((*Cluster).Containerd, killIt)},
 	{"containerd-start", "NODE", "start it again", 1, ofNode((*Cluster).Containerd, startIt)},
 	{"containerd-restart", "NODE", "kill and start it", 1, ofNode((*Cluster).Containerd, restartIt)},
+	{"kubelet-restart", "NODE", "kill and start a full cluster's kubelet", 1, ofNode((*Cluster).Kubelet, restartIt)},
+	{"kube-proxy-restart", "NODE", "kill and start its kube-proxy", 1, ofNode((*Cluster).KubeProxy, restartIt)},
 	{"manager-kill", "", "kill the manager (SIGKILL)", 0, ofManager(killIt)},
 	{"manager-start", "", "start it again", 0, ofManager(startIt)},
 	{"manager-restart", "", "kill and start it", 0, ofManager(restartIt)},

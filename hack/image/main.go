@@ -19,8 +19,10 @@ import (
 
 // builders of the archives by name.
 var builders = map[string]func() ([]ociarchive.Named, error){
-	"echo":    echoImages,
-	"busybox": busyboxImages,
+	"echo":      echoImages,
+	"busybox":   busyboxImages,
+	"miniplane": productImages,
+	"sandbox":   sandboxImages,
 }
 
 func main() {

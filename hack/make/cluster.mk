@@ -1,6 +1,8 @@
 # A local cluster on this machine: see docs/local-cluster.md.
 
-NODES ?= 2
+# MODE=full: all of Kubernetes on one node, without miniplane.
+MODE ?= local
+NODES ?= $(if $(filter full,$(MODE)),1,2)
 # The command in CMD goes to the shell as it is written, quotes and dollars included.
 cluster-exec: export CLUSTER_EXEC_CMD := $(value CMD)
 
@@ -15,8 +17,8 @@ bin/cluster:
 	@go build -o bin/cluster ./hack/cluster
 
 .PHONY: cluster-up
-cluster-up: bin/cluster ## Start a local cluster, or what is missing of it. NODES=2
-	@bin/cluster up -nodes $(NODES)
+cluster-up: bin/cluster ## Start a local cluster, or what is missing of it. NODES=2 MODE=local|full
+	@bin/cluster up -mode $(MODE) -nodes $(NODES)
 
 .PHONY: cluster-down
 cluster-down: bin/cluster ## Stop it and leave nothing behind.
