@@ -73,7 +73,7 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.TextVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "range of the virtual IPs of MiniServices; as the manager's")
 	flags.Int64Var(&o.MaxPods, "max-pods", o.MaxPods, "how many MiniPods this node takes")
 	flags.Var(&quantity{&o.CPU}, "cpu", "cpu that MiniPods may ask for together; the machine's when empty")
-	flags.Var(&quantity{&o.Memory}, "memory", "memory that MiniPods may ask for together; the machine's when empty")
+	flags.Var(&byteQuantity{quantity{&o.Memory}}, "memory", "memory that MiniPods may ask for together; the machine's when empty")
 	flags.StringVar(&o.PauseBinary, "pause-binary", o.PauseBinary, "program that keeps sandboxes, at a path that containerd sees too")
 	flags.BoolVar(&o.InstallPause, "install-pause", o.InstallPause, "copy that program below the root directory and use it there; for an agent in a container")
 	flags.StringVar(&o.RuncBinary, "runc-binary", o.RuncBinary, "runc to use instead of the one in containerd's path")
@@ -106,4 +106,15 @@ func (q *quantity) Set(s string) error {
 	value, err := resource.ParseQuantity(s)
 	*q.Quantity = value
 	return err
+}
+
+// byteQuantity is one that reads best as 1Gi, also where it was given in bytes, as the downward API does.
+type byteQuantity struct{ quantity }
+
+func (q *byteQuantity) Set(s string) error {
+	if err := q.quantity.Set(s); err != nil {
+		return err
+	}
+	q.Format = resource.BinarySI
+	return nil
 }

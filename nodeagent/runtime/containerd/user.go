@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
-	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -33,7 +32,7 @@ func (r *Runtime) user(ctx context.Context, facts *imageFacts) (specs.User, erro
 	}
 	defer r.snaps.Remove(lease, key) //nolint:errcheck // the lease's end removes it too
 	var user specs.User
-	err = mount.WithReadonlyTempMount(lease, mounts, func(root string) error {
+	err = r.look(mounts, func(root string) error {
 		accounts, err := readAccounts(root)
 		if err != nil {
 			return err
