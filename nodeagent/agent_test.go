@@ -60,12 +60,7 @@ func newNode(t *testing.T, name string) *node {
 	n.opts = DefaultOptions()
 	n.opts.NodeName, n.opts.NodeIP = name, netip.MustParseAddr("10.0.0.7")
 	n.opts.RootDir, n.opts.HealthAddress, n.opts.RegisterNode = t.TempDir(), "", true
-	n.machine = &Machine{
-		Runtime: n.runtime, Sandboxes: n.sandboxes, Close: func() {},
-		OpenNetwork: func(netip.Prefix) (network.Network, error) { return n.network, nil },
-		SetBudget:   func(cgroup.Limits) error { return nil },
-		Check:       func(context.Context) error { return nil },
-	}
+	n.machine = fakeMachine(n.runtime, n.network, n.sandboxes)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: miniv1.SystemNamespace}}
 	if err := api.Create(t.Context(), ns); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
@@ -74,6 +69,16 @@ func newNode(t *testing.T, name string) *node {
 	t.Cleanup(func() { n.stop() })
 	n.giveRange("100.64.8.0/22")
 	return n
+}
+
+// fakeMachine is one in memory.
+func fakeMachine(runtime *fake.Runtime, net *fakenode.Network, sandboxes *fakenode.Sandboxes) *Machine {
+	return &Machine{
+		Runtime: runtime, Sandboxes: sandboxes, Close: func() {},
+		OpenNetwork: func(netip.Prefix) (network.Network, error) { return net, nil },
+		SetBudget:   func(cgroup.Limits) error { return nil },
+		Check:       func(context.Context) error { return nil },
+	}
 }
 
 // start runs an agent, whose writes of MiniPods are noted.

@@ -58,7 +58,9 @@ func (a *agent) followOwner(ctx context.Context) error {
 	}
 	_, err = informer.AddEventHandler(handlerOf(
 		func(set client.Object) {
-			a.owner.seen.Store(true)
+			if !a.owner.seen.Swap(true) {
+				a.log.Info("Following the DaemonSet", "daemonset", a.owner.key)
+			}
 			a.owner.gone.Store(set.GetDeletionTimestamp() != nil)
 		},
 		func(client.Object) { a.owner.gone.Store(true) },

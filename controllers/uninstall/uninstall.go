@@ -47,10 +47,11 @@ func kinds() []client.ObjectList {
 func Run(ctx context.Context, c client.Client, log logr.Logger) error {
 	left, said, saidAt := "", "", time.Time{}
 	err := wait.PollUntilContextCancel(ctx, lookEvery, true, func(ctx context.Context) (bool, error) {
-		var err error
-		if left, err = deleteAll(ctx, c); err != nil {
+		now, err := deleteAll(ctx, c)
+		if err != nil {
 			return false, ignoreTransient(err)
 		}
+		left = now
 		if left != said || time.Since(saidAt) > sayEvery {
 			said, saidAt = left, time.Now()
 			log.Info("Deleting", "left", left)
