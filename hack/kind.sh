@@ -30,6 +30,7 @@ create() {
   if kind get clusters 2>/dev/null | grep -qx "$name"; then return; fi
   mkdir -p .local
   kind create cluster --name "$name" --config hack/kind.yaml --wait 120s ${KIND_NODE_IMAGE:+--image "$KIND_NODE_IMAGE"}
+  kubectl taint node "$control" node-role.kubernetes.io/control-plane- # the tests want MiniPods on three nodes
 }
 
 # The nodes have no busybox, which the tests fetch with, and no registry: both are static programs.
