@@ -26,10 +26,11 @@ build: ## Build the manager and the node agent into bin/.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs and the table of packages.
+generate: ## Generate deep copies, CRDs, the helm chart and the table of packages.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/quantityschema config/crd/bases/*.yaml
+	go run ./hack/chart
 	hack/architecture.sh
 
 .PHONY: lint

@@ -25,6 +25,9 @@ for dir in config/default; do
   "$kubectl" kustomize "$dir" >/dev/null || fail "$dir does not build"
 done
 
+helm=$(hack/assets.sh helm)/helm
+"$helm" lint --strict --quiet charts/miniplane --namespace miniplane-system || fail "charts/miniplane does not lint"
+
 go mod tidy -diff >/dev/null || fail "go.mod is not tidy: run go mod tidy"
 if [ -n "$(git status --porcelain)" ]; then
   git status --short >&2
