@@ -93,7 +93,7 @@ func (c *chart) workload(w workload, o object) error {
 }
 
 func (c *chart) knob(k knob, o, pod, container object) error {
-	parent := o
+	var parent object
 	switch k.in {
 	case "pod":
 		parent = pod
@@ -117,9 +117,9 @@ func (c *chart) knob(k knob, o, pod, container object) error {
 func (c *chart) images(pod object) error {
 	for _, list := range []string{"initContainers", "containers"} {
 		for _, container := range items(pod, list) {
-			repository, tag, _ := strings.Cut(text(container["image"]), ":")
-			if strings.ContainsAny(tag, "/@") || tag == "" {
-				return fmt.Errorf("the image %q is not of the form repository:tag", container["image"])
+			repository, tag, err := splitImage(text(container["image"]))
+			if err != nil {
+				return err
 			}
 			if err := c.defaults.set("image.repository", repository); err != nil {
 				return err
@@ -137,6 +137,18 @@ func (c *chart) images(pod object) error {
 		}
 	}
 	return nil
+}
+
+// splitImage takes an image's name apart: the repository, and the tag or the digest.
+func splitImage(image string) (repository, tag string, err error) {
+	if repository, digest, ok := strings.Cut(image, "@"); ok {
+		return repository, digest, nil
+	}
+	at := strings.LastIndex(image, ":")
+	if at <= strings.LastIndex(image, "/") {
+		return "", "", fmt.Errorf("the image %q has neither tag nor digest", image)
+	}
+	return image[:at], image[at+1:], nil
 }
 
 // flag makes an argument follow a value. An argument that config/ gives becomes the default.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -87,11 +88,7 @@ func runsContainers(value any) bool {
 			}
 		}
 	case []any:
-		for _, part := range value {
-			if runsContainers(part) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(value, runsContainers)
 	}
 	return false
 }
