@@ -21,7 +21,7 @@ for kind in $(sed -n 's/^ *kind: \(Mini.*\)/\1/p' PROJECT | tr 'A-Z' 'a-z'); do
 done
 
 kubectl=$(hack/assets.sh kubectl)/kubectl
-for dir in config/default; do
+for dir in config/default config/uninstall; do
   "$kubectl" kustomize "$dir" >/dev/null || fail "$dir does not build"
 done
 

@@ -25,6 +25,7 @@ var fileOf = map[string]string{
 	"Deployment":                       "manager",
 	"PodDisruptionBudget":              "manager",
 	"DaemonSet":                        "agent",
+	"Job":                              "uninstall",
 }
 
 // chart is what is derived.
@@ -34,11 +35,17 @@ type chart struct {
 	files    map[string]string
 }
 
-// derive makes the generated files of the chart, by their names in it.
-func derive(objects []object) (map[string][]byte, error) {
+// derive makes the generated files of the chart, by their names in it, from what is installed and from what helm runs before
+// it uninstalls.
+func derive(installed, hooks []object) (map[string][]byte, error) {
 	c := &chart{defaults: defaults{}, files: map[string]string{}}
+	for _, hook := range hooks {
+		annotations := ensure(ensure(hook, "metadata"), "annotations")
+		annotations["helm.sh/hook"] = "pre-delete"
+		annotations["helm.sh/hook-delete-policy"] = "before-hook-creation,hook-succeeded"
+	}
 	found := map[string]bool{}
-	for _, o := range objects {
+	for _, o := range slices.Concat(installed, hooks) {
 		found[describe(o)] = true
 		if err := c.add(o); err != nil {
 			return nil, fmt.Errorf("%s: %w", describe(o), err)
@@ -46,7 +53,7 @@ func derive(objects []object) (map[string][]byte, error) {
 	}
 	for _, w := range workloads {
 		if !found[w.of] {
-			return nil, fmt.Errorf("there is no %s, which the values %s.* are for: adapt the table in hack/chart/knobs.go", w.of, w.container)
+			return nil, fmt.Errorf("there is no %s, which values are for: adapt the table in hack/chart/knobs.go", w.of)
 		}
 	}
 	values, err := c.defaults.valuesFile()
@@ -93,15 +100,17 @@ func (c *chart) add(o object) error {
 	return nil
 }
 
-// namespace leaves the Namespace to helm, which makes the one it installs into. Its labels are kept for the notes, which say
-// what helm cannot do itself.
+// namespace leaves the Namespace to helm, which makes the one it installs into. Labels that let privileged Pods run there are
+// kept for the notes, because helm cannot set them.
 func (c *chart) namespace(o object) error {
 	if name(o) != systemNamespace {
 		return fmt.Errorf("is a second namespace: helm installs into one, %s", systemNamespace)
 	}
 	var words []string
 	for key, value := range child(o, "metadata", "labels") {
-		words = append(words, key+"="+text(value))
+		if strings.HasPrefix(key, "pod-security.kubernetes.io/") {
+			words = append(words, key+"="+text(value))
+		}
 	}
 	slices.Sort(words)
 	c.files["templates/_namespace.tpl"] = "{{- define \"miniplane.namespaceLabels\" }}" + strings.Join(words, " ") + "{{ end }}\n"

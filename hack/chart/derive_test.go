@@ -11,7 +11,7 @@ import (
 const config = `
 apiVersion: v1
 kind: Namespace
-metadata: {name: miniplane-system, labels: {b: "2", a: "1"}}
+metadata: {name: miniplane-system, labels: {pod-security.kubernetes.io/enforce: privileged, a: b}}
 ---
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -46,13 +46,25 @@ spec:
       volumes: [{name: containerd, hostPath: {path: /run/containerd}}]
 `
 
+// hook is a small config/uninstall.
+const hook = `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: miniplane-uninstall}
+spec: {template: {spec: {containers: [{name: uninstall, image: 'registry.local:5000/mini:v1', args: [--uninstall]}]}}}
+`
+
 func derived(t *testing.T, config string) (map[string]string, error) {
 	t.Helper()
 	objects, err := parse([]byte(config))
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := derive(objects)
+	hooks, err := parse([]byte(hook))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := derive(objects, hooks)
 	texts := map[string]string{}
 	for name, content := range files {
 		texts[name] = string(content)
@@ -66,7 +78,7 @@ func TestDerive(t *testing.T) {
 		t.Fatal(err)
 	}
 	for file, wants := range map[string][]string{
-		"templates/_namespace.tpl":   {`define "miniplane.namespaceLabels" }}a=1 b=2{{ end }}`},
+		"templates/_namespace.tpl":   {`define "miniplane.namespaceLabels" }}pod-security.kubernetes.io/enforce=privileged{{ end }}`},
 		"templates/crds/things.yaml": {"{{- if .Values.crds.install }}\n---", "{{- if .Values.crds.keep }}\n    helm.sh/resource-policy: keep\n{{- end }}\n"},
 		"templates/service.yaml":     {`say {{ "{{" }} this }} as it is`, `{{- include "miniplane.labels" . | nindent 4 }}`},
 		"templates/manager.yaml": {
@@ -79,6 +91,7 @@ func TestDerive(t *testing.T) {
 			"- --max-pods={{ .Values.agent.maxPods }}\n",
 			"- mountPath: {{ dir .Values.agent.containerdSocket }}\n",
 		},
+		"templates/uninstall.yaml": {"helm.sh/hook: pre-delete\n", "- args:\n        - --uninstall\n        image: {{ include", "{{- with .Values.imagePullSecrets }}"},
 		"values.yaml": {
 			"\n  repository: registry.local:5000/mini\n", "\n  tag: v1\n", "\npodCIDR: 10.0.0.0/8\n", "\n  maxPods: 300\n", "\n  containerdSocket: /run/containerd/containerd.sock\n",
 			"\n  resources:\n    requests:\n      cpu: 1\n", "\nserviceCIDR: \"\"\n", "\n  priorityClassName: \"\"\n",

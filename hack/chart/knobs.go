@@ -13,9 +13,10 @@ import (
 // A workload is an object with Pods, and the places in it that values change.
 type workload struct {
 	of        string // kind and name
-	container string // the one that resources and arguments are for; also the word that its values start with
+	container string // the one that resources and arguments are for
 	knobs     []knob
 	flags     []flagKnob
+	more      string // value with more arguments
 }
 
 // A knob is a place whose value in config/ becomes the default of a value.
@@ -38,12 +39,21 @@ var workloads = []workload{
 			{"pod-cidr", "podCIDR"}, {"service-cidr", "serviceCIDR"},
 			{"node-port-range", "nodePortRange"}, {"node-cidr-mask-size", "nodeCIDRMaskSize"},
 		},
+		more: "manager.extraArgs",
 	},
 	{
 		of: "DaemonSet miniplane-agent", container: "agent",
 		knobs: append(podKnobs("agent"),
 			knob{in: "spec.updateStrategy.rollingUpdate", key: "maxUnavailable", value: "agent.maxUnavailable", how: plain}),
 		flags: []flagKnob{{"pod-cidr", "podCIDR"}, {"service-cidr", "serviceCIDR"}, {"max-pods", "agent.maxPods"}},
+		more:  "agent.extraArgs",
+	},
+	{
+		of: "Job miniplane-uninstall", container: "uninstall",
+		knobs: []knob{
+			{in: "pod", key: "imagePullSecrets", value: "imagePullSecrets", how: block, optional: true},
+			{in: "pod", key: "nodeSelector", value: "manager.nodeSelector", how: block, optional: true},
+		},
 	},
 }
 
@@ -88,7 +98,12 @@ func (c *chart) workload(w workload, o object) error {
 			return err
 		}
 	}
-	container["args"] = append(args, c.token(more(w.container+".extraArgs")))
+	if w.more != "" {
+		args = append(args, c.token(more(w.more)))
+	}
+	if len(args) > 0 {
+		container["args"] = args
+	}
 	return nil
 }
 

@@ -1,10 +1,11 @@
-// Command chart derives the helm chart charts/miniplane from the kustomize tree config/default, which stays the one source of
-// truth.
+// Command chart derives the helm chart charts/miniplane from the kustomize trees config/default and config/uninstall, which stay
+// the one source of truth.
 //
 //	go run ./hack/chart
 //
 // It writes a template for every object that kustomize renders, and values.yaml with the defaults that config/ has. The
-// objects keep their names and their contents; knobs.go lists the places that values can change. The rest of the chart
+// objects keep their names and their contents; knobs.go lists the places that values can change. What config/uninstall has,
+// helm runs before it uninstalls. The rest of the chart
 // (Chart.yaml, values.schema.json, the helpers and notes) says nothing that config/ says, and is written by hand.
 //
 // Where config/ has a shape that this program does not know, such as a third program in a Pod or an object whose image no
@@ -21,10 +22,7 @@ import (
 	"strings"
 )
 
-const (
-	configDir = "config/default"
-	chartDir  = "charts/miniplane"
-)
+const chartDir = "charts/miniplane"
 
 func main() {
 	if err := run(); err != nil {
@@ -34,17 +32,17 @@ func main() {
 }
 
 func run() error {
-	rendered, err := kustomize(configDir)
+	installed, err := kustomize("config/default")
 	if err != nil {
 		return err
 	}
-	objects, err := parse(rendered)
+	hooks, err := kustomize("config/uninstall")
 	if err != nil {
 		return err
 	}
-	files, err := derive(objects)
+	files, err := derive(installed, hooks)
 	if err != nil {
-		return fmt.Errorf("%s: %w", configDir, err)
+		return err
 	}
 	if err := removeStale(chartDir, files); err != nil {
 		return err
@@ -62,7 +60,7 @@ func run() error {
 }
 
 // kustomize renders a directory with the kubectl that hack/assets.sh has.
-func kustomize(dir string) ([]byte, error) {
+func kustomize(dir string) ([]object, error) {
 	assets := exec.Command("hack/assets.sh", "kubectl")
 	assets.Stderr = os.Stderr
 	bin, err := assets.Output()
@@ -75,7 +73,7 @@ func kustomize(dir string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubectl kustomize %s: %w", dir, err)
 	}
-	return out, nil
+	return parse(out)
 }
 
 // removeStale removes the templates that an earlier run wrote and this one does not.

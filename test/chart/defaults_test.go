@@ -2,6 +2,7 @@ package chart
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,9 +16,12 @@ import (
 	"miniplane.dev/miniplane/test/testenv"
 )
 
-// With its defaults the chart is config/default, but for the namespace, which helm makes, and the marks of helm.
+// With its defaults the chart is config/default and, as a hook, config/uninstall, but for the namespace, which helm makes, and
+// the marks of helm.
 func TestDefaultsAreConfig(t *testing.T) {
 	want := objects(t, must(t, "kubectl", "kustomize", "config/default"))
+	hooks := objects(t, must(t, "kubectl", "kustomize", "config/uninstall"))
+	maps.Copy(want, hooks)
 	rendered, err := template(t, "")
 	if err != nil {
 		t.Fatal(err)
@@ -40,12 +44,23 @@ func TestDefaultsAreConfig(t *testing.T) {
 		if len(labels) == 0 {
 			delete(metadata, "labels")
 		}
-		if annotations, _ := metadata["annotations"].(object); strings.HasPrefix(key, "CustomResourceDefinition/") {
+		annotations, _ := metadata["annotations"].(object)
+		if strings.HasPrefix(key, "CustomResourceDefinition/") {
 			kinds++
 			if annotations["helm.sh/resource-policy"] != "keep" {
 				t.Errorf("%s would be deleted with the release", key)
 			}
 			delete(annotations, "helm.sh/resource-policy")
+		}
+		if hooks[key] != nil {
+			if annotations["helm.sh/hook"] != "pre-delete" {
+				t.Errorf("%s is not run before uninstalling", key)
+			}
+			delete(annotations, "helm.sh/hook")
+			delete(annotations, "helm.sh/hook-delete-policy")
+		}
+		if len(annotations) == 0 {
+			delete(metadata, "annotations")
 		}
 	}
 	if kinds < 6 {

@@ -5,17 +5,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"miniplane.dev/miniplane/controllers/uninstall"
 	"miniplane.dev/miniplane/test/testenv"
 )
 
-// A release's life on a real API server: it takes over what kustomize installed, is upgraded, leaves the kinds and their
-// objects behind, comes back to them, and takes them along when it is told to. No Pods run here.
+// A release's life on a real API server: it takes over what kustomize installed, is upgraded, leaves the kinds behind, comes
+// back to them, and takes them along when it is told to. No Pods run here, so the hook's work is done by the test.
 func TestRelease(t *testing.T) {
-	cfg, _ := testenv.Start(t) // has the kinds and the policies, as kubectl applied them
+	cfg, c := testenv.Start(t) // has the kinds and the policies, as kubectl applied them
 	config := kubeconfig(t, cfg)
 	helm := func(args ...string) (string, error) {
 		return run(t, "helm", append(args, "--namespace", namespace, "--kubeconfig", config)...)
@@ -41,7 +43,6 @@ func TestRelease(t *testing.T) {
 			t.Errorf("%s was not installed, only\n%s", want, installed)
 		}
 	}
-	kubectl("apply", "-f", "config/samples/minideployment.yaml")
 
 	if _, err := helm("upgrade", "miniplane", "charts/miniplane", "--reuse-values", "--set", "serviceCIDR=10.200.0.0/16"); err != nil {
 		t.Fatal(err)
@@ -52,24 +53,31 @@ func TestRelease(t *testing.T) {
 		}
 	}
 
-	if _, err := helm("uninstall", "miniplane"); err != nil {
-		t.Fatal(err)
+	kubectl("apply", "-f", "config/samples/minideployment.yaml")
+	remove := func() {
+		t.Helper()
+		// What the hook's Job does.
+		if err := uninstall.Run(t.Context(), c, logr.Discard()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := helm("uninstall", "miniplane", "--no-hooks"); err != nil {
+			t.Fatal(err)
+		}
 	}
+	remove()
 	left := kubectl("get", "deployments,daemonsets,serviceaccounts,clusterroles,clusterrolebindings,validatingadmissionpolicies", "-A",
 		"-l", "app.kubernetes.io/managed-by=Helm", "-o", "name")
 	if left != "" {
 		t.Errorf("left after uninstalling:\n%s", left)
 	}
-	if kept := kubectl("get", "minideployments", "-o", "name"); !strings.Contains(kept, "minideployment.miniplane.dev/") {
-		t.Errorf("the objects did not stay: %q", kept)
+	if kinds := kubectl("get", "crd", "-l", "app.kubernetes.io/managed-by=Helm", "-o", "name"); !strings.Contains(kinds, "/minipods.miniplane.dev") {
+		t.Errorf("the kinds did not stay: %q", kinds)
 	}
 
 	if _, err := helm(append(install, "--set", "crds.keep=false")...); err != nil {
 		t.Fatalf("coming back to the kinds that were kept: %v", err)
 	}
-	if _, err := helm("uninstall", "miniplane"); err != nil {
-		t.Fatal(err)
-	}
+	remove()
 	kubectl("wait", "--for=delete", "crd/minideployments.miniplane.dev", "crd/minipods.miniplane.dev", "--timeout=60s")
 }
 

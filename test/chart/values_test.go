@@ -14,6 +14,7 @@ const (
 	managerPod = manager + ".spec.template.spec"
 	agentPod   = agent + ".spec.template.spec"
 	managerArg = managerPod + ".containers[manager].args"
+	hookPod    = "Job/miniplane-uninstall.spec.template.spec"
 	agentArg   = agentPod + ".containers[agent].args"
 )
 
@@ -27,13 +28,15 @@ func TestValues(t *testing.T) {
 		"image": {"image: {repository: registry.local/mini, tag: v1, pullPolicy: Always}", map[string]string{
 			managerPod + ".containers[manager].image": "registry.local/mini:v1", managerPod + ".containers[manager].imagePullPolicy": "Always",
 			agentPod + ".containers[agent].image": "registry.local/mini:v1", agentPod + ".containers[agent].imagePullPolicy": "Always",
+			hookPod + ".containers[uninstall].image": "registry.local/mini:v1", hookPod + ".containers[uninstall].imagePullPolicy": "Always",
 		}},
 		"digest": {"image: {tag: 'sha256:abc'}", map[string]string{
 			managerPod + ".containers[manager].image": "miniplane.dev/miniplane@sha256:abc",
 			agentPod + ".containers[agent].image":     "miniplane.dev/miniplane@sha256:abc",
+			hookPod + ".containers[uninstall].image":  "miniplane.dev/miniplane@sha256:abc",
 		}},
 		"pull secrets": {"imagePullSecrets: [{name: s}]", map[string]string{
-			managerPod + ".imagePullSecrets[s].name": "s", agentPod + ".imagePullSecrets[s].name": "s",
+			managerPod + ".imagePullSecrets[s].name": "s", agentPod + ".imagePullSecrets[s].name": "s", hookPod + ".imagePullSecrets[s].name": "s",
 		}},
 		"ranges reach both": {"{podCIDR: 10.64.0.0/12, serviceCIDR: 10.128.0.0/16}", map[string]string{
 			managerArg: "+ --pod-cidr=10.64.0.0/12 --service-cidr=10.128.0.0/16",
@@ -46,6 +49,7 @@ func TestValues(t *testing.T) {
 			managerPod + ".containers[manager].resources.requests.cpu": "1",
 			managerPod + ".priorityClassName":                          "x",
 			managerPod + ".nodeSelector.a":                             "b",
+			hookPod + ".nodeSelector.a":                                "b",
 			managerArg:                                                 "+ --zap-log-level=1 --pod-eviction-wait=1m",
 		}},
 		"manager anywhere": {"manager: {tolerations: [], priorityClassName: '', affinity: {podAntiAffinity: null}}", map[string]string{
@@ -128,7 +132,7 @@ func budgetGone(want map[string]string) map[string]string {
 	for _, path := range []string{
 		".apiVersion", ".kind", ".metadata.name", ".metadata.namespace", ".spec.minAvailable",
 		".spec.selector.matchLabels." + app + "name", ".spec.selector.matchLabels." + app + "component",
-		".metadata.labels." + app + "instance", ".metadata.labels." + app + "managed-by", ".metadata.labels." + app + "version",
+		".metadata.labels." + app + "instance", ".metadata.labels." + app + "managed-by", ".metadata.labels." + app + "version", ".metadata.labels." + app + "part-of",
 		".metadata.labels.helm.sh/chart",
 	} {
 		all[budget+path] = "gone"
