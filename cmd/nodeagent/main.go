@@ -128,6 +128,6 @@ func (q *byteQuantity) Set(s string) error {
 	if err := q.quantity.Set(s); err != nil {
 		return err
 	}
-	q.Format = resource.BinarySI
+	*q.Quantity = *resource.NewQuantity(q.Value(), resource.BinarySI)
 	return nil
 }
