@@ -48,7 +48,7 @@ test: prereqs test-unit e2e ## Run all tests: unit, integration, node (as root),
 
 .PHONY: test-unit
 test-unit: ## Run unit, integration and node tests.
-	hack/assets.sh etcd kube-apiserver containerd containerd-shim-runc-v2 ctr runc >/dev/null
+	hack/assets.sh etcd kube-apiserver kubectl helm containerd containerd-shim-runc-v2 ctr runc >/dev/null
 	go test -timeout $(TEST_TIMEOUT) $(PACKAGES)
 
 .PHONY: e2e
