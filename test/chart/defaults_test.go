@@ -124,6 +124,9 @@ func TestProgramsDefaults(t *testing.T) {
 			t.Errorf("values.yaml does not say %q", want)
 		}
 	}
+	if about := must(t, "helm", "show", "chart", "charts/miniplane"); !strings.Contains(about, "appVersion: "+nodeagent.Version+"\n") {
+		t.Errorf("the chart is for another version than %s:\n%s", nodeagent.Version, about)
+	}
 	if miniv1.SystemNamespace != namespace {
 		t.Errorf("the programs live in %s, the chart in %s", miniv1.SystemNamespace, namespace)
 	}
