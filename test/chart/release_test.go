@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,6 +54,16 @@ func TestRelease(t *testing.T) {
 		}
 	}
 
+	labelled := labelledChart(t)
+	const label = "kubectl label namespace miniplane-system pod-security.kubernetes.io/enforce=privileged"
+	for _, missing := range []bool{true, false} {
+		notes, err := helm("upgrade", "miniplane", labelled, "--dry-run=server")
+		if err != nil || strings.Contains(notes, label) != missing {
+			t.Errorf("with the namespace's label missing (%v), the notes are, %v:\n%s", missing, err, notes)
+		}
+		kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=privileged", "--overwrite")
+	}
+
 	kubectl("apply", "-f", "config/samples/minideployment.yaml")
 	remove := func() {
 		t.Helper()
@@ -79,6 +90,20 @@ func TestRelease(t *testing.T) {
 	}
 	remove()
 	kubectl("wait", "--for=delete", "crd/minideployments.miniplane.dev", "crd/minipods.miniplane.dev", "--timeout=60s")
+}
+
+// labelledChart is the chart as it is when config/ gives the namespace a label that lets the agents run there.
+func labelledChart(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(testenv.Root(), "charts", "miniplane"))); err != nil {
+		t.Fatal(err)
+	}
+	define := `{{- define "miniplane.namespaceLabels" }}pod-security.kubernetes.io/enforce=privileged{{ end }}`
+	if err := os.WriteFile(filepath.Join(dir, "templates", "_namespace.tpl"), []byte(define), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func kubeconfig(t *testing.T, cfg *rest.Config) string {
