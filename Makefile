@@ -26,10 +26,11 @@ build: ## Build the manager and the node agent into bin/.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs and the table of packages.
+generate: ## Generate deep copies, CRDs, the helm chart and the table of packages.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/quantityschema config/crd/bases/*.yaml
+	go run ./hack/chart
 	hack/architecture.sh
 
 .PHONY: lint
@@ -47,7 +48,7 @@ test: prereqs test-unit e2e ## Run all tests: unit, integration, node (as root),
 
 .PHONY: test-unit
 test-unit: ## Run unit, integration and node tests.
-	hack/assets.sh etcd kube-apiserver containerd containerd-shim-runc-v2 ctr runc >/dev/null
+	hack/assets.sh etcd kube-apiserver kubectl helm containerd containerd-shim-runc-v2 ctr runc >/dev/null
 	go test -timeout $(TEST_TIMEOUT) $(PACKAGES)
 
 .PHONY: e2e
