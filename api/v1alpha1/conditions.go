@@ -33,6 +33,11 @@ const (
 	ReasonUnschedulable = "Unschedulable"
 	ReasonQuotaExceeded = "QuotaExceeded"
 
+	// PodScheduled, and what a container waits for: the MiniPod violates the Pod Security level of its namespace, or that level
+	// is not known.
+	ReasonPodSecurityViolation = "PodSecurityViolation"
+	ReasonPodSecurityUnknown   = "PodSecurityUnknown"
+
 	// MiniPod Ready and ContainersReady.
 	ReasonContainersReady    = "ContainersReady"
 	ReasonContainersNotReady = "ContainersNotReady"
