@@ -160,7 +160,7 @@ type MiniPodStatus struct {
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
-	// conditions of the MiniPod: PodScheduled, ContainersReady, Ready, DisruptionTarget.
+	// conditions of the MiniPod: PodScheduled, ContainersReady, Ready, Admitted, DisruptionTarget.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
