@@ -10,7 +10,6 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -47,9 +46,9 @@ func (w *world) untilRefused(name string, parts ...string) {
 // conforming meets the restricted level.
 func conforming(p *miniv1.MiniPod) {
 	p.Spec.SecurityContext = &miniv1.PodSecurityContext{
-		RunAsNonRoot: ptr.To(true), SeccompProfile: &miniv1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
+		RunAsNonRoot: new(true), SeccompProfile: &miniv1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
 	p.Spec.Containers[0].SecurityContext = &miniv1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &miniv1.Capabilities{Drop: []miniv1.Capability{"ALL"}}}
+		AllowPrivilegeEscalation: new(false), Capabilities: &miniv1.Capabilities{Drop: []miniv1.Capability{"ALL"}}}
 }
 
 // A MiniPod that violates the level of its namespace waits, and says what to change; one that meets it is bound. Both move with the
@@ -88,7 +87,7 @@ func TestRefusedDoNotHoldUpOthers(t *testing.T) {
 	w.node("n1", "2")
 	w.start()
 	w.create(builders.Pod("", "a-privileged").With(owned).With(func(p *miniv1.MiniPod) {
-		p.Spec.Containers[0].SecurityContext = &miniv1.SecurityContext{Privileged: ptr.To(true)}
+		p.Spec.Containers[0].SecurityContext = &miniv1.SecurityContext{Privileged: new(true)}
 	}).Obj())
 	w.untilRefused("a-privileged", "privileged")
 	for _, name := range []string{"b-plain", "c-plain"} {

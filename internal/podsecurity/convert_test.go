@@ -39,8 +39,8 @@ func fill(t *testing.T, v reflect.Value) {
 		fill(t, value)
 		v.SetMapIndex(key, value)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(t, v.Field(i))
+		for _, field := range v.Fields() {
+			fill(t, field)
 		}
 	default:
 		t.Fatalf("a field of kind %s: teach this test to fill it", v.Kind())

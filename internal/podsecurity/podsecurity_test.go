@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podsecurity"
@@ -21,9 +20,9 @@ const (
 // conforming meets the restricted level.
 func conforming(p *miniv1.MiniPod) {
 	p.Spec.SecurityContext = &miniv1.PodSecurityContext{
-		RunAsNonRoot: ptr.To(true), SeccompProfile: &miniv1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
+		RunAsNonRoot: new(true), SeccompProfile: &miniv1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
 	p.Spec.Containers[0].SecurityContext = &miniv1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &miniv1.Capabilities{Drop: []miniv1.Capability{"ALL"}}}
+		AllowPrivilegeEscalation: new(false), Capabilities: &miniv1.Capabilities{Drop: []miniv1.Capability{"ALL"}}}
 }
 
 func hostPort(p *miniv1.MiniPod) {
@@ -52,8 +51,8 @@ func pod(changes ...func(*miniv1.MiniPod)) *miniv1.MiniPod {
 }
 
 func TestCheck(t *testing.T) {
-	privileged := container(func(s *miniv1.SecurityContext) { s.Privileged = ptr.To(true) })
-	root := container(func(s *miniv1.SecurityContext) { s.RunAsUser = ptr.To[int64](0) })
+	privileged := container(func(s *miniv1.SecurityContext) { s.Privileged = new(true) })
+	root := container(func(s *miniv1.SecurityContext) { s.RunAsUser = new(int64(0)) })
 	restricted := map[string]string{enforce: "restricted"}
 	baseline := map[string]string{enforce: "baseline"}
 	for _, test := range []struct {
@@ -87,7 +86,7 @@ func TestCheck(t *testing.T) {
 		{"restricted, root", restricted, pod(conforming, root), []string{`container "main" must not set runAsUser=0`}},
 		{"an old version asks for less", map[string]string{enforce: "restricted", enforceVersion: "v1.7"},
 			pod(func(p *miniv1.MiniPod) {
-				p.Spec.SecurityContext = &miniv1.PodSecurityContext{RunAsNonRoot: ptr.To(true)}
+				p.Spec.SecurityContext = &miniv1.PodSecurityContext{RunAsNonRoot: new(true)}
 			}), nil},
 		{"a version that is not there yet is the latest", map[string]string{enforce: "restricted", enforceVersion: "v1.999"}, pod(conforming), nil},
 		{"unknown level", map[string]string{enforce: "Baseline"}, pod(), []string{`"restricted:latest"`,
@@ -163,7 +162,7 @@ func TestDigest(t *testing.T) {
 	seen := map[string]int{}
 	for i, p := range []*miniv1.MiniPod{
 		pod(conforming), pod(hostPort), pod(appArmor), pod(conforming, hostPort),
-		pod(conforming, container(func(s *miniv1.SecurityContext) { s.RunAsUser = ptr.To[int64](0) })),
+		pod(conforming, container(func(s *miniv1.SecurityContext) { s.RunAsUser = new(int64(0)) })),
 		pod(conforming, func(p *miniv1.MiniPod) { p.Spec.SecurityContext.RunAsNonRoot = nil }),
 	} {
 		digest := podsecurity.Digest(p)

@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/utils/ptr"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -18,10 +17,10 @@ import (
 
 // conforming meets the restricted level.
 func conforming(p *miniv1.MiniPod) {
-	p.Spec.SecurityContext = &miniv1.PodSecurityContext{RunAsUser: ptr.To[int64](1000), RunAsNonRoot: ptr.To(true),
+	p.Spec.SecurityContext = &miniv1.PodSecurityContext{RunAsUser: new(int64(1000)), RunAsNonRoot: new(true),
 		SeccompProfile: &miniv1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
 	p.Spec.Containers[0].SecurityContext = &miniv1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &miniv1.Capabilities{Drop: []miniv1.Capability{"ALL"}}}
+		AllowPrivilegeEscalation: new(false), Capabilities: &miniv1.Capabilities{Drop: []miniv1.Capability{"ALL"}}}
 }
 
 // refused tells what the MiniPod's condition says of its admission; nothing if it is not refused.
@@ -99,7 +98,7 @@ func TestUnknownNamespace(t *testing.T) {
 func TestNoNamespaces(t *testing.T) {
 	pool := New(t.Context(), Options{})
 	pod := testPod().Obj()
-	if pool.refusal(pod, ptr.To(NewObservation())) == nil {
+	if pool.refusal(pod, new(NewObservation())) == nil {
 		t.Error("admitted")
 	}
 }
@@ -147,7 +146,7 @@ func TestRefusedUpdate(t *testing.T) {
 func TestRootImage(t *testing.T) {
 	b := newBench(t)
 	b.create("a", func(p *miniv1.MiniPod) {
-		p.Spec.SecurityContext = &miniv1.PodSecurityContext{RunAsNonRoot: ptr.To(true)}
+		p.Spec.SecurityContext = &miniv1.PodSecurityContext{RunAsNonRoot: new(true)}
 	})
 	b.shows("a", miniv1.ReasonCreateContainerConfig)
 	if len(b.containers()) != 0 {
@@ -170,17 +169,17 @@ func TestSecurityOf(t *testing.T) {
 	}{
 		{"nothing", nil, nil, runtime.Security{}},
 		{"empty", &miniv1.PodSecurityContext{}, &miniv1.SecurityContext{}, runtime.Security{}},
-		{"the MiniPod's", &miniv1.PodSecurityContext{RunAsUser: ptr.To[int64](5), RunAsGroup: ptr.To[int64](6), RunAsNonRoot: ptr.To(true),
-			SupplementalGroups: []int64{7}, SupplementalGroupsPolicy: ptr.To(corev1.SupplementalGroupsPolicyStrict), SeccompProfile: unconfined}, nil,
+		{"the MiniPod's", &miniv1.PodSecurityContext{RunAsUser: new(int64(5)), RunAsGroup: new(int64(6)), RunAsNonRoot: new(true),
+			SupplementalGroups: []int64{7}, SupplementalGroupsPolicy: new(corev1.SupplementalGroupsPolicyStrict), SeccompProfile: unconfined}, nil,
 			runtime.Security{User: number(5), Group: number(6), NonRoot: true, Groups: []uint32{7}, OnlyGroups: true, NoSeccomp: true}},
-		{"the container's before it", &miniv1.PodSecurityContext{RunAsUser: ptr.To[int64](5), RunAsGroup: ptr.To[int64](6),
-			RunAsNonRoot: ptr.To(true), SeccompProfile: unconfined, SupplementalGroupsPolicy: ptr.To(corev1.SupplementalGroupsPolicyMerge)},
-			&miniv1.SecurityContext{RunAsUser: ptr.To[int64](0), RunAsGroup: ptr.To[int64](0), RunAsNonRoot: ptr.To(false), SeccompProfile: byDefault},
+		{"the container's before it", &miniv1.PodSecurityContext{RunAsUser: new(int64(5)), RunAsGroup: new(int64(6)),
+			RunAsNonRoot: new(true), SeccompProfile: unconfined, SupplementalGroupsPolicy: new(corev1.SupplementalGroupsPolicyMerge)},
+			&miniv1.SecurityContext{RunAsUser: new(int64(0)), RunAsGroup: new(int64(0)), RunAsNonRoot: new(false), SeccompProfile: byDefault},
 			runtime.Security{User: number(0), Group: number(0)}},
-		{"the container's alone", nil, &miniv1.SecurityContext{AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+		{"the container's alone", nil, &miniv1.SecurityContext{AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 			Capabilities: &miniv1.Capabilities{Add: []miniv1.Capability{"CHOWN"}, Drop: []miniv1.Capability{"ALL"}}},
 			runtime.Security{NoNewPrivileges: true, ReadOnlyRoot: true, AddCapabilities: []string{"CHOWN"}, DropCapabilities: []string{"ALL"}}},
-		{"privileged", nil, &miniv1.SecurityContext{Privileged: ptr.To(true), AllowPrivilegeEscalation: ptr.To(true)},
+		{"privileged", nil, &miniv1.SecurityContext{Privileged: new(true), AllowPrivilegeEscalation: new(true)},
 			runtime.Security{Privileged: true}},
 	} {
 		pod := builders.Pod("ns", "a").With(func(p *miniv1.MiniPod) {
