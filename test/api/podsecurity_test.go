@@ -208,3 +208,29 @@ func sum(counts map[string]int) (n int) {
 	}
 	return n
 }
+
+// What has a security context can be changed like anything else: its images and its grace period.
+func TestChangeBesideASecurityContext(t *testing.T) {
+	_, c := testenv.Start(t)
+	object, _ := load(t, "../../config/samples/minipod.yaml", testenv.Namespace(t, c))
+	spec := object.Object["spec"].(map[string]any)
+	spec["securityContext"] = map[string]any{"runAsUser": int64(1000), "seccompProfile": map[string]any{"type": "RuntimeDefault"}}
+	spec["containers"].([]any)[0].(map[string]any)["securityContext"] = map[string]any{"capabilities": map[string]any{"drop": []any{"ALL"}}}
+	if err := strict(c).Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	for patch, want := range map[string]string{
+		`[{"op":"replace","path":"/spec/containers/0/image","value":"other:1"}]`:               "",
+		`[{"op":"replace","path":"/spec/terminationGracePeriodSeconds","value":1}]`:            "",
+		`[{"op":"remove","path":"/spec/securityContext"}]`:                                     "securityContext cannot be changed",
+		`[{"op":"replace","path":"/spec/securityContext/runAsUser","value":0}]`:                "securityContext cannot be changed",
+		`[{"op":"remove","path":"/spec/containers/0/securityContext"}]`:                        "securityContext of a container cannot be changed",
+		`[{"op":"remove","path":"/spec/containers/0/securityContext/capabilities/drop/0"}]`:    "securityContext of a container cannot be changed",
+		`[{"op":"add","path":"/spec/containers/0/securityContext/runAsNonRoot","value":true}]`: "securityContext of a container cannot be changed",
+	} {
+		err := c.Patch(t.Context(), object.DeepCopy(), client.RawPatch(jsonPatch, []byte(patch)), client.DryRunAll)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", patch, err, want)
+		}
+	}
+}
