@@ -50,6 +50,7 @@ type node struct {
 
 	mu     sync.Mutex
 	writes []string // of MiniPods, by the agent
+	denied string   // a path that the agent may not read
 }
 
 func newNode(t *testing.T, name string) *node {
@@ -107,7 +108,21 @@ func (t noting) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.n.writes = append(t.n.writes, r.Method+" "+filepath.Base(r.URL.Path))
 		t.n.mu.Unlock()
 	}
+	t.n.mu.Lock()
+	denied := t.n.denied
+	t.n.mu.Unlock()
+	if denied != "" && r.URL.Path == denied {
+		return &http.Response{StatusCode: http.StatusForbidden, Status: "403 Forbidden", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+	}
 	return t.next.RoundTrip(r)
+}
+
+// deny takes the right to read a path from the agent; empty gives it back.
+func (n *node) deny(path string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.denied = path
 }
 
 // giveRange plays the node controller.
