@@ -58,6 +58,10 @@ e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes.
 	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -v ./test/e2e || status=$$?; \
 		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
 
+.PHONY: e2e-full
+e2e-full: ## Run it on a fresh full cluster, where miniplane is installed beside all of Kubernetes.
+	hack/e2e-full.sh
+
 .PHONY: bench
 bench: ## Measure start latency, throughput, API writes and recovery on a local cluster, as one table.
 	$(MAKE) --no-print-directory cluster-down
