@@ -29,7 +29,7 @@ type webs struct {
 	nativeIP       string   // virtual IPs
 	miniIP         string
 	nativePod      corev1.Pod // one of those
-	natives, minis string // URLs
+	natives, minis string     // URLs
 }
 
 func newWebs(t *testing.T) *webs {
