@@ -41,7 +41,7 @@ func parseBusy(stat string) (float64, error) {
 		}
 		ticks += n
 	}
-	return float64(ticks) / userHZ, nil
+	return float64(ticks) / UserHZ, nil
 }
 
 // Ends lets one wait for the end of processes. It must be made while they live; their numbers cannot be confused after.

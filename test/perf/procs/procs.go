@@ -39,8 +39,8 @@ const (
 	Other    = "other"
 )
 
-// userHZ is the unit of CPU times in /proc: 100 a second on every Linux that Go runs on.
-const userHZ = 100
+// UserHZ is the unit of CPU times in /proc: 100 a second on every Linux that Go runs on.
+const UserHZ = 100
 
 // Process is one process at one moment.
 type Process struct {
@@ -177,7 +177,7 @@ func parseStat(line string) (start uint64, cpuSeconds float64, err error) {
 		ticks += n
 	}
 	start, err = strconv.ParseUint(fields[starttime-first], 10, 64)
-	return start, float64(ticks) / userHZ, err
+	return start, float64(ticks) / UserHZ, err
 }
 
 // Of lists the processes of one program.

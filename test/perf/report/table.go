@@ -10,11 +10,11 @@ import (
 func (r *Result) Markdown(metrics []Metric) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d rounds. ", r.Taken.UTC().Format("2006-01-02 15:04 UTC"), r.Rounds)
-	for _, name := range sortedKeys(r.Machine) {
+	for _, name := range SortedKeys(r.Machine) {
 		fmt.Fprintf(&b, "%s: %s. ", name, r.Machine[name])
 	}
 	b.WriteString("\n\n")
-	for _, limits := range sortedKeys(r.Settings) {
+	for _, limits := range SortedKeys(r.Settings) {
 		fmt.Fprintf(&b, "Limits %q: %s.\n\n", limits, strings.Join(r.Settings[limits], "; "))
 	}
 	b.WriteString(Table(r.Rows(metrics)))
@@ -102,7 +102,8 @@ func short(text string) string {
 	return text
 }
 
-func sortedKeys[V any](m map[string]V) []string {
+// SortedKeys are the keys of a map in order.
+func SortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for key := range m {
 		keys = append(keys, key)
