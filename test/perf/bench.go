@@ -67,7 +67,7 @@ func connect(ctx context.Context, o options) (*bench, error) {
 	b := &bench{options: o, config: config, api: api,
 		procs:  procs.Reader{Root: "/proc", Cgroups: clusterCgroups, Workload: []string{"sleep", marker}},
 		result: report.Result{Taken: time.Now(), Rounds: o.rounds}}
-	for _, name := range strings.SplitSeq(o.sides, ",") {
+	for name := range strings.SplitSeq(o.sides, ",") {
 		s, ok := sideOf(name)
 		if !ok {
 			return nil, fmt.Errorf("there is no side %q, only %s and %s", name, report.Native, report.Mini)

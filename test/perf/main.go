@@ -94,7 +94,7 @@ func run(ctx context.Context, o options) error {
 	if err := b.facts(ctx); err != nil {
 		return err
 	}
-	for _, limits := range strings.SplitSeq(o.limits, ",") {
+	for limits := range strings.SplitSeq(o.limits, ",") {
 		if err := b.phase(ctx, limits, wanted); err != nil {
 			return err
 		}
