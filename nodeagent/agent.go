@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -69,12 +70,14 @@ type agent struct {
 	recorder    events.EventRecorder
 	log         logr.Logger
 	host        host
+	owner       *owner // nil for an agent that no DaemonSet keeps
 	ready       atomic.Bool
 }
 
-// Run works until ctx ends. Containers run on after it. The configuration reaches the API server.
+// Run works until ctx ends. Containers run on after it. The configuration reaches the API server. ErrLeave says that this
+// was the last agent of the machine.
 func Run(ctx context.Context, config *rest.Config, opts Options, machine *Machine, log logr.Logger) error {
-	a := &agent{opts: opts, machine: machine, log: log}
+	a := &agent{opts: opts, machine: machine, log: log, owner: ownerOf(opts.DaemonSet)}
 	var err error
 	if a.host, err = readHost(); err != nil {
 		return err
@@ -85,12 +88,26 @@ func Run(ctx context.Context, config *rest.Config, opts Options, machine *Machin
 	if err := a.connect(config); err != nil {
 		return err
 	}
+	if err := a.work(ctx); err != nil {
+		return err
+	}
+	if a.leaves() {
+		return ErrLeave
+	}
+	return nil
+}
+
+// work runs all parts of the agent until ctx ends, or one of them fails.
+func (a *agent) work(ctx context.Context) error {
 	parts := newParts(ctx)
 	defer parts.stop()
 	parts.run("health", a.serveHealth)
 	parts.run("budget", forever(a.keepBudget))
 	parts.run("cache", a.cache.Start)
 	parts.run("events", a.sendEvents)
+	if a.owner != nil {
+		parts.run("owner", a.followOwner)
+	}
 	heart, err := a.heart(ctx)
 	if err != nil {
 		return err
@@ -101,13 +118,13 @@ func Run(ctx context.Context, config *rest.Config, opts Options, machine *Machin
 		return parts.cause(err)
 	}
 	parts.run("mininode", forever(heart.Tend))
-	net, err := machine.OpenNetwork(podCIDR)
+	net, err := a.machine.OpenNetwork(podCIDR)
 	if err != nil {
 		return err
 	}
 	parts.run("peers", func(ctx context.Context) error { return a.followPeers(ctx, net) })
-	if machine.RunProxy != nil {
-		parts.run("proxy", func(ctx context.Context) error { return machine.RunProxy(ctx, a.cache, podCIDR) })
+	if a.machine.RunProxy != nil {
+		parts.run("proxy", func(ctx context.Context) error { return a.machine.RunProxy(ctx, a.cache, podCIDR) })
 	}
 	parts.run("pods", func(ctx context.Context) error { return a.runPods(ctx, net) })
 	return parts.wait()
@@ -135,15 +152,16 @@ func (a *agent) connect(config *rest.Config) error {
 	if err != nil {
 		return err
 	}
+	held := map[client.Object]cache.ByObject{
+		&miniv1.MiniPod{}:            {Field: fields.OneTermEqualSelector("status.nodeName", a.opts.NodeName)},
+		&corev1.Node{}:               {Field: fields.OneTermEqualSelector("metadata.name", a.opts.NodeName)},
+		&discoveryv1.EndpointSlice{}: {Label: service},
+	}
+	if a.owner != nil {
+		held[&appsv1.DaemonSet{}] = a.owner.byObject()
+	}
 	a.cache, err = cache.New(config, cache.Options{
-		Scheme:           scheme,
-		Mapper:           mapper,
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&miniv1.MiniPod{}:            {Field: fields.OneTermEqualSelector("status.nodeName", a.opts.NodeName)},
-			&corev1.Node{}:               {Field: fields.OneTermEqualSelector("metadata.name", a.opts.NodeName)},
-			&discoveryv1.EndpointSlice{}: {Label: service},
-		},
+		Scheme: scheme, Mapper: mapper, DefaultTransform: cache.TransformStripManagedFields(), ByObject: held,
 	})
 	if err != nil {
 		return fmt.Errorf("API server: %w", err)

@@ -20,7 +20,7 @@ import (
 const cleanupAtATime = 16
 
 // Cleanup ends and removes everything that an agent with these options ever made on the machine: containers, sandboxes,
-// links, routes, rules, cgroups, and its directories. Images stay. It goes on after an error, and may be called again.
+// links, routes, rules, cgroups, images, and its directories. It goes on after an error, and may be called again.
 func Cleanup(ctx context.Context, opts Options, log logr.Logger) error {
 	var errs []error
 	step := func(what string, err error) {
@@ -30,7 +30,7 @@ func Cleanup(ctx context.Context, opts Options, log logr.Logger) error {
 		}
 		log.Info("Removed", "what", what)
 	}
-	step("containers", cleanupContainers(ctx, opts))
+	step("containers and images", cleanupRuntime(ctx, opts))
 	step("sandboxes", cleanupSandboxes(ctx, opts))
 	step("network", network.Cleanup(ctx, opts.StateDir))
 	step("iptables chains", cleanupTables(ctx))
@@ -41,7 +41,7 @@ func Cleanup(ctx context.Context, opts Options, log logr.Logger) error {
 	return errors.Join(errs...)
 }
 
-func cleanupContainers(ctx context.Context, opts Options) error {
+func cleanupRuntime(ctx context.Context, opts Options) error {
 	rt, err := openRuntime(opts)
 	if err != nil {
 		return err
@@ -62,7 +62,10 @@ func cleanupContainers(ctx context.Context, opts Options) error {
 		})
 	}
 	group.Wait()
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return rt.Cleanup(ctx)
 }
 
 func cleanupSandboxes(ctx context.Context, opts Options) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -45,6 +46,9 @@ type Options struct {
 	HealthAddress string
 	// InsecureRegistries are host:port of registries spoken to by plain http.
 	InsecureRegistries []string
+	// DaemonSet that the agent belongs to, as NAMESPACE/NAME. When it is deleted, the agent cleans the machine up before it
+	// ends. Empty: containers survive every end of the agent.
+	DaemonSet string
 	// Resync is the time between two looks at the whole machine.
 	Resync time.Duration
 }
@@ -127,6 +131,9 @@ func (o *Options) Validate() error {
 		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
 			wrong("--%s %q: must be an absolute path of its own, not /", name, dir)
 		}
+	}
+	if namespace, name, _ := strings.Cut(o.DaemonSet, "/"); o.DaemonSet != "" && (namespace == "" || name == "") {
+		wrong("--daemonset %q: must be the NAMESPACE/NAME of the DaemonSet that this agent belongs to", o.DaemonSet)
 	}
 	if o.MaxPods < 1 {
 		wrong("--max-pods %d: must be at least 1", o.MaxPods)

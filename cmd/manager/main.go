@@ -28,6 +28,9 @@ func run(ctx context.Context, o options) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
+	if o.uninstall {
+		return runUninstall(ctx)
+	}
 	mgr, err := newManager(o)
 	if err != nil {
 		return err

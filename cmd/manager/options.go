@@ -22,6 +22,7 @@ type options struct {
 	leaderElectNamespace string
 	metricsAddress       string
 	healthAddress        string
+	uninstall            bool
 }
 
 func defaults() options {
@@ -51,6 +52,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "run only while holding a Lease, so that several managers can stand by")
 	flags.StringVar(&o.leaderElectNamespace, "leader-elect-namespace", o.leaderElectNamespace, "namespace of that Lease")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, "address of /metrics; 0 turns it off")
+	flags.BoolVar(&o.uninstall, "uninstall", o.uninstall, "delete all objects of miniplane in all namespaces, wait until the agents have let go of them, and exit")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", o.healthAddress, "address of /healthz and /readyz")
 }
 

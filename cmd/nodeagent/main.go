@@ -3,10 +3,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -16,6 +18,9 @@ import (
 
 	"miniplane.dev/miniplane/nodeagent"
 )
+
+// leaveTimeout is less than the grace period that config/agent gives the agent's Pod.
+const leaveTimeout = 100 * time.Second
 
 func main() {
 	opts := nodeagent.DefaultOptions()
@@ -55,8 +60,15 @@ func run(ctx context.Context, opts nodeagent.Options, cleanup bool, log logr.Log
 	if err != nil {
 		return err
 	}
-	defer machine.Close()
-	return nodeagent.Run(ctx, config, opts, machine, log)
+	err = nodeagent.Run(ctx, config, opts, machine, log)
+	machine.Close()
+	if errors.Is(err, nodeagent.ErrLeave) {
+		log.Info("Leaving this machine", "because", err.Error())
+		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+		defer cancel()
+		return nodeagent.Cleanup(leaving, opts, log)
+	}
+	return err
 }
 
 // bind makes the flags. --kubeconfig is controller-runtime's.
@@ -79,7 +91,8 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.StringVar(&o.RuncBinary, "runc-binary", o.RuncBinary, "runc to use instead of the one in containerd's path")
 	flags.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "address of /healthz, /readyz and /metrics; empty turns them off")
 	flags.DurationVar(&o.Resync, "resync-period", o.Resync, "time between two looks at everything on the machine")
-	flags.BoolVar(cleanup, "cleanup", false, "end and remove everything that this agent ever made on this machine, images excepted, and exit")
+	flags.StringVar(&o.DaemonSet, "daemonset", o.DaemonSet, "NAMESPACE/NAME of the DaemonSet that this agent belongs to: when that is deleted, the agent does as with --cleanup before it ends")
+	flags.BoolVar(cleanup, "cleanup", false, "end and remove everything that this agent ever made on this machine, and exit")
 	flags.Func("insecure-registry", "host:port of a registry to be spoken to by plain http; may be given several times", func(s string) error {
 		o.InsecureRegistries = append(o.InsecureRegistries, s)
 		return nil
@@ -115,6 +128,6 @@ func (q *byteQuantity) Set(s string) error {
 	if err := q.quantity.Set(s); err != nil {
 		return err
 	}
-	q.Format = resource.BinarySI
+	*q.Quantity = *resource.NewQuantity(q.Value(), resource.BinarySI)
 	return nil
 }

@@ -54,7 +54,7 @@ func (r *Reconciler) enforceCounts(ctx context.Context, mq *miniv1.MiniQuota) (c
 	case len(hard) == 0:
 		return nil, client.IgnoreNotFound(r.client.Delete(ctx, native, client.Preconditions{UID: &native.UID}))
 	case apiequality.Semantic.DeepEqual(native.Spec.Hard, hard):
-		return native.Status.Used, nil
+		return r.firstCount(ctx, native)
 	}
 	before := native.DeepCopy()
 	native.Spec.Hard = hard

@@ -45,6 +45,7 @@ type Options struct {
 // Reconciler keeps one MiniQuota true at a time.
 type Reconciler struct {
 	client client.Client
+	reader client.Reader // past the cache
 	gather time.Duration
 }
 
@@ -56,7 +57,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if opts.Gather == 0 {
 		opts.Gather = defaultGather
 	}
-	r := &Reconciler{client: mgr.GetClient(), gather: opts.Gather}
+	r := &Reconciler{client: mgr.GetClient(), reader: mgr.GetAPIReader(), gather: opts.Gather}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("miniquota").
 		For(&miniv1.MiniQuota{}).

@@ -47,6 +47,20 @@ func NativeHard(hard corev1.ResourceList) corev1.ResourceList {
 	return out
 }
 
+// Uncounted are the keys of our own kinds that a native ResourceQuota bounds without knowing how many there are, each with
+// the name of its resource, such as "minipods".
+func Uncounted(native *corev1.ResourceQuota) map[corev1.ResourceName]string {
+	out := map[corev1.ResourceName]string{}
+	for key := range native.Spec.Hard {
+		name, ours := strings.CutSuffix(strings.TrimPrefix(string(key), countPrefix), "."+miniv1.GroupVersion.Group)
+		_, bounded := native.Status.Hard[key]
+		if _, known := native.Status.Used[key]; ours && !(bounded && known) {
+			out[key] = name
+		}
+	}
+	return out
+}
+
 // CountsUsed is what status.used says for the object counts, from the used list of the native ResourceQuota. What that
 // does not know yet is left out.
 func CountsUsed(hard, nativeUsed corev1.ResourceList) corev1.ResourceList {

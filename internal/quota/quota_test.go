@@ -184,3 +184,19 @@ func TestUsedAndSummary(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestUncounted(t *testing.T) {
+	native := &corev1.ResourceQuota{}
+	native.Spec.Hard = list("count/minipods.miniplane.dev", "5", "count/miniservices.miniplane.dev", "1", "count/secrets", "3")
+	native.Status.Hard = list("count/minipods.miniplane.dev", "5", "count/miniservices.miniplane.dev", "1")
+	native.Status.Used = list("count/minipods.miniplane.dev", "0")
+	want := map[corev1.ResourceName]string{"count/miniservices.miniplane.dev": "miniservices"}
+	if diff := cmp.Diff(want, Uncounted(native)); diff != "" {
+		t.Errorf("with what Kubernetes has counted in part (-want +got):\n%s", diff)
+	}
+	native.Status = corev1.ResourceQuotaStatus{}
+	want["count/minipods.miniplane.dev"] = "minipods"
+	if diff := cmp.Diff(want, Uncounted(native)); diff != "" {
+		t.Errorf("with nothing counted (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,84 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// ErrLeave is how Run ends when the agent was told to end after its DaemonSet was deleted: miniplane leaves this machine,
+// and what it made there should go too.
+var ErrLeave = errors.New("the DaemonSet of this agent was deleted")
+
+// askTimeout bounds the last question about the DaemonSet, asked while the agent ends.
+const askTimeout = 2 * time.Second
+
+// owner is the DaemonSet that the agent belongs to. An agent is told to end for many reasons, upgrades first of all, and
+// containers have to survive each of them but one: that miniplane is uninstalled. Then nobody comes after this agent.
+//
+// The rights to ask may be deleted together with the DaemonSet. A watch that was opened before goes on, so that is what
+// tells; asking is only for what the watch has not delivered yet.
+type owner struct {
+	key  client.ObjectKey
+	seen atomic.Bool // it existed, in this agent's life: a wrong name is not a deletion
+	gone atomic.Bool
+}
+
+// ownerOf reads NAMESPACE/NAME; nil for none.
+func ownerOf(daemonSet string) *owner {
+	namespace, name, found := strings.Cut(daemonSet, "/")
+	if !found {
+		return nil
+	}
+	return &owner{key: client.ObjectKey{Namespace: namespace, Name: name}}
+}
+
+// byObject is what the agent's cache has to hold of it.
+func (o *owner) byObject() cache.ByObject {
+	return cache.ByObject{
+		Namespaces: map[string]cache.Config{o.key.Namespace: {}},
+		Field:      fields.OneTermEqualSelector("metadata.name", o.key.Name),
+	}
+}
+
+// followOwner notes whether the DaemonSet exists.
+func (a *agent) followOwner(ctx context.Context) error {
+	informer, err := informerOf(ctx, a.cache, &appsv1.DaemonSet{}, a.log)
+	if err != nil {
+		return nil // told to end
+	}
+	_, err = informer.AddEventHandler(handlerOf(
+		func(set client.Object) {
+			a.owner.seen.Store(true)
+			a.owner.gone.Store(set.GetDeletionTimestamp() != nil)
+		},
+		func(client.Object) { a.owner.gone.Store(true) },
+	))
+	if err != nil {
+		return fmt.Errorf("the DaemonSet of this agent: %w", err)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// leaves tells, while the agent ends, whether nobody comes after it.
+func (a *agent) leaves() bool {
+	if a.owner == nil || !a.owner.seen.Load() {
+		return false
+	}
+	if a.owner.gone.Load() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	return apierrors.IsNotFound(a.client.Get(ctx, a.owner.key, &appsv1.DaemonSet{}))
+}
