@@ -57,9 +57,20 @@ e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes.
 	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -v ./test/e2e || status=$$?; \
 		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
 
+##@ Measure
+
+# How often each side is measured, and which figures: ONLY=P1,P2.
+ROUNDS ?= 5
+ONLY ?=
+
 .PHONY: bench
-bench: ## Measure start latency, throughput, API writes and recovery on a local cluster, as one table.
-	$(MAKE) --no-print-directory cluster-down
-	$(MAKE) --no-print-directory cluster-up NODES=1
-	status=0; PATH="$(ASSETS):$$PATH" go run ./test/perf -kill-agent "bin/cluster agent-restart mini-0" || status=$$?; \
-		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
+bench: ## Measure native Pods and MiniPods side by side on a full cluster: one table with ratios. ROUNDS=5 ONLY=P1,P2
+	hack/bench.sh full -rounds $(ROUNDS) -only "$(ONLY)"
+
+.PHONY: bench-quick
+bench-quick: ## See whether the yardstick works: one round of few Pods. Its figures mean nothing.
+	hack/bench.sh full -quick -out .local/bench
+
+.PHONY: bench-local
+bench-local: ## Measure MiniPods alone on a local cluster.
+	hack/bench.sh local -rounds $(ROUNDS) -only "$(ONLY)" -out .local/bench

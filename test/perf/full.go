@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -212,8 +211,13 @@ func (b *bench) healthy(ctx context.Context) error {
 	var node corev1.Node
 	var miniNode miniv1.MiniNode
 	key := client.ObjectKey{Name: b.node}
-	if err := errors.Join(b.api.Get(ctx, key, &node), b.api.Get(ctx, key, &miniNode)); err != nil {
+	if err := b.api.Get(ctx, key, &node); err != nil {
 		return err
+	}
+	if b.has(report.Mini) {
+		if err := b.api.Get(ctx, key, &miniNode); err != nil {
+			return err
+		}
 	}
 	for _, c := range node.Status.Conditions {
 		if want := c.Type == corev1.NodeReady; (c.Status == corev1.ConditionTrue) != want {

@@ -135,6 +135,8 @@ func (t *tracker) until(ctx context.Context, limit time.Duration, what string, d
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timeout:
+			t.mu.Lock()
+			defer t.mu.Unlock()
 			return fmt.Errorf("%s: not within %s (%+v)", what, limit, t.counts)
 		case <-t.changed:
 		}
