@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	width                 = 860
-	left, right           = 330, 60
+	width                 = 940
+	left, right           = 400, 60
 	top, bottom           = 40, 50
 	rowHeight             = 24
 	curveHeight           = 420
@@ -109,7 +109,7 @@ func Bars(title string, bars []Bar) []byte {
 		}
 		d.text(left-8, y+16, "end", bar.Label)
 		d.add(`<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="%s"/>`, from, y+4, to-from, rowHeight-8, color)
-		d.text(to+4, y+16, "start", fmt.Sprintf("%.1f×", bar.Value))
+		d.text(max(to, s.at(max(bar.Target, s.low)))+4, y+16, "start", fmt.Sprintf("%.1f×", bar.Value))
 		if bar.Target > 0 {
 			d.line(s.at(bar.Target), y+2, s.at(bar.Target), y+rowHeight-2, mark)
 		}
