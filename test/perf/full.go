@@ -101,8 +101,16 @@ func (b *bench) crash(ctx context.Context, s side, t *tracker, round int, found 
 	if len(victims) != 1 {
 		return fmt.Errorf("%d processes of %s are found on this machine; one is expected", len(victims), s.agent())
 	}
+	ends, err := procs.Watch(victims)
+	if err != nil {
+		return err
+	}
+	defer ends.Close()
 	begin, boot := time.Now(), sinceBoot()
 	if err := syscall.Kill(victims[0].PID, syscall.SIGKILL); err != nil {
+		return err
+	}
+	if err := ends.Wait(ctx); err != nil {
 		return err
 	}
 	if err := b.supervise(ctx, s); err != nil {

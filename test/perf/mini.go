@@ -45,7 +45,7 @@ func miniSpec(o podOptions) miniv1.MiniPodSpec {
 func (mini) look(object client.Object) look {
 	pod := object.(*miniv1.MiniPod)
 	l := look{bound: pod.Status.NodeName != "", running: pod.Status.Phase == miniv1.PodRunning, restarts: pod.Status.Restarts}
-	if pod.Status.Phase == miniv1.PodFailed {
+	if pod.Status.Phase == miniv1.PodFailed && pod.DeletionTimestamp.IsZero() {
 		l.failed = pod.Status.Summary
 	}
 	for _, c := range pod.Status.ContainerStatuses {

@@ -47,7 +47,7 @@ func nativeSpec(o podOptions) corev1.PodSpec {
 func (native) look(object client.Object) look {
 	pod := object.(*corev1.Pod)
 	l := look{bound: pod.Spec.NodeName != "", running: pod.Status.Phase == corev1.PodRunning}
-	if pod.Status.Phase == corev1.PodFailed {
+	if pod.Status.Phase == corev1.PodFailed && pod.DeletionTimestamp.IsZero() {
 		l.failed = pod.Status.Reason + " " + pod.Status.Message
 	}
 	for _, c := range pod.Status.ContainerStatuses {
