@@ -6,7 +6,7 @@ SHELL := /bin/bash -eu -o pipefail
 # Programs from outside (etcd, kube-apiserver, containerd …) are built once into the user's cache; see hack/assets.sh.
 ASSETS = $(shell hack/assets.sh kubectl)
 # Everything but the suites that need a running cluster.
-PACKAGES = $(shell go list ./... | grep -v -e /test/e2e)
+PACKAGES = $(shell go list ./... | grep -v -e /test/e2e -e /test/install)
 # How long one test package may take.
 TEST_TIMEOUT ?= 15m
 
@@ -26,10 +26,11 @@ build: ## Build the manager and the node agent into bin/.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs and the table of packages.
+generate: ## Generate deep copies, CRDs, the helm chart and the table of packages.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/quantityschema config/crd/bases/*.yaml
+	go run ./hack/chart
 	hack/architecture.sh
 
 .PHONY: lint
@@ -47,7 +48,7 @@ test: prereqs test-unit e2e ## Run all tests: unit, integration, node (as root),
 
 .PHONY: test-unit
 test-unit: ## Run unit, integration and node tests.
-	hack/assets.sh etcd kube-apiserver containerd containerd-shim-runc-v2 ctr runc >/dev/null
+	hack/assets.sh etcd kube-apiserver kubectl helm containerd containerd-shim-runc-v2 ctr runc >/dev/null
 	go test -timeout $(TEST_TIMEOUT) $(PACKAGES)
 
 .PHONY: e2e
@@ -56,6 +57,10 @@ e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes.
 	$(MAKE) --no-print-directory cluster-up NODES=3
 	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -v ./test/e2e || status=$$?; \
 		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
+
+.PHONY: e2e-full
+e2e-full: ## Run it on a fresh full cluster, where miniplane is installed beside all of Kubernetes.
+	hack/e2e-full.sh
 
 ##@ Measure
 

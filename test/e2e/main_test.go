@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,9 @@ var (
 	api        client.WithWatch
 )
 
+// substrates are the clusters that the suite knows how to reach into, by E2E_SUBSTRATE.
+var substrates = map[string]substrate{"local": localCluster{}, "full": fullCluster{}, "kind": kindCluster{}}
+
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(zap.New())
 	if err := connect(); err != nil {
@@ -54,6 +58,9 @@ func connect() (err error) {
 	if api, err = client.NewWithWatch(restConfig, client.Options{Scheme: testenv.Scheme()}); err != nil {
 		return err
 	}
-	cluster = localCluster{}
+	name := cmp.Or(os.Getenv("E2E_SUBSTRATE"), "local")
+	if cluster = substrates[name]; cluster == nil {
+		return fmt.Errorf("E2E_SUBSTRATE=%s is none of local, full, kind", name)
+	}
 	return nil
 }

@@ -31,6 +31,7 @@ func waitNode(t *testing.T, name string, want bool, limit time.Duration) {
 
 // A node that goes away for good loses its MiniPods to the others; when it comes back, nothing runs twice.
 func TestNodeLostAndReturned(t *testing.T) {
+	needs(t, severalNodes)
 	nodes := cluster.nodes(t)
 	if len(nodes) < 3 {
 		t.Fatalf("%d nodes, want 3 (NODES=3)", len(nodes))

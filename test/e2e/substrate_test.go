@@ -30,10 +30,32 @@ type substrate interface {
 	// registry is one that the nodes can pull from, with the echo image as open/echo:v1 for everybody, and as
 	// private/echo:v1 for one user.
 	registry() (host, user, password string)
+	// missing tells what a cluster of this kind cannot have, and where it is to be had.
+	missing() map[need]string
+}
+
+// need is what some tests need, and not every kind of cluster has.
+type need string
+
+const (
+	severalNodes need = "several nodes"
+	kubelet      need = "a kubelet, which runs native Pods"
+)
+
+// needs skips a test on clusters that cannot have something, and says where the test does run.
+func needs(t *testing.T, what need) {
+	t.Helper()
+	if why, isMissing := cluster.missing()[what]; isMissing {
+		t.Skipf("NOT RUN HERE, it needs %s: %s", what, why)
+	}
 }
 
 // localCluster is the one that hack/cluster runs: a node is a network namespace of its name.
 type localCluster struct{}
+
+func (localCluster) missing() map[need]string {
+	return map[need]string{kubelet: "a local cluster has none; full and kind have"}
+}
 
 func (localCluster) nodes(t *testing.T) []node {
 	t.Helper()
@@ -94,7 +116,5 @@ func (c localCluster) traces(t *testing.T, node string) []string {
 	if err != nil {
 		t.Fatalf("looking at %s: %v\n%s", node, err, out)
 	}
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	slices.Sort(lines)
-	return slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+	return sortedLines(out)
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,6 +25,7 @@ import (
 // hierarchy is one tree of cgroups.
 type hierarchy struct {
 	root   string
+	device string // as mountinfo has it: the same for all mounts of one hierarchy
 	v2     bool
 	cpuset bool
 	memory bool
@@ -36,14 +38,28 @@ var hierarchies = sync.OnceValue(func() []hierarchy {
 		return nil
 	}
 	defer f.Close()
+	return parseMounts(f)
+})
+
+// parseMounts finds every hierarchy once. One may be mounted again below itself, as nodes in containers do to hold a part of
+// it; a process that enters it there would leave where it was put before.
+func parseMounts(mountinfo io.Reader) []hierarchy {
 	var out []hierarchy
-	for scanner := bufio.NewScanner(f); scanner.Scan(); {
-		if h, ok := parseMount(scanner.Text()); ok {
+	for scanner := bufio.NewScanner(mountinfo); scanner.Scan(); {
+		h, ok := parseMount(scanner.Text())
+		if !ok {
+			continue
+		}
+		i := slices.IndexFunc(out, func(o hierarchy) bool { return o.device == h.device })
+		switch {
+		case i < 0:
 			out = append(out, h)
+		case len(h.root) < len(out[i].root):
+			out[i] = h
 		}
 	}
 	return out
-})
+}
 
 // parseMount reads a line of mountinfo (proc_pid_mountinfo(5)); false if it is no cgroup hierarchy.
 func parseMount(line string) (hierarchy, bool) {
@@ -55,9 +71,9 @@ func parseMount(line string) (hierarchy, bool) {
 	options := strings.Split(fields[dash+3], ",")
 	switch fields[dash+1] {
 	case "cgroup2":
-		return hierarchy{root: fields[4], v2: true, memory: true}, true
+		return hierarchy{root: fields[4], device: fields[2], v2: true, memory: true}, true
 	case "cgroup":
-		return hierarchy{root: fields[4], cpuset: slices.Contains(options, "cpuset"), memory: slices.Contains(options, "memory")}, true
+		return hierarchy{root: fields[4], device: fields[2], cpuset: slices.Contains(options, "cpuset"), memory: slices.Contains(options, "memory")}, true
 	}
 	return hierarchy{}, false
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,9 +13,9 @@ import (
 
 func TestParseMount(t *testing.T) {
 	for line, want := range map[string]hierarchy{
-		"30 23 0:26 / /sys/fs/cgroup/memory rw,nosuid shared:9 - cgroup cgroup rw,memory":      {root: "/sys/fs/cgroup/memory", memory: true},
-		"30 23 0:26 / /sys/fs/cgroup/cpuset rw,nosuid - cgroup cgroup rw,cpuset":               {root: "/sys/fs/cgroup/cpuset", cpuset: true},
-		"24 23 0:21 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,memory_recursive": {root: "/sys/fs/cgroup", v2: true, memory: true},
+		"30 23 0:26 / /sys/fs/cgroup/memory rw,nosuid shared:9 - cgroup cgroup rw,memory":      {root: "/sys/fs/cgroup/memory", device: "0:26", memory: true},
+		"30 23 0:26 / /sys/fs/cgroup/cpuset rw,nosuid - cgroup cgroup rw,cpuset":               {root: "/sys/fs/cgroup/cpuset", device: "0:26", cpuset: true},
+		"24 23 0:21 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,memory_recursive": {root: "/sys/fs/cgroup", device: "0:21", v2: true, memory: true},
 	} {
 		if got, ok := parseMount(line); !ok || got != want {
 			t.Errorf("%q: %+v, %t", line, got, ok)
@@ -24,6 +25,25 @@ func TestParseMount(t *testing.T) {
 		if got, ok := parseMount(line); ok {
 			t.Errorf("%q: %+v", line, got)
 		}
+	}
+}
+
+// A hierarchy that is mounted again, below itself, is one.
+func TestParseMounts(t *testing.T) {
+	got := parseMounts(strings.NewReader(`
+30 23 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+31 30 0:26 /kubelet /sys/fs/cgroup/memory/kubelet rw - cgroup cgroup rw,memory
+33 23 0:27 /kubelet /sys/fs/cgroup/cpuset/kubelet rw - cgroup cgroup rw,cpuset
+32 23 0:27 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset
+34 23 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+`))
+	var roots []string
+	for _, h := range got {
+		roots = append(roots, h.root)
+	}
+	want := []string{"/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpuset", "/sys/fs/cgroup/unified"}
+	if diff := cmp.Diff(want, roots); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
