@@ -70,7 +70,7 @@ ONLY ?=
 
 .PHONY: bench
 bench: ## Measure native Pods and MiniPods side by side on a full cluster: one table with ratios. ROUNDS=5 ONLY=P1,P2
-	hack/bench.sh full -rounds $(ROUNDS) -only "$(ONLY)"
+	hack/bench.sh full -rounds $(ROUNDS) -only "$(ONLY)" -out $(if $(ONLY),.local/bench,docs/performance)
 
 .PHONY: bench-quick
 bench-quick: ## See whether the yardstick works: one round of few Pods. Its figures mean nothing.
