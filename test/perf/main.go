@@ -95,9 +95,10 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	for limits := range strings.SplitSeq(o.limits, ",") {
-		if err := b.phase(ctx, limits, wanted); err != nil {
-			return err
-		}
+		b.phase(ctx, limits, wanted)
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted; nothing was written")
 	}
 	metrics := metricsOf(wanted)
 	fmt.Print(b.result.Markdown(metrics))

@@ -54,34 +54,54 @@ var measurements = []measurement{
 
 func (m measurement) gives(key string) bool { return slices.Contains(m.keys, key) }
 
+func (m measurement) rounds(b *bench) int {
+	if m.once {
+		return 1
+	}
+	return b.rounds
+}
+
 func (m measurement) under(limits string) bool { return slices.Contains(m.limits, limits) }
 
-// phase makes all wanted measurements under one kind of limits.
-func (b *bench) phase(ctx context.Context, limits string, wanted []measurement) error {
+// phase makes all wanted measurements under one kind of limits. Where it cannot begin, all of them have failed.
+func (b *bench) phase(ctx context.Context, limits string, wanted []measurement) {
 	wanted = slices.DeleteFunc(slices.Clone(wanted), func(m measurement) bool { return !m.under(limits) })
 	if len(wanted) == 0 {
-		return nil
+		return
 	}
-	if err := b.setLimits(ctx, limits); err != nil {
-		return err
-	}
+	unfit := map[string]error{}
+	limitsErr := b.setLimits(ctx, limits)
 	for _, s := range b.sides {
-		if err := b.warmUp(ctx, s); err != nil {
-			return fmt.Errorf("the first %s Pod does not run; is the cluster whole, and miniplane installed? %w", s.name(), err)
+		err := limitsErr
+		if err == nil {
+			err = b.warmUp(ctx, s)
+		}
+		if err != nil {
+			unfit[s.name()] = fmt.Errorf("the first Pod does not run; is the cluster whole, and miniplane installed? %w", err)
 		}
 	}
 	for _, m := range wanted {
-		b.measure(ctx, m)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return
 		}
+		b.measure(ctx, m, unfit)
 	}
-	return nil
 }
 
-// measure makes all rounds of one measurement. A side that fails is noted, and measured no further.
-func (b *bench) measure(ctx context.Context, m measurement) {
+// measure makes all rounds of one measurement. A side that fails, or is unfit from the start, is noted, and measured no
+// further.
+func (b *bench) measure(ctx context.Context, m measurement, unfit map[string]error) {
 	say("%s, limits %s", m.name, b.limits)
+	failed := map[string]bool{}
+	for _, s := range b.sides {
+		if err := unfit[s.name()]; err != nil {
+			failed[s.name()] = true
+			b.fail(m, s, 0, err)
+		}
+	}
+	if len(failed) == len(b.sides) {
+		return
+	}
 	if m.prepare != nil {
 		undo, err := m.prepare(ctx, b)
 		if undo != nil {
@@ -94,11 +114,7 @@ func (b *bench) measure(ctx context.Context, m measurement) {
 			return
 		}
 	}
-	rounds, failed := b.rounds, map[string]bool{}
-	if m.once {
-		rounds = 1
-	}
-	for round := range rounds {
+	for round := range m.rounds(b) {
 		for _, s := range b.order(round) {
 			if failed[s.name()] || ctx.Err() != nil {
 				continue

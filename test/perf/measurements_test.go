@@ -82,7 +82,7 @@ func TestMeasureAlternatesAndNotesFailures(t *testing.T) {
 		}
 		return samples{"start.latency": {1}}, nil
 	}}
-	b.measure(t.Context(), m)
+	b.measure(t.Context(), m, nil)
 	if diff := cmp.Diff([]string{"native", "mini", "mini", "native", "mini"}, calls); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
@@ -95,6 +95,22 @@ func TestMeasureAlternatesAndNotesFailures(t *testing.T) {
 	}
 }
 
+// A side that cannot start anything has failed everything; the other is measured.
+func TestMeasureWithoutOneSide(t *testing.T) {
+	b := newBench(t, 1)
+	m := measurement{name: "test", keys: []string{"start.latency"}, run: func(_ context.Context, _ *bench, s side, _ int) (samples, error) {
+		if s.name() == report.Mini {
+			t.Error("measured although it cannot work")
+		}
+		return samples{"start.latency": {1}}, nil
+	}}
+	b.measure(t.Context(), m, map[string]error{report.Mini: errors.New("not installed")})
+	row := b.result.Rows(metrics)[0]
+	if row.Refused != "mini failed in round 1: not installed" || row.Sides[report.Native].N != 1 {
+		t.Errorf("%+v", row)
+	}
+}
+
 // What a measurement needs for all rounds is removed also when it could be made in part only.
 func TestMeasureUndoes(t *testing.T) {
 	b, undone := newBench(t, 1), 0
@@ -104,7 +120,7 @@ func TestMeasureUndoes(t *testing.T) {
 			t.Error("measured without what it needs")
 			return nil, nil
 		}}
-	b.measure(t.Context(), m)
+	b.measure(t.Context(), m, nil)
 	if undone != 1 || len(b.result.Failures) != 2 {
 		t.Errorf("undone %d times, failures %+v", undone, b.result.Failures)
 	}
