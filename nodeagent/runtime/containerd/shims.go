@@ -106,8 +106,10 @@ func stopShim(ctx context.Context, socket string) error {
 		if err != nil {
 			return err
 		}
-		if err := syscall.Kill(int(pid), syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return err
+		if isShim(pid) { // or it has not come so far as to listen in its own name
+			if err := syscall.Kill(int(pid), syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -115,4 +117,9 @@ func stopShim(ctx context.Context, socket string) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+func isShim(pid int32) bool {
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && bytes.Contains(cmdline, []byte(shimName)) && bytes.HasSuffix(cmdline, []byte("\x00serve\x00"))
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -52,11 +54,15 @@ func Seal() error {
 // the process, and it must never enter a container's cgroup.
 func Serve(ctx context.Context, call Call) error {
 	debug.SetGCPercent(50) // there are several servers, and little to collect
+	// "start" listened in its own name, and the kernel tells those who connect who listened; now it is the server.
+	if err := syscall.Listen(3, 128); err != nil {
+		return fmt.Errorf("the server is started by \"start\", which gives it its socket: %w", err)
+	}
 	file := os.NewFile(3, "socket")
 	inherited, err := net.FileListener(file)
 	_ = file.Close()
 	if err != nil {
-		return fmt.Errorf("the server is started by \"start\", which gives it its socket: %w", err)
+		return err
 	}
 	own() // before anything moves
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()))
@@ -84,6 +90,7 @@ func (s *service) untilIdle(ctx context.Context, ended <-chan error) error {
 			return fmt.Errorf("serve: %w", err)
 		case <-asked:
 			patience = 0
+			fmt.Fprintf(os.Stderr, "asked to end, with containers %v\n", s.ids())
 		case <-ticker.C:
 			s.sweep(ctx)
 		}
@@ -99,6 +106,12 @@ func (s *service) idleFor(patience time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.containers) == 0 && time.Since(s.empty) >= patience
+}
+
+func (s *service) ids() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.containers))
 }
 
 // leave takes the socket away, unless somebody asked for the server meanwhile.
