@@ -5,6 +5,7 @@
 //	start    prints the address of the server that the container belongs to, and starts it if it does not run
 //	delete   removes what is left of a container whose server is gone
 //	serve    is the server; "start" starts it
+//	filter   sets a seccomp filter for the server to read
 //	init     is what libcontainer starts a container with
 package main
 
@@ -20,10 +21,12 @@ import (
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins and makes namespaces before the Go runtime has threads
 
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim"
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim/guard"
 )
 
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
+		guard.Watch()
 		libcontainer.Init() // does not return
 	}
 	runtime.LockOSThread() // the main goroutine keeps the first thread to itself: see shim.Serve
@@ -43,6 +46,8 @@ func run() error {
 	}
 	ctx := context.Background()
 	switch call.Action {
+	case "filter":
+		return shim.ShowFilter(os.Stdin)
 	case "start":
 		address, err := shim.Start(call)
 		if err == nil {
@@ -81,7 +86,7 @@ func parse(args []string) (shim.Call, error) {
 		return call, err
 	}
 	call.Action = flags.Arg(0)
-	if call.Run != "" {
+	if call.Run != "" || call.Action == "filter" {
 		return call, nil
 	}
 	self, err := os.Executable()

@@ -19,7 +19,7 @@ import (
 // productRef is the image that config/ names.
 const productRef = "miniplane.dev/miniplane:dev"
 
-// productImages is miniplane itself, with the contents that the Dockerfile gives it: both programs, the pause program, and
+// productImages is miniplane itself, with the contents that the Dockerfile gives it: both programs, the pause and shim programs, and
 // iptables with its libraries, which come from this machine's package.
 func productImages() ([]ociarchive.Named, error) {
 	files, err := productPrograms()
@@ -41,17 +41,24 @@ func productImages() ([]ociarchive.Named, error) {
 func productPrograms() ([]file, error) {
 	manager, err1 := goBinary("./cmd/manager")
 	agent, err2 := goBinary("./cmd/nodeagent")
-	dir, err3 := exec.Command("hack/pause.sh").Output()
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, err
-	}
-	pause, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "pause"))
+	pause, err3 := scriptBinary("pause")
+	shim, err4 := scriptBinary("shim")
 	return []file{
 		{name: "usr/local/bin/manager", mode: 0o755, content: manager},
 		{name: "usr/local/bin/nodeagent", mode: 0o755, content: agent},
 		{name: "usr/local/bin/pause", mode: 0o755, content: pause},
+		{name: "usr/local/bin/shim", mode: 0o755, content: shim},
 		{name: "etc/passwd", mode: 0o644, content: []byte("root:x:0:0:root:/:/\nnobody:x:65532:65532:nobody:/:/\n")},
-	}, err
+	}, errors.Join(err1, err2, err3, err4)
+}
+
+// scriptBinary is a program that hack/NAME.sh builds.
+func scriptBinary(name string) ([]byte, error) {
+	dir, err := exec.Command("hack/" + name + ".sh").Output()
+	if err != nil {
+		return nil, fmt.Errorf("hack/%s.sh: %w", name, err)
+	}
+	return os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), name))
 }
 
 // iptablesFiles are the iptables of nf_tables, under its usual names, its extensions, and the libraries of all of them.

@@ -97,7 +97,7 @@ func (n *node) leftovers(id string) []string {
 func shell(script string) []string { return []string{"/bin/busybox", "sh", "-c", script} }
 
 func TestConformance(t *testing.T) {
-	for name, node := range map[string]func(testing.TB) *node{"own shim": newNode, "runc": newRuncNode} {
+	for name, node := range shims {
 		t.Run(name, func(t *testing.T) { testConformance(t, node(t)) })
 	}
 }

@@ -15,8 +15,11 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim/guard"
 )
 
 // patience is how long the server waits for what must happen, such as the end of a process after SIGKILL.
@@ -29,7 +32,9 @@ type container struct {
 	home            *home
 	lib             *libcontainer.Container
 	init            *task
-	rootfs          string
+	// seccomp is the profile that libcontainer was not told of for the init, whose filter is set by a guard.
+	seccomp *configs.Seccomp
+	rootfs  string
 	// made is closed when its creation succeeded or failed; err says which.
 	made chan struct{}
 	err  error
@@ -40,7 +45,8 @@ type container struct {
 }
 
 // create makes a container up to the point where its init waits. What is there when it fails, destroy takes away.
-func (c *container) create(root, namespace string, r *tasks.CreateTaskRequest) error {
+func (c *container) create(s *service, r *tasks.CreateTaskRequest) error {
+	root := stateRoot(s.call.Run)
 	var err error
 	if c.spec, err = readSpec(r.Bundle); err != nil {
 		return err
@@ -62,6 +68,10 @@ func (c *container) create(root, namespace string, r *tasks.CreateTaskRequest) e
 	if err != nil {
 		return err
 	}
+	filter := s.filters.get(cfg.Seccomp)
+	if filter != nil {
+		c.seccomp, cfg.Seccomp = cfg.Seccomp, nil
+	}
 	if c.home, err = newHome(cfg); err != nil {
 		return err
 	}
@@ -72,7 +82,42 @@ func (c *container) create(root, namespace string, r *tasks.CreateTaskRequest) e
 		return err
 	}
 	c.init.process.Init = true
-	return c.init.begin(c.lib, c.home, namespace)
+	if filter == nil {
+		return c.init.begin(c.lib, c.home, s.call.Namespace)
+	}
+	return c.beginGuarded(s.call.Namespace, *filter)
+}
+
+// beginGuarded starts the init and sets its filter, before anybody can let it go.
+func (c *container) beginGuarded(namespace string, filter guard.Filter) error {
+	g, theirs, err := guard.New()
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	c.init.process.ExtraFiles = []*os.File{theirs}
+	err = c.init.begin(c.lib, c.home, namespace)
+	_ = theirs.Close()
+	if err != nil {
+		return err
+	}
+	return g.Install(c.init.pid, filter)
+}
+
+// tellSeccomp tells libcontainer of the profile after all, for processes that are executed in the container.
+func (c *container) tellSeccomp() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seccomp == nil {
+		return nil
+	}
+	cfg := c.lib.Config()
+	cfg.Seccomp = c.seccomp
+	if err := c.lib.Set(cfg); err != nil {
+		return err
+	}
+	c.seccomp = nil
+	return nil
 }
 
 // destroy ends a container, however far it came, and removes all of it but its bundle. It can be called again.

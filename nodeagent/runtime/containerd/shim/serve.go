@@ -22,8 +22,8 @@ import (
 const (
 	// idle is how long a server without containers stays.
 	idle = 10 * time.Minute
-	// look is how often it looks after itself.
-	look = 30 * time.Second
+	// lookAround is how often it looks after itself.
+	lookAround = 30 * time.Second
 )
 
 // Seal continues the program from a copy in memory that nobody can change, and returns if it runs from one already. Inits are
@@ -81,7 +81,7 @@ func (s *service) untilIdle(ctx context.Context, ended <-chan error) error {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(lookAround)
 	defer ticker.Stop()
 	for {
 		patience := idle

@@ -23,8 +23,9 @@ import (
 
 // service is containerd's task API. Every task has a connection of its own; requests name the container.
 type service struct {
-	call   Call
-	events *publisher
+	call    Call
+	events  *publisher
+	filters filters
 
 	mu         sync.Mutex
 	containers map[string]*container
@@ -99,7 +100,7 @@ func (s *service) Create(ctx context.Context, r *tasks.CreateTaskRequest) (*task
 		return nil, fail(fmt.Errorf("container %q: %w", r.ID, errdefs.ErrAlreadyExists))
 	}
 	defer close(c.made)
-	c.err = c.create(stateRoot(s.call.Run), s.call.Namespace, r)
+	c.err = c.create(s, r)
 	if c.err == nil {
 		go s.followInit(c)
 		c.err = s.wanted(ctx, c)

@@ -56,6 +56,9 @@ func (s *service) startExec(c *container, t *task) error {
 	if t.look().started {
 		return fmt.Errorf("process %q was started: %w", t.id, errdefs.ErrFailedPrecondition)
 	}
+	if err := c.tellSeccomp(); err != nil {
+		return err
+	}
 	t.letGo()
 	if err := t.begin(c.lib, c.home, s.call.Namespace); err != nil {
 		t.mu.Lock()
