@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins and makes namespaces before the Go runtime has threads
@@ -29,7 +28,6 @@ func init() {
 		guard.Watch()
 		libcontainer.Init() // does not return
 	}
-	runtime.LockOSThread() // the main goroutine keeps the first thread to itself: see shim.Serve
 }
 
 func main() {

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	goruntime "runtime"
-	"sync"
 
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // sets which devices a container may use
@@ -65,74 +61,12 @@ func newHome(config *configs.Config) (*home, error) {
 	return h, nil
 }
 
-// inside runs f on a thread that is in the cgroup.
+// inside runs f so that what it starts is in the cgroup.
 func (h *home) inside(f func() error) error {
 	if h.v1 == nil {
 		return f()
 	}
-	done := make(chan error, 1)
-	go func() {
-		// A thread that cannot go back ends with its goroutine, for it stays locked.
-		goruntime.LockOSThread()
-		err := h.enter()
-		if err == nil {
-			err = f()
-		}
-		if h.leave() == nil {
-			goruntime.UnlockOSThread()
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-func (h *home) enter() error {
-	for name, dir := range h.v1.GetPaths() {
-		if name == "" {
-			continue // the hierarchy of v2 beside those of v1 moves whole processes only, and limits nothing
-		}
-		if err := enterThread(dir); err != nil {
-			return fmt.Errorf("enter cgroup: %w", err)
-		}
-	}
-	return nil
-}
-
-// leave takes the thread back to where the server's other threads are.
-func (h *home) leave() error {
-	for name := range h.v1.GetPaths() {
-		if name == "" {
-			continue
-		}
-		dir, known := own()[name]
-		if !known {
-			return fmt.Errorf("own cgroup of %s: %w", name, os.ErrNotExist)
-		}
-		if err := enterThread(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// own are the server's own cgroups by controller. What is called self is the first thread, which never moves (see Serve).
-var own = sync.OnceValue(func() map[string]string {
-	out := map[string]string{}
-	mine, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
-	if err != nil {
-		return out
-	}
-	for name := range mine {
-		if dir, err := cgroups.GetOwnCgroupPath(name); err == nil {
-			out[name] = dir
-		}
-	}
-	return out
-})
-
-// enterThread moves the calling thread. "0" and not its number: the kernel then needs no lock against its end.
-func enterThread(dir string) error {
-	return os.WriteFile(filepath.Join(dir, "tasks"), []byte("0"), 0o644)
+	return cgroup.Inside(h.path, f)
 }
 
 // remove kills what is left in the cgroup and removes it.

@@ -50,8 +50,7 @@ func Seal() error {
 }
 
 // Serve is the server: it serves the socket that it was given as descriptor 3 until nobody needs it, or, without containers,
-// until SIGTERM. The caller must have locked the main goroutine to its thread: the first thread is what the kernel calls
-// the process, and it must never enter a container's cgroup.
+// until SIGTERM.
 func Serve(ctx context.Context, call Call) error {
 	debug.SetGCPercent(50) // there are several servers, and little to collect
 	// "start" listened in its own name, and the kernel tells those who connect who listened; now it is the server.
@@ -64,7 +63,6 @@ func Serve(ctx context.Context, call Call) error {
 	if err != nil {
 		return err
 	}
-	own() // before anything moves
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()))
 	if err != nil {
 		return err
