@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins and makes namespaces before the Go runtime has threads
@@ -27,6 +28,9 @@ func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		guard.Watch()
 		libcontainer.Init() // does not return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "filter" {
+		runtime.LockOSThread() // the filter must be that of the first thread, which is the one that is looked at
 	}
 }
 

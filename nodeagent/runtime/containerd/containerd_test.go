@@ -35,11 +35,10 @@ func newNode(t testing.TB) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
-			logs, _ := filepath.Glob(filepath.Join(n.opts.StateDir, "shim-*", "*.log"))
-			for _, log := range logs {
-				text, _ := os.ReadFile(log)
-				t.Logf("%s: %s", log, text)
+		logs, _ := filepath.Glob(filepath.Join(n.opts.StateDir, "shim-*", "*.log"))
+		for _, log := range logs {
+			if text, _ := os.ReadFile(log); t.Failed() || strings.Contains(string(text), "for each container") { // a slow way was taken
+				t.Errorf("%s: %s", log, text)
 			}
 		}
 		if err := containerd.StopShims(context.Background(), n.opts.StateDir); err != nil {

@@ -58,6 +58,7 @@ func newHome(config *configs.Config) (*home, error) {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
 	config.Cgroups.Resources = &cgroups.Resources{}
+	config.RootlessCgroups = true // it is no error that libcontainer cannot move processes that are executed later
 	return h, nil
 }
 
