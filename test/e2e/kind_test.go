@@ -92,10 +92,10 @@ func docker(t *testing.T, args ...string) {
 	}
 }
 
-// The kubelet starts its own API server from a manifest, and would start it again after a mere kill. It takes it down
-// gently, for which nobody waits.
+// The kubelet starts its own API server from a manifest, and would start it again after a mere kill. It is killed first: one
+// that ends in order takes its address from the service "kubernetes" too, and then it is kube-proxy that is waited for.
 const (
-	stopAPIServer = `cd /etc/kubernetes && mv manifests/kube-apiserver.yaml .
+	stopAPIServer = `cd /etc/kubernetes && pkill -9 -x kube-apiserver && mv manifests/kube-apiserver.yaml .
 		for i in $(seq 300); do
 			crictl ps --quiet --name '^kube-apiserver$' | xargs -r crictl stop --timeout 0 >/dev/null
 			[ -n "$(crictl pods --quiet --state ready --name '^kube-apiserver-')" ] || exit 0
@@ -222,8 +222,8 @@ func (c kindCluster) traces(t *testing.T, node string) []string {
 		iptables-save | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^/chain /'
 		find /sys/fs/cgroup -path '*/miniplane/*' -type d | grep -v '/pause$' | sed 's/^/cgroup /' # pauses share one
 		grep -o '/run/miniplane/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /'
-		ctr --namespace miniplane containers ls -q | sed 's/^/container /'
-		ctr --namespace miniplane snapshots ls | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
+		ctr --namespace miniplane containers ls -q 2>/dev/null | sed 's/^/container /'
+		ctr --namespace miniplane snapshots ls 2>/dev/null | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
 		pgrep -fa '[c]ontainerd-shim.* -namespace miniplane ' | sed 's/^/shim /'
 		exit 0`)
 	if err != nil {
