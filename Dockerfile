@@ -1,28 +1,27 @@
-# The two images of miniplane: `docker build --target manager .` and `docker build --target agent .`
+# The image of miniplane, both programs in one: `docker build --tag registry/name:tag .`, or make docker-build IMG=registry/name:tag.
+# What is in it is listed in hack/image/product.go, which also makes it without Docker: make image.
 
 FROM golang:1.26-bookworm AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates gcc iptables libc6-dev libseccomp-dev pkg-config \
+ && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY api api
 COPY cmd cmd
 COPY controllers controllers
-COPY hack/pause.sh hack/pause.sh
+COPY hack/image hack/image
+COPY hack/ociarchive hack/ociarchive
+COPY hack/pause.sh hack/shim.sh hack/
 COPY internal internal
 COPY nodeagent nodeagent
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /out/ ./cmd/manager ./cmd/nodeagent \
- && cp "$(hack/pause.sh)/pause" /out/pause
+ARG VERSION=
+RUN go run ./hack/image -unpack -o /image -version "$VERSION" miniplane
 
-# The manager needs nothing but itself.
-FROM gcr.io/distroless/static-debian12:nonroot AS manager
-COPY --from=build /out/manager /manager
-ENTRYPOINT ["/manager"]
-
-# The agent needs iptables, and the pause program that it starts for each MiniPod.
-FROM debian:bookworm-slim AS agent
-RUN apt-get update \
- && apt-get install -y --no-install-recommends iptables \
- && rm -rf /var/lib/apt/lists/*
-COPY --from=build /out/nodeagent /usr/local/bin/nodeagent
-COPY --from=build /out/pause /usr/local/libexec/miniplane/pause
-ENTRYPOINT ["nodeagent", "--pause-binary=/usr/local/libexec/miniplane/pause"]
+# No shell, no packages: the programs, the pause program, iptables (nf_tables) with its libraries, and certificates. The manager
+# runs as nobody; the agent's Pod asks for root.
+FROM scratch
+COPY --from=build /image/ /
+ENV PATH=/usr/local/bin:/usr/sbin
+USER 65532:65532

@@ -6,7 +6,7 @@ SHELL := /bin/bash -eu -o pipefail
 # Programs from outside (etcd, kube-apiserver, containerd …) are built once into the user's cache; see hack/assets.sh.
 ASSETS = $(shell hack/assets.sh kubectl)
 # Everything but the suites that need a running cluster.
-PACKAGES = $(shell go list ./... | grep -v -e /test/e2e -e /test/perf)
+PACKAGES = $(shell go list ./... | grep -v -e /test/e2e -e /test/install)
 # How long one test package may take.
 TEST_TIMEOUT ?= 15m
 
@@ -26,10 +26,11 @@ build: ## Build the manager and the node agent into bin/.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs and the table of packages.
+generate: ## Generate deep copies, CRDs, the helm chart and the table of packages.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/quantityschema config/crd/bases/*.yaml
+	go run ./hack/chart
 	hack/architecture.sh
 
 .PHONY: lint
@@ -47,7 +48,7 @@ test: prereqs test-unit e2e ## Run all tests: unit, integration, node (as root),
 
 .PHONY: test-unit
 test-unit: ## Run unit, integration and node tests.
-	hack/assets.sh etcd kube-apiserver containerd containerd-shim-runc-v2 ctr runc >/dev/null
+	hack/assets.sh etcd kube-apiserver kubectl helm containerd containerd-shim-runc-v2 ctr runc >/dev/null
 	go test -timeout $(TEST_TIMEOUT) $(PACKAGES)
 
 .PHONY: e2e
@@ -57,9 +58,24 @@ e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes.
 	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -v ./test/e2e || status=$$?; \
 		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
 
+.PHONY: e2e-full
+e2e-full: ## Run it on a fresh full cluster, where miniplane is installed beside all of Kubernetes.
+	hack/e2e-full.sh
+
+##@ Measure
+
+# How often each side is measured, and which figures: ONLY=P1,P2.
+ROUNDS ?= 5
+ONLY ?=
+
 .PHONY: bench
-bench: ## Measure start latency, throughput, API writes and recovery on a local cluster, as one table.
-	$(MAKE) --no-print-directory cluster-down
-	$(MAKE) --no-print-directory cluster-up NODES=1
-	status=0; PATH="$(ASSETS):$$PATH" go run ./test/perf -kill-agent "bin/cluster agent-restart mini-0" || status=$$?; \
-		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
+bench: ## Measure native Pods and MiniPods side by side on a full cluster: one table with ratios. ROUNDS=5 ONLY=P1,P2
+	hack/bench.sh full -rounds $(ROUNDS) -only "$(ONLY)" -out $(if $(ONLY),.local/bench,docs/performance)
+
+.PHONY: bench-quick
+bench-quick: ## See whether the yardstick works: one round of few Pods. Its figures mean nothing.
+	hack/bench.sh full -quick -out .local/bench
+
+.PHONY: bench-local
+bench-local: ## Measure MiniPods alone on a local cluster.
+	hack/bench.sh local -rounds $(ROUNDS) -only "$(ONLY)" -out .local/bench

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # assets.sh [NAME ...] — make sure that the named outside programs exist, and print the directory that holds them.
 #
-# Tests and local clusters run the real etcd, Kubernetes, containerd, runc and CNI plugins. They are built from their Go modules,
-# pinned by the go.mod files under hack/assets, into the user's cache, so that only the first start on a machine pays.
+# Tests and local clusters run the real etcd, Kubernetes, containerd, runc, CNI plugins and helm. They are built from their Go
+# modules, pinned by the go.mod files under hack/assets, into the user's cache, so that only the first start on a machine pays.
 # KUBEBUILDER_ASSETS, when set, is preferred for etcd and kube-apiserver. Needs Go; runc also gcc, pkg-config and libseccomp.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,20 +10,28 @@ cache=${MINIPLANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/miniplane}
 say() { echo "assets: $*" >&2; }
 
 kube_version=$(sed -n 's#.*k8s.io/kubernetes \(v[0-9.]*\).*#\1#p' "$here/assets/kubernetes/go.mod" | head -n 1)
+helm_version=$(sed -n 's#.*helm.sh/helm/v4 \(v[0-9.]*\).*#\1#p' "$here/assets/helm/go.mod")
 
-# One directory per set of pins: a changed pin is a new directory, never a half-old one.
+# What is used is one directory per set of all pins: a changed pin is a new directory, never a half-old one. What is built is
+# kept per module, and linked from there, so that a changed pin costs only the programs of its own module.
 pins=$(cat "$here"/assets/*/go.mod | sha256sum | cut -c1-12)
 bin=$cache/bin-$pins
 mkdir -p "$bin"
+kept() { echo "$cache/built/$1-$(sha256sum <"$here/assets/$1/go.mod" | cut -c1-12)"; }
 
 # build DIR NAME PACKAGE [go build flags]: one program, moved into place only when whole.
 build() {
   local dir=$1 name=$2 package=$3; shift 3
-  local start=$SECONDS
-  say "building $name (once; kept in $bin)"
-  (cd "$here/assets/$dir" && CGO_ENABLED=${cgo:-0} go build -trimpath "$@" -o "$bin/.$name.tmp" "$package")
-  mv "$bin/.$name.tmp" "$bin/$name"
-  say "built $name in $((SECONDS - start)) s"
+  local start=$SECONDS kept
+  kept=$(kept "$dir")
+  if [ ! -x "$kept/$name" ]; then
+    say "building $name (once; kept in $kept)"
+    mkdir -p "$kept"
+    (cd "$here/assets/$dir" && CGO_ENABLED=${cgo:-0} go build -trimpath "$@" -o "$kept/.$name.tmp" "$package")
+    mv "$kept/.$name.tmp" "$kept/$name"
+    say "built $name in $((SECONDS - start)) s"
+  fi
+  ln -f "$kept/$name" "$bin/$name"
 }
 
 kube() {
@@ -44,12 +52,13 @@ ensure() {
     bridge|loopback|ptp) build cni "$name" "github.com/containernetworking/plugins/plugins/main/$name" -ldflags "-s -w" ;;
     host-local) build cni "$name" "github.com/containernetworking/plugins/plugins/ipam/$name" -ldflags "-s -w" ;;
     portmap) build cni "$name" "github.com/containernetworking/plugins/plugins/meta/$name" -ldflags "-s -w" ;;
+    helm) build helm helm helm.sh/helm/v4/cmd/helm -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$helm_version" ;;
     runc) cgo=1 build runc runc github.com/opencontainers/runc -tags seccomp -ldflags "-s -w" ;;
     *) say "unknown program $name"; exit 2 ;;
   esac
 }
 
-exec 9>"$bin/.lock"
+exec 9>"$cache/.lock"
 flock -n 9 || { say "waiting for another run that builds"; flock 9; }
 for name in "$@"; do ensure "$name"; done
 echo "$bin"

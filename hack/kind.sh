@@ -62,18 +62,6 @@ load_all() {
   for job in "${jobs[@]}"; do wait "$job" || fail "an image could not be loaded"; done
 }
 
-# The suite's registry speaks plain http, which agents have to be told.
-apply_config() {
-  kubectl apply -k config/default
-  kubectl -n miniplane-system patch daemonset miniplane-agent --type=json \
-    -p '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--insecure-registry='"$control"':5000"}]'
-}
-wait_installed() {
-  kubectl -n miniplane-system rollout status deployment/miniplane-manager --timeout=180s
-  kubectl -n miniplane-system rollout status daemonset/miniplane-agent --timeout=180s
-  kubectl wait mininodes --all --for=condition=Ready --timeout=60s
-}
-
 up() {
   need
   step "a cluster of three nodes" create
@@ -81,8 +69,8 @@ up() {
   step "images are built" go run ./hack/image -o .local/images echo busybox miniplane
   step "programs are on the nodes" programs
   step "images are on the nodes" load_all
-  step "miniplane is installed" apply_config
-  step "miniplane is ready" wait_installed
+  # The suite's registry speaks plain http, which agents have to be told.
+  step "miniplane is installed" hack/install.sh --registry "$control:5000"
   say "KUBECONFIG=$KUBECONFIG"
 }
 

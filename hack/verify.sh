@@ -21,9 +21,12 @@ for kind in $(sed -n 's/^ *kind: \(Mini.*\)/\1/p' PROJECT | tr 'A-Z' 'a-z'); do
 done
 
 kubectl=$(hack/assets.sh kubectl)/kubectl
-for dir in config/default; do
+for dir in config/default config/uninstall; do
   "$kubectl" kustomize "$dir" >/dev/null || fail "$dir does not build"
 done
+
+helm=$(hack/assets.sh helm)/helm
+"$helm" lint --strict --quiet charts/miniplane --namespace miniplane-system || fail "charts/miniplane does not lint"
 
 go mod tidy -diff >/dev/null || fail "go.mod is not tidy: run go mod tidy"
 if [ -n "$(git status --porcelain)" ]; then

@@ -32,6 +32,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/endpoints"
+	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/heartbeat"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/podworker"
@@ -222,8 +223,10 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 	}
 	name, _, _ := strings.Cut(version, "://")
 	ctx, cancel := context.WithCancel(ctx)
+	namespaces := &podsecurity.Namespaces{}
 	pool := podworker.New(ctx, podworker.Options{
-		Runtime: a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
+		Namespaces: namespaces,
+		Runtime:    a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
 		Client:      a.client,
 		Recorder:    a.recorder,
 		Layout:      podworker.Layout{RootDir: a.opts.RootDir, CgroupParent: a.opts.CgroupParent},
@@ -235,6 +238,9 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 	defer pool.Wait()
 	defer cancel()
 	if err := pool.Adopt(ctx); err != nil {
+		return err
+	}
+	if err := a.followNamespaces(ctx, namespaces, pool); err != nil {
 		return err
 	}
 	if err := a.followPods(ctx, pool); err != nil {

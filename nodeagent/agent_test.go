@@ -50,6 +50,7 @@ type node struct {
 
 	mu     sync.Mutex
 	writes []string // of MiniPods, by the agent
+	denied string   // a path that the agent may not read
 }
 
 func newNode(t *testing.T, name string) *node {
@@ -60,12 +61,7 @@ func newNode(t *testing.T, name string) *node {
 	n.opts = DefaultOptions()
 	n.opts.NodeName, n.opts.NodeIP = name, netip.MustParseAddr("10.0.0.7")
 	n.opts.RootDir, n.opts.HealthAddress, n.opts.RegisterNode = t.TempDir(), "", true
-	n.machine = &Machine{
-		Runtime: n.runtime, Sandboxes: n.sandboxes, Close: func() {},
-		OpenNetwork: func(netip.Prefix) (network.Network, error) { return n.network, nil },
-		SetBudget:   func(cgroup.Limits) error { return nil },
-		Check:       func(context.Context) error { return nil },
-	}
+	n.machine = fakeMachine(n.runtime, n.network, n.sandboxes)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: miniv1.SystemNamespace}}
 	if err := api.Create(t.Context(), ns); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
@@ -74,6 +70,16 @@ func newNode(t *testing.T, name string) *node {
 	t.Cleanup(func() { n.stop() })
 	n.giveRange("100.64.8.0/22")
 	return n
+}
+
+// fakeMachine is one in memory.
+func fakeMachine(runtime *fake.Runtime, net *fakenode.Network, sandboxes *fakenode.Sandboxes) *Machine {
+	return &Machine{
+		Runtime: runtime, Sandboxes: sandboxes, Close: func() {},
+		OpenNetwork: func(netip.Prefix) (network.Network, error) { return net, nil },
+		SetBudget:   func(cgroup.Limits) error { return nil },
+		Check:       func(context.Context) error { return nil },
+	}
 }
 
 // start runs an agent, whose writes of MiniPods are noted.
@@ -102,7 +108,21 @@ func (t noting) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.n.writes = append(t.n.writes, r.Method+" "+filepath.Base(r.URL.Path))
 		t.n.mu.Unlock()
 	}
+	t.n.mu.Lock()
+	denied := t.n.denied
+	t.n.mu.Unlock()
+	if denied != "" && r.URL.Path == denied {
+		return &http.Response{StatusCode: http.StatusForbidden, Status: "403 Forbidden", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+	}
 	return t.next.RoundTrip(r)
+}
+
+// deny takes the right to read a path from the agent; empty gives it back.
+func (n *node) deny(path string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.denied = path
 }
 
 // giveRange plays the node controller.

@@ -54,11 +54,13 @@ func (o *owner) byObject() cache.ByObject {
 func (a *agent) followOwner(ctx context.Context) error {
 	informer, err := informerOf(ctx, a.cache, &appsv1.DaemonSet{}, a.log)
 	if err != nil {
-		return nil // told to end
+		return err // told to end
 	}
 	_, err = informer.AddEventHandler(handlerOf(
 		func(set client.Object) {
-			a.owner.seen.Store(true)
+			if !a.owner.seen.Swap(true) {
+				a.log.Info("Following the DaemonSet", "daemonset", a.owner.key)
+			}
 			a.owner.gone.Store(set.GetDeletionTimestamp() != nil)
 		},
 		func(client.Object) { a.owner.gone.Store(true) },

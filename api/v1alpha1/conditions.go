@@ -8,6 +8,9 @@ const (
 
 	// ConditionPodScheduled: a node was chosen. False carries the reason and one count of nodes per reason.
 	ConditionPodScheduled = "PodScheduled"
+	// ConditionAdmitted: False while the Pod Security level of the namespace refuses the MiniPod, or its new image. There is no such
+	// condition otherwise.
+	ConditionAdmitted = "Admitted"
 	// ConditionContainersReady: every container of the MiniPod is ready.
 	ConditionContainersReady = "ContainersReady"
 	// ConditionDisruptionTarget: the system is about to delete the MiniPod, and why.
@@ -32,6 +35,11 @@ const (
 	ReasonScheduled     = "Scheduled"
 	ReasonUnschedulable = "Unschedulable"
 	ReasonQuotaExceeded = "QuotaExceeded"
+
+	// PodScheduled, Admitted, and what a container waits for: the MiniPod violates the Pod Security level of its namespace, or that level
+	// is not known.
+	ReasonPodSecurityViolation = "PodSecurityViolation"
+	ReasonPodSecurityUnknown   = "PodSecurityUnknown"
 
 	// MiniPod Ready and ContainersReady.
 	ReasonContainersReady    = "ContainersReady"

@@ -62,6 +62,10 @@ type Container struct {
 	// resources are what the container asks for and may use.
 	// +optional
 	Resources ResourceRequirements `json:"resources,omitzero"`
+
+	// securityContext is as whom, and with which rights, the container runs. It goes before the MiniPod's.
+	// +optional
+	SecurityContext *SecurityContext `json:"securityContext,omitempty"`
 }
 
 // ContainerPort is a port that a container listens on.

@@ -57,6 +57,10 @@ type MiniPodSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []LocalObjectReference `json:"imagePullSecrets,omitempty"`
+
+	// securityContext is as whom, and with which rights, all containers run.
+	// +optional
+	SecurityContext *PodSecurityContext `json:"securityContext,omitempty"`
 }
 
 // LocalObjectReference names an object in the same namespace.
@@ -156,7 +160,7 @@ type MiniPodStatus struct {
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
-	// conditions of the MiniPod: PodScheduled, ContainersReady, Ready, DisruptionTarget.
+	// conditions of the MiniPod: PodScheduled, ContainersReady, Ready, Admitted, DisruptionTarget.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -245,6 +249,8 @@ type MiniPod struct {
 	// +kubebuilder:validation:XValidation:rule="(has(self.tolerations) ? self.tolerations : []) == (has(oldSelf.tolerations) ? oldSelf.tolerations : [])",message="tolerations cannot be changed"
 	// +kubebuilder:validation:XValidation:rule="(has(self.hostname) ? self.hostname : '') == (has(oldSelf.hostname) ? oldSelf.hostname : '')",message="hostname cannot be changed"
 	// +kubebuilder:validation:XValidation:rule="(has(self.imagePullSecrets) ? self.imagePullSecrets : []) == (has(oldSelf.imagePullSecrets) ? oldSelf.imagePullSecrets : [])",message="imagePullSecrets cannot be changed"
+	// +kubebuilder:validation:XValidation:rule="(has(self.securityContext) ? [self.securityContext] : []) == (has(oldSelf.securityContext) ? [oldSelf.securityContext] : [])",message="securityContext cannot be changed"
+	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.securityContext) ? [c.securityContext] : []) == oldSelf.containers.map(c, has(c.securityContext) ? [c.securityContext] : [])",message="securityContext of a container cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
 	Spec MiniPodSpec `json:"spec"`
 
 	// status is what the system knows.

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/internal/sched/framework"
 	"miniplane.dev/miniplane/internal/sched/queue"
@@ -40,6 +41,8 @@ func (s *Scheduler) podUpdated(o, n any) {
 		s.podGone(before)
 	} else if bothCharged(before, now) {
 		return // the agent reports; nothing of that is about room
+	} else if podsecurity.Digest(before) != podsecurity.Digest(now) {
+		s.queue.Delete(now.UID) // annotations can change what the level says of it: it is another case now
 	}
 	s.podSeen(now)
 }

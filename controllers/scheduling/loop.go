@@ -90,16 +90,20 @@ type outcome struct {
 
 // decide chooses a node, and charges the MiniPod to it and to its quotas.
 func (s *Scheduler) decide(pod *framework.Pod) outcome {
-	// 1. The quotas, since they are cheap to ask and the numbers there are easier to understand.
+	// 1. The Pod Security level of the namespace: what it refuses, no node and no quota will make better.
+	if why := s.refusal(pod); why != nil {
+		return notAllowed(why)
+	}
+	// 2. The quotas, since they are cheap to ask and the numbers there are easier to understand.
 	if exceeded := s.ledger.Check(pod.Namespace, &pod.Charge); exceeded != nil {
 		return overQuota(exceeded.Message())
 	}
-	// 2. The nodes.
+	// 3. The nodes.
 	decision := s.cycle.Decide(pod)
 	if decision.Node == "" {
 		return outcome{result: resultUnschedulable, wait: queue.ForNode, reason: miniv1.ReasonUnschedulable, message: decision.Message}
 	}
-	// 3. The charge on both accounts. It can fail only when a quota came between.
+	// 4. The charge on both accounts. It can fail only when a quota came between.
 	s.charging.Lock()
 	exceeded := s.ledger.Admit(pod.UID, pod.Namespace, &pod.Charge)
 	if exceeded == nil {
@@ -109,7 +113,7 @@ func (s *Scheduler) decide(pod *framework.Pod) outcome {
 	if exceeded != nil {
 		return overQuota(exceeded.Message())
 	}
-	// 4. It is assumed from here on; the next of its class may try.
+	// 5. It is assumed from here on; the next of its class may try.
 	s.queue.Placed(pod)
 	return outcome{result: resultScheduled, node: decision.Node}
 }

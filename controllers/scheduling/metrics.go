@@ -12,13 +12,14 @@ const (
 	resultScheduled     = "scheduled"
 	resultUnschedulable = "unschedulable"
 	resultQuota         = "quota"
+	resultPodSecurity   = "podsecurity"
 	resultError         = "error"
 )
 
 var (
 	attempts = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "miniplane_scheduler_attempts_total",
-		Help: "Attempts to find a node for a MiniPod, by result: scheduled, unschedulable, quota; and writes that failed: error.",
+		Help: "Attempts to find a node for a MiniPod, by result: scheduled, unschedulable, quota, podsecurity; and writes that failed: error.",
 	}, []string{"result"})
 	decisionSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "miniplane_scheduler_decision_duration_seconds",

@@ -15,9 +15,20 @@ import (
 	"miniplane.dev/miniplane/internal/sched/framework"
 )
 
+// maxNote is how long the API server lets the note of an Event be, in bytes. The whole text is in the condition.
+const maxNote = 1024
+
 // park says in the MiniPod's status why it waits, and then lets it wait. In this order, so that nothing else is written
 // about the MiniPod meanwhile; what happens meanwhile is seen by Park.
 func (s *Scheduler) park(ctx context.Context, pod *framework.Pod, why outcome) {
+	if why.reason == miniv1.ReasonPodSecurityUnknown {
+		refusal := s.relook(ctx, pod)
+		if refusal == nil {
+			s.queue.Park(pod.UID, why.wait) // and is tried again at once, since what it waited for has come
+			return
+		}
+		why = notAllowed(refusal)
+	}
 	err := s.untilKnown(ctx, func(reader client.Reader) error { return s.writePending(ctx, reader, pod, why) })
 	switch {
 	case err == nil:
@@ -53,7 +64,7 @@ func (s *Scheduler) writePending(ctx context.Context, reader client.Reader, pod 
 		return mootIfGone(err)
 	}
 	if old == nil || old.Reason != why.reason {
-		s.recorder.Eventf(obj, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", why.message)
+		s.recorder.Eventf(obj, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", why.message[:min(len(why.message), maxNote)])
 	}
 	return nil
 }

@@ -6,8 +6,8 @@
 //
 // The algorithm:
 //
-//	informers ── feed.go ──► cache, queue, ledger          what there is, who waits, who is charged
-//	loop      ── loop.go ──► pop → quota → decide → assume  one MiniPod at a time, microseconds
+//	informers ── feed.go ──► cache, queue, ledger, levels   what there is, who waits, who is charged, who may what
+//	loop      ── loop.go ──► pop → level → quota → decide → assume   one MiniPod at a time, microseconds
 //	writers   ── bind.go ──► one status patch               many at once; confirm, or forget and take what the API says
 //	             pending.go ► why it waits
 //	             orphan.go ─► finalizers of those deleted before they were bound
@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/internal/quota"
 	"miniplane.dev/miniplane/internal/sched"
 	"miniplane.dev/miniplane/internal/sched/cache"
@@ -67,8 +68,10 @@ type Scheduler struct {
 	cache   *cache.Cache
 	queue   *queue.Queue
 	ledger  *quota.Ledger
-	cycle   *sched.Cycle
-	orphans workqueue.TypedRateLimitingInterface[client.ObjectKey]
+	// namespaces have the Pod Security levels.
+	namespaces podsecurity.Namespaces
+	cycle      *sched.Cycle
+	orphans    workqueue.TypedRateLimitingInterface[client.ObjectKey]
 
 	// charging is held while a MiniPod is put on, or taken off, both accounts: the node's and the quota's.
 	charging sync.Mutex
@@ -122,6 +125,7 @@ func (s *Scheduler) listen(mgr ctrl.Manager) error {
 		kind    client.Object
 		handler toolscache.ResourceEventHandler
 	}{
+		{namespaceKind(), handler(s.namespaceSeen, s.namespaceGone)},
 		{&miniv1.MiniPod{}, toolscache.ResourceEventHandlerFuncs{AddFunc: s.podAdded, UpdateFunc: s.podUpdated, DeleteFunc: s.podDeleted}},
 		{&miniv1.MiniNode{}, handler(s.miniNodeSeen, s.miniNodeGone)},
 		{&corev1.Node{}, handler(s.coreNodeSeen, s.coreNodeGone)},

@@ -224,10 +224,29 @@ type recorder struct {
 	writes []string
 	// spoil, when set, may return an error instead of the answer.
 	spoil func(*http.Request) error
+	// denied is a path that the scheduler may not read.
+	denied string
+}
+
+// deny takes the right to read a path away; empty gives it back.
+func (r *recorder) deny(path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.denied = path
+}
+
+func (r *recorder) denies(path string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.denied != "" && r.denied == path
 }
 
 func (r *recorder) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		if r.denies(req.URL.Path) {
+			return &http.Response{StatusCode: http.StatusForbidden, Status: "403 Forbidden", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+				Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+		}
 		answer, err := next.RoundTrip(req)
 		if req.Method == http.MethodGet || err != nil {
 			return answer, err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,7 +34,12 @@ const (
 	lookEvery = 500 * time.Millisecond
 	// sayEvery is the time between two reports while nothing changes.
 	sayEvery = 10 * time.Second
+	// quietFor is how long the guard must not have refused anything to be taken as lifted, on all API servers.
+	quietFor = 3 * time.Second
 )
+
+// serviceAccount is what the Job of config/uninstall runs as; the guard holds it too.
+const serviceAccount = "miniplane-uninstall"
 
 // kinds that people and controllers make, owners first, so that nothing is made anew.
 func kinds() []client.ObjectList {
@@ -47,10 +53,11 @@ func kinds() []client.ObjectList {
 func Run(ctx context.Context, c client.Client, log logr.Logger) error {
 	left, said, saidAt := "", "", time.Time{}
 	err := wait.PollUntilContextCancel(ctx, lookEvery, true, func(ctx context.Context) (bool, error) {
-		var err error
-		if left, err = deleteAll(ctx, c); err != nil {
+		now, err := deleteAll(ctx, c)
+		if err != nil {
 			return false, ignoreTransient(err)
 		}
+		left = now
 		if left != said || time.Since(saidAt) > sayEvery {
 			said, saidAt = left, time.Now()
 			log.Info("Deleting", "left", left)
@@ -68,8 +75,27 @@ func Run(ctx context.Context, c client.Client, log logr.Logger) error {
 	if err := c.Delete(ctx, guard); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("lifting the guard: %w", err)
 	}
+	if err := awaitLifted(ctx, c); err != nil {
+		return fmt.Errorf("waiting until the guard is lifted: %w", err)
+	}
 	log.Info("All objects are gone; what runs miniplane can be deleted now")
 	return nil
+}
+
+// awaitLifted waits until the guard lets go. API servers go on refusing for a second or so after a policy's binding is gone,
+// each by itself, and whoever deletes the rest right after this, as helm does, would run into that. It tries on the
+// ServiceAccount that this runs as, without deleting it, until nothing refused for a while.
+func awaitLifted(ctx context.Context, c client.Client) error {
+	probe := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: miniv1.SystemNamespace, Name: serviceAccount}}
+	refused := time.Now()
+	return wait.PollUntilContextCancel(ctx, lookEvery, true, func(ctx context.Context) (bool, error) {
+		err := client.IgnoreNotFound(c.Delete(ctx, probe.DeepCopy(), client.DryRunAll))
+		if err != nil && strings.Contains(err.Error(), Guard) {
+			refused = time.Now()
+			return false, nil
+		}
+		return time.Since(refused) > quietFor, err
+	})
 }
 
 // ignoreTransient gives nil for what the next look may not meet again.

@@ -89,15 +89,15 @@ func busyboxImages() ([]ociarchive.Named, error) {
 	return []ociarchive.Named{{Ref: "miniplane.dev/busybox:v1", Image: image}}, err
 }
 
-// goBinary builds a static program of this module.
-func goBinary(pkg string) ([]byte, error) {
+// goBinary builds a static program of this module. Flags go to the linker.
+func goBinary(pkg string, flags ...string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "image-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	out := filepath.Join(dir, "program")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out, pkg)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(append(flags, "-s", "-w"), " "), "-o", out, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {

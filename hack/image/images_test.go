@@ -47,7 +47,7 @@ func TestImage(t *testing.T) {
 }
 
 func TestUnknownImage(t *testing.T) {
-	if err := build("nginx", t.TempDir()); err == nil {
+	if err := build("nginx", t.TempDir(), false); err == nil {
 		t.Error("no error for an unknown image")
 	}
 }

@@ -1,9 +1,11 @@
-// Command image builds the test images as OCI archives, without a registry or Docker.
+// Command image builds miniplane's image and the test images as OCI archives, without a registry or Docker.
 //
-//	go run ./hack/image -o .local/images echo busybox
+//	go run ./hack/image -o .local/images miniplane echo busybox
+//	go run ./hack/image -unpack -o /image miniplane
 //
 // A Go program becomes an image of one layer with one static file; busybox is the Debian package's static binary and a
-// link for each of its commands. Archives are the same bytes for the same content.
+// link for each of its commands. Archives are the same bytes for the same content. The second form writes the files of one
+// image into a directory, as they are; that is how the Dockerfile comes to the same contents.
 package main
 
 import (
@@ -25,10 +27,14 @@ var builders = map[string]func() ([]ociarchive.Named, error){
 	"sandbox":   sandboxImages,
 }
 
+// version is what miniplane's programs call themselves; empty for what their source says.
+var version = flag.String("version", "", "version that miniplane's programs tell, instead of their source's")
+
 func main() {
 	out := flag.String("o", ".local/images", "directory for the archives")
+	files := flag.Bool("unpack", false, "write the files of the image into the directory instead of an archive")
 	flag.Usage = func() {
-		fmt.Fprintf(os.Stderr, "usage: image [-o DIR] NAME...   (names: %s)\n", strings.Join(names(), ", "))
+		fmt.Fprintf(os.Stderr, "usage: image [-version VERSION] [-unpack] [-o DIR] NAME...   (names: %s)\n", strings.Join(names(), ", "))
 	}
 	flag.Parse()
 	if flag.NArg() == 0 {
@@ -36,14 +42,14 @@ func main() {
 		os.Exit(2)
 	}
 	for _, name := range flag.Args() {
-		if err := build(name, *out); err != nil {
+		if err := build(name, *out, *files); err != nil {
 			fmt.Fprintf(os.Stderr, "image %s: %v\n", name, err)
 			os.Exit(1)
 		}
 	}
 }
 
-func build(name, dir string) error {
+func build(name, dir string, files bool) error {
 	builder, ok := builders[name]
 	if !ok {
 		return fmt.Errorf("no such image; there are %s", strings.Join(names(), ", "))
@@ -51,6 +57,12 @@ func build(name, dir string) error {
 	images, err := builder()
 	if err != nil {
 		return err
+	}
+	if files {
+		if len(images) != 1 {
+			return fmt.Errorf("these are %d images, and only the files of one can be unpacked", len(images))
+		}
+		return unpack(images[0].Image, dir)
 	}
 	path := filepath.Join(dir, name+".tar")
 	if err := ociarchive.Write(path, images); err != nil {

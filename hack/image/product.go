@@ -19,39 +19,66 @@ import (
 // productRef is the image that config/ names.
 const productRef = "miniplane.dev/miniplane:dev"
 
-// productImages is miniplane itself, with the contents that the Dockerfile gives it: both programs, the pause program, and
-// iptables with its libraries, which come from this machine's package.
+// productConfig lets the commands of config/ be found, and be run without rights where a Pod does not ask for them.
+var productConfig = v1.Config{Env: []string{"PATH=/usr/local/bin:/usr/sbin"}, User: nobody}
+
+// productImages is miniplane itself. One image holds both programs, because they are always released together and a cluster
+// then has one name to mirror, to pull and to pin. It has no shell and no package manager: what is listed here is all. The
+// Dockerfile copies the same list.
 func productImages() ([]ociarchive.Named, error) {
-	files, err := productPrograms()
+	files, err := productFiles(buildProgram)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := iptablesFiles()
+	layer, err := newLayer(files)
 	if err != nil {
 		return nil, err
 	}
-	layer, err := newLayer(append(files, tables...))
-	if err != nil {
-		return nil, err
-	}
-	image, err := newImage(layer, v1.Config{Env: []string{"PATH=/usr/local/bin:/usr/sbin"}, User: nobody})
+	image, err := newImage(layer, productConfig)
 	return []ociarchive.Named{{Ref: productRef, Image: image}}, err
 }
 
-func productPrograms() ([]file, error) {
-	manager, err1 := goBinary("./cmd/manager")
-	agent, err2 := goBinary("./cmd/nodeagent")
-	dir, err3 := exec.Command("hack/pause.sh").Output()
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, err
+// buildProgram builds one of miniplane's programs.
+func buildProgram(name string) ([]byte, error) {
+	switch name {
+	case "pause", "shim":
+		dir, err := exec.Command("hack/" + name + ".sh").Output()
+		if err != nil {
+			return nil, fmt.Errorf("hack/%s.sh: %w", name, err)
+		}
+		return os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), name))
+	default:
+		var flags []string
+		if *version != "" {
+			flags = []string{"-X miniplane.dev/miniplane/nodeagent.Version=" + *version}
+		}
+		return goBinary("./cmd/"+name, flags...)
 	}
-	pause, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "pause"))
-	return []file{
-		{name: "usr/local/bin/manager", mode: 0o755, content: manager},
-		{name: "usr/local/bin/nodeagent", mode: 0o755, content: agent},
-		{name: "usr/local/bin/pause", mode: 0o755, content: pause},
-		{name: "etc/passwd", mode: 0o644, content: []byte("root:x:0:0:root:/:/\nnobody:x:65532:65532:nobody:/:/\n")},
-	}, err
+}
+
+// certificates is the list of authorities by which the agent trusts registries.
+const certificates = "/etc/ssl/certs/ca-certificates.crt"
+
+// productFiles are both programs, the agent's pause and shim programs, the iptables that the agent runs, and what it needs to pull
+// images from registries. All that is not built comes from this machine's packages.
+func productFiles(build func(program string) ([]byte, error)) ([]file, error) {
+	var files []file
+	for _, name := range []string{"manager", "nodeagent", "pause", "shim"} {
+		program, err := build(name)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{name: "usr/local/bin/" + name, mode: 0o755, content: program})
+	}
+	authorities, err := os.ReadFile(certificates)
+	if err != nil {
+		return nil, fmt.Errorf("%w: apt-get install ca-certificates", err)
+	}
+	files = append(files,
+		file{name: strings.TrimPrefix(certificates, "/"), mode: 0o644, content: authorities},
+		file{name: "etc/passwd", mode: 0o644, content: []byte("root:x:0:0:root:/:/\nnobody:x:65532:65532:nobody:/:/\n")})
+	tables, err := iptablesFiles()
+	return append(files, tables...), err
 }
 
 // iptablesFiles are the iptables of nf_tables, under its usual names, its extensions, and the libraries of all of them.

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 	"miniplane.dev/miniplane/test/builders"
@@ -37,7 +38,9 @@ type bench struct {
 	api       client.WithWatch
 	layout    Layout
 	pool      *Pool
-	kill      func() // ends the agent
+	// namespaces has "ns", the one of the test's MiniPods, without labels.
+	namespaces podsecurity.Namespaces
+	kill       func() // ends the agent
 
 	mu     sync.Mutex
 	writes []string // "status", "finalizer": what the agent wrote
@@ -49,6 +52,7 @@ func newBench(t *testing.T, before ...func(*bench)) *bench {
 	b := &bench{t: t, runtime: fake.New("echo:test", "echo:2"), sandboxes: fakenode.NewSandboxes(), network: fakenode.NewNetwork(),
 		clock: clocktesting.NewFakeClock(t0), layout: Layout{RootDir: t.TempDir(), CgroupParent: "/mini"}}
 	b.runtime.SetClock(b.clock.Now)
+	b.namespaces.Set("ns", nil)
 	b.api = fakeclient.NewClientBuilder().WithScheme(testenv.Scheme()).WithStatusSubresource(&miniv1.MiniPod{}).Build()
 	for _, f := range before {
 		f(b)
@@ -109,7 +113,7 @@ func (b *bench) agent() {
 		log = testr.New(b.t)
 	}
 	pool := New(ctx, Options{Runtime: b.runtime, Sandboxes: b.sandboxes, Network: b.network, Client: b.counted(), Layout: b.layout,
-		Machine: testMachine, RuntimeName: "fake", Log: log, Clock: b.clock, Resync: time.Hour})
+		Namespaces: &b.namespaces, Machine: testMachine, RuntimeName: "fake", Log: log, Clock: b.clock, Resync: time.Hour})
 	b.pool = pool
 	var done sync.WaitGroup
 	b.kill = func() { cancel(); pool.Wait(); done.Wait() }
@@ -146,6 +150,17 @@ func (b *bench) agent() {
 		}
 	})
 	done.Go(func() { pool.Run(ctx) })
+}
+
+// enforce labels the namespace with a level, as its owner would; empty takes the label off.
+func (b *bench) enforce(level string) {
+	labels := map[string]string{}
+	if level != "" {
+		labels["pod-security.kubernetes.io/enforce"] = level
+	}
+	if b.namespaces.Set("ns", labels) {
+		b.pool.NamespaceChanged("ns")
+	}
 }
 
 // restart ends the agent and starts another.

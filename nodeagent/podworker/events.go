@@ -2,6 +2,7 @@ package podworker
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -10,6 +11,9 @@ import (
 // actionStart is what the agent was doing when there is something to tell: events.k8s.io asks for it.
 const actionStart = "StartContainer"
 
+// maxNote is how long the API server lets the note of an Event be, in bytes. The whole text is in the status.
+const maxNote = 1024
+
 // trouble is something that went wrong with a container, as an Event tells it.
 type trouble struct{ reason, note string }
 
@@ -17,6 +21,11 @@ type trouble struct{ reason, note string }
 // told once, however long it lasts: that an image is tried again and again is one.
 func troubles(before, after *miniv1.MiniPodStatus) []trouble {
 	var out []trouble
+	if refused := meta.FindStatusCondition(after.Conditions, miniv1.ConditionAdmitted); refused != nil {
+		if was := meta.FindStatusCondition(before.Conditions, miniv1.ConditionAdmitted); was == nil || was.Reason != refused.Reason {
+			out = append(out, trouble{refused.Reason, refused.Message})
+		}
+	}
 	for i := range after.ContainerStatuses {
 		now := &after.ContainerStatuses[i]
 		was := statusByName(before, now.Name)
@@ -72,6 +81,6 @@ func tell(recorder events.EventRecorder, before, after *miniv1.MiniPod) {
 		return
 	}
 	for _, t := range troubles(&before.Status, &after.Status) {
-		recorder.Eventf(after, nil, corev1.EventTypeWarning, t.reason, actionStart, "%s", t.note)
+		recorder.Eventf(after, nil, corev1.EventTypeWarning, t.reason, actionStart, "%s", t.note[:min(len(t.note), maxNote)])
 	}
 }

@@ -201,7 +201,7 @@ func (w *worker) fail(desired *miniv1.MiniPod, a Action, err error) {
 	failure.At = w.pool.Clock.Now()
 	failure.Message = err.Error()
 	w.pool.Log.Info("Failed; trying again later", "action", a.Type, "pod", w.uid, "container", a.Container+a.ID, "err", err.Error())
-	if failure.Reason = failureReason(a); unanswered(err) {
+	if failure.Reason = failureReason(a, err); unanswered(err) {
 		failure.Reason = ""
 		w.observed.Failures[key] = failure
 		return
@@ -232,11 +232,13 @@ func failureKey(a Action) string {
 }
 
 // failureReason is what a waiting container shows.
-func failureReason(a Action) string {
-	switch a.Type {
-	case StartContainer:
+func failureReason(a Action, err error) string {
+	switch {
+	case errors.Is(err, runtime.ErrSettings):
+		return miniv1.ReasonCreateContainerConfig
+	case a.Type == StartContainer:
 		return miniv1.ReasonRunContainerError
-	case CreateContainer:
+	case a.Type == CreateContainer:
 		return miniv1.ReasonCreateContainerError
 	}
 	return miniv1.ReasonContainerCreating

@@ -105,11 +105,11 @@ func onlyLoopback(resolver []byte) bool {
 	return found
 }
 
-// mounts of the MiniPod's files.
-func (l Layout) mounts(uid types.UID) []runtime.Mount {
+// mounts of the MiniPod's files, read-only where the whole file system is to be.
+func (l Layout) mounts(uid types.UID, readOnly bool) []runtime.Mount {
 	var out []runtime.Mount
 	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
-		out = append(out, runtime.Mount{HostPath: filepath.Join(l.podDir(uid), name), ContainerPath: mountedFiles[name]})
+		out = append(out, runtime.Mount{HostPath: filepath.Join(l.podDir(uid), name), ContainerPath: mountedFiles[name], ReadOnly: readOnly})
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
@@ -30,6 +31,8 @@ type Observation struct {
 	Failures map[string]Failure
 	// Signals were sent to containers, by ID.
 	Signals map[string]Sent
+	// Refusal is why nothing may be made of the MiniPod as it is now; nil when it may, or when nothing is to be made.
+	Refusal *podsecurity.Refusal
 }
 
 // Gone tells what is proven not to be there: looked for and not found, or removed without an error.

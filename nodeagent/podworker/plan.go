@@ -70,7 +70,8 @@ func (p *planner) endUnfit() bool {
 	for i := range p.desired.Spec.Containers {
 		c := &p.desired.Spec.Containers[i]
 		for _, there := range p.observed.history(c.Name) {
-			changed := there.Labels[runtime.LabelSpecHash] != specHash(c)
+			// A new image that is refused is as good as none: what runs is left alone.
+			changed := ofOtherSpec(c, there) && p.observed.Refusal == nil
 			orphaned := p.observed.Sandbox == nil
 			switch {
 			case there.State == runtime.StateRunning && orphaned:
@@ -109,14 +110,14 @@ type next struct {
 	attempt, crashes int
 }
 
-// wanted lists the containers that should be started now, and waits for those that are in back-off.
+// wanted lists the containers that should, and may, be started now, and waits for those that are in back-off.
 func (p *planner) wanted() []next {
 	var out []next
 	for i := range p.desired.Spec.Containers {
 		c := &p.desired.Spec.Containers[i]
 		decision := decide(p.desired, c, p.observed)
 		switch {
-		case !decision.start:
+		case !decision.start || p.observed.refuses(c):
 		case decision.at.After(p.now):
 			p.waitUntil(decision.at)
 		default:
@@ -152,7 +153,7 @@ func decide(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation) decision {
 	default:
 		last := history[0]
 		d.next.attempt = attemptOf(last) + 1
-		if changed := last.Labels[runtime.LabelSpecHash] != specHash(c); changed {
+		if ofOtherSpec(c, last) {
 			d.start = true
 		} else if d.start = restartable(pod.Spec.RestartPolicy, last); d.start {
 			d.at, d.next.crashes = restart(last)

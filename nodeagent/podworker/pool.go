@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
@@ -29,6 +30,8 @@ type Options struct {
 	Recorder events.EventRecorder
 	Layout   Layout
 	Machine  Machine
+	// Namespaces say what MiniPods may do. Those that are not known, and all of them when this is nil, may nothing.
+	Namespaces *podsecurity.Namespaces
 	// RuntimeName is the scheme of container IDs, as in "containerd".
 	RuntimeName string
 	Log         logr.Logger
@@ -72,6 +75,9 @@ func New(ctx context.Context, o Options) *Pool {
 	}
 	if o.Resync <= 0 {
 		o.Resync = defaultResync
+	}
+	if o.Namespaces == nil {
+		o.Namespaces = &podsecurity.Namespaces{}
 	}
 	return &Pool{
 		Options:  o,

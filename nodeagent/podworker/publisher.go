@@ -154,7 +154,9 @@ func (p *publisher) write(ctx context.Context, want *miniv1.MiniPodStatus) error
 func keepForeign(status *miniv1.MiniPodStatus, before *miniv1.MiniPod) {
 	status.NodeName = before.Status.NodeName
 	for _, condition := range before.Status.Conditions {
-		if condition.Type != miniv1.ConditionReady && condition.Type != miniv1.ConditionContainersReady {
+		switch condition.Type {
+		case miniv1.ConditionReady, miniv1.ConditionContainersReady, miniv1.ConditionAdmitted:
+		default:
 			meta.SetStatusCondition(&status.Conditions, condition)
 		}
 	}

@@ -31,6 +31,7 @@ type Machine struct {
 func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *Observation, a Action) runtime.ContainerSpec {
 	c := containerNamed(pod, a.Container)
 	id := containerID(pod.UID, c.Name, a.Attempt)
+	security := securityOf(pod, c)
 	env, values := environment(pod, c, Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String()})
 	return runtime.ContainerSpec{
 		ID:         id,
@@ -43,9 +44,10 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *Observation, a A
 		Env:        env,
 		Hostname:   hostnameOf(pod),
 		Namespaces: o.Sandbox.Namespaces,
-		Mounts:     append(l.mounts(pod.UID), sharedMemory(o.Sandbox)...),
+		Mounts:     append(l.mounts(pod.UID, security.ReadOnlyRoot), sharedMemory(o.Sandbox)...),
 		CgroupPath: filepath.Join(l.podCgroup(pod.UID), id),
 		Resources:  resourcesOf(pod, c, m.MemoryBytes),
+		Security:   security,
 		LogPath:    l.logPath(pod, c.Name, a.Attempt),
 	}
 }

@@ -43,6 +43,7 @@ func statusOf(pod *miniv1.MiniPod, o *Observation, m Machine, runtimeName string
 	status.ReadyContainers = fmt.Sprintf("%d/%d", ready, total)
 	status.Summary = summaryOf(status.Phase, status.ContainerStatuses, ready == total)
 	setConditions(pod, &status, now)
+	setAdmission(pod, &status, o.Refusal, now)
 	return status
 }
 

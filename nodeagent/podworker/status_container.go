@@ -72,12 +72,14 @@ func containerStatus(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation, r
 	return status
 }
 
-// waiting says what a container waits for: the end of a back-off, another try after a failure, its image, or its turn.
+// waiting says what a container waits for: its namespace to allow it, the end of a back-off, another try after a failure, its image, or its turn.
 func waiting(c *miniv1.Container, o *Observation, d decision, now time.Time) *corev1.ContainerStateWaiting {
 	failure, failed := o.Failures[c.Name]
 	image := o.imageOf(c)
 	shared, sharedFailed := o.Failures[podWide]
 	switch {
+	case o.refuses(c):
+		return &corev1.ContainerStateWaiting{Reason: o.Refusal.Reason, Message: o.Refusal.Message}
 	case !validImage(c.Image):
 		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonInvalidImageName,
 			Message: fmt.Sprintf("image %q is not a valid reference; correct spec.containers[%s].image", c.Image, c.Name)}

@@ -121,6 +121,7 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) converge(ctx context.Context) (until time.Time) {
 	for ctx.Err() == nil {
 		desired := w.takeIn(ctx)
+		w.observed.Refusal = w.pool.refusal(desired, &w.observed)
 		now := w.pool.Clock.Now()
 		var work []Action
 		work, until = split(plan(desired, w.observed, now))
@@ -272,21 +273,22 @@ func (w *worker) report(desired *miniv1.MiniPod, work []Action, now time.Time) {
 		return
 	}
 	var notBefore time.Time
-	if !w.busy(work) {
-		w.busySince = time.Time{}
-	} else {
+	switch undecided := w.observed.undecided(); {
+	case undecided || w.busy(work):
 		if w.busySince.IsZero() {
 			w.busySince = now
 		}
-		notBefore = w.busySince.Add(quietFor(desired))
+		notBefore = w.busySince.Add(quietFor(desired, undecided))
+	default:
+		w.busySince = time.Time{}
 	}
 	status := statusOf(desired, &w.observed, w.pool.Machine, w.pool.RuntimeName, now)
 	w.publisher.offer(&status, notBefore)
 }
 
 // quietFor is how long a status that is about to change is held back.
-func quietFor(pod *miniv1.MiniPod) time.Duration {
-	if pod.Status.Phase == miniv1.PodPending {
+func quietFor(pod *miniv1.MiniPod, undecided bool) time.Duration {
+	if pod.Status.Phase == miniv1.PodPending && !undecided {
 		return quietStart
 	}
 	return quietChange

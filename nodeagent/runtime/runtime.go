@@ -38,7 +38,7 @@ type Runtime interface {
 	Images(ctx context.Context) ([]Image, error)
 
 	// Create prepares a container: its file system and its record. It does not run anything. AlreadyExists if a container
-	// of this ID is there.
+	// of this ID is there; ErrSettings if its Security cannot be had.
 	Create(ctx context.Context, spec ContainerSpec) error
 	// Start runs a created container. Its output goes to the log file of its spec from then on.
 	Start(ctx context.Context, id string) error
@@ -109,6 +109,8 @@ type ContainerSpec struct {
 	// CgroupPath is the absolute cgroup of the container, as in /miniplane/pod<uid>/<id>.
 	CgroupPath string
 	Resources  Resources
+	// Security is as whom it runs and what it may do.
+	Security Security
 	// LogPath is the file that gets the output, in the CRI log format. Its directory exists.
 	LogPath string
 }

@@ -121,6 +121,8 @@ func TestWhatCannotBeChanged(t *testing.T) {
 		"env":                 {`[{"op":"remove","path":"/spec/containers/0/env"}]`, "env cannot be changed"},
 		"ports":               {`[{"op":"replace","path":"/spec/containers/0/ports/0/containerPort","value":81}]`, "ports cannot be changed"},
 		"restart policy":      {`[{"op":"replace","path":"/spec/restartPolicy","value":"Never"}]`, "restartPolicy cannot be changed"},
+		"security context":    {`[{"op":"add","path":"/spec/securityContext","value":{"runAsUser":5}}]`, "securityContext cannot be changed"},
+		"container's rights":  {`[{"op":"add","path":"/spec/containers/0/securityContext","value":{"privileged":true}}]`, "securityContext of a container cannot be changed"},
 		"node selector added": {`[{"op":"add","path":"/spec/nodeSelector","value":{"a":"b"}}]`, "nodeSelector cannot be changed"},
 	}
 	for name, tc := range tests {

@@ -32,7 +32,7 @@ var (
 )
 
 // substrates are the clusters that the suite knows how to reach into, by E2E_SUBSTRATE.
-var substrates = map[string]substrate{"local": localCluster{}, "kind": kindCluster{}}
+var substrates = map[string]substrate{"local": localCluster{}, "full": fullCluster{}, "kind": kindCluster{}}
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(zap.New())
@@ -60,7 +60,7 @@ func connect() (err error) {
 	}
 	name := cmp.Or(os.Getenv("E2E_SUBSTRATE"), "local")
 	if cluster = substrates[name]; cluster == nil {
-		return fmt.Errorf("E2E_SUBSTRATE=%s is none of local, kind", name)
+		return fmt.Errorf("E2E_SUBSTRATE=%s is none of local, full, kind", name)
 	}
 	return nil
 }

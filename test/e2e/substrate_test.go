@@ -30,10 +30,32 @@ type substrate interface {
 	// registry is one that the nodes can pull from, with the echo image as open/echo:v1 for everybody, and as
 	// private/echo:v1 for one user.
 	registry() (host, user, password string)
+	// missing tells what a cluster of this kind cannot have, and where it is to be had.
+	missing() map[need]string
+}
+
+// need is what some tests need, and not every kind of cluster has.
+type need string
+
+const (
+	severalNodes need = "several nodes"
+	kubelet      need = "a kubelet, which runs native Pods"
+)
+
+// needs skips a test on clusters that cannot have something, and says where the test does run.
+func needs(t *testing.T, what need) {
+	t.Helper()
+	if why, isMissing := cluster.missing()[what]; isMissing {
+		t.Skipf("NOT RUN HERE, it needs %s: %s", what, why)
+	}
 }
 
 // localCluster is the one that hack/cluster runs: a node is a network namespace of its name.
 type localCluster struct{}
+
+func (localCluster) missing() map[need]string {
+	return map[need]string{kubelet: "a local cluster has none; full and kind have"}
+}
 
 func (localCluster) nodes(t *testing.T) []node {
 	t.Helper()
@@ -89,12 +111,11 @@ func (c localCluster) traces(t *testing.T, node string) []string {
 		grep -o '%[3]s/%[2]s/agent/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /' || true
 		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane containers ls -q 2>/dev/null | sed 's/^/container /'
 		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane snapshots ls 2>/dev/null | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
-		pgrep -fa '[c]ontainerd-shim.*%[2]s/' | sed 's/^/shim /' || true`, localCgroup, node, localRun)
+		ls -d %[3]s/%[2]s/agent/shim-*/c/* 2>/dev/null | sed 's/^/shim has /' || true
+		pgrep -fa '[c]ontainerd-shim.*%[2]s/' | grep -v ' serve *$' | sed 's/^/shim /' || true`, localCgroup, node, localRun)
 	out, err := c.nodeExec(node, script)
 	if err != nil {
 		t.Fatalf("looking at %s: %v\n%s", node, err, out)
 	}
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	slices.Sort(lines)
-	return slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+	return sortedLines(out)
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/internal/quota"
 	"miniplane.dev/miniplane/internal/resources"
 )
@@ -38,7 +39,8 @@ type Pod struct {
 	Shape string
 	// GroupShape is Shape and Group.
 	GroupShape string
-	// Class is equal for MiniPods of one namespace to which every node and every quota gives the same answer.
+	// Class is equal for MiniPods of one namespace to which every node, every quota and every Pod Security level gives the same
+	// answer.
 	Class string
 
 	Charge       quota.Charge
@@ -85,7 +87,7 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 	if p.Group != 0 {
 		p.GroupShape = fmt.Sprintf("%s|%x", p.Shape, p.Group)
 	}
-	p.Class = fmt.Sprintf("%s|%v|%s", p.Namespace, p.Charge, p.GroupShape)
+	p.Class = fmt.Sprintf("%s|%v|%s|%s", p.Namespace, p.Charge, p.GroupShape, podsecurity.Digest(pod))
 	return p
 }
 

@@ -6,7 +6,7 @@
 //	(new) ───────────► ACTIVE ──────────────────► IN FLIGHT ─────────────► (bound, or gone)
 //	                    ▲  ▲                        │    │
 //	    its time came   │  │  an event that helps   │    │
-//	                    │  └───────────── WAITING ◄─┘    │   Park: no node, or no quota
+//	                    │  └───────────── WAITING ◄─┘    │   Park: no node, no quota, or not allowed
 //	                    └────────────── BACKOFF ◄────────┘   Backoff: an error; 1 s, 2 s, 4 s … 10 s
 //
 // The algorithm of waking: WAITING MiniPods are kept by class (framework.Pod.Class), since for equals every node and quota
@@ -46,6 +46,7 @@ type Wait int
 const (
 	ForNode Wait = iota + 1
 	ForQuota
+	ForNamespace
 )
 
 // Event is something that happened. Helps tells whether a MiniPod that waits for that could fit now. It is called under

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -130,6 +131,30 @@ func testRefusals(t *testing.T, s *suite) {
 		t.Errorf("kill what exited: %v, want NotFound", err)
 	}
 	must(t, s.r.Remove(t.Context(), "nothing"))
+}
+
+// testNonRoot: what must not run as root is not even created when it would, and runs as another user.
+func testNonRoot(t *testing.T, s *suite) {
+	root, other := uint32(0), uint32(1000)
+	for name, security := range map[string]runtime.Security{
+		"the image's user": {NonRoot: true}, "a given user": {NonRoot: true, User: &root}} {
+		spec := s.spec(t, Program{})
+		spec.Security = security
+		if err := s.r.Create(t.Context(), spec); !errors.Is(err, runtime.ErrSettings) {
+			t.Errorf("root by %s: %v, want ErrSettings", name, err)
+		}
+		if _, found := s.find(t, spec.ID); found {
+			t.Errorf("root by %s: it is there all the same", name)
+		}
+	}
+	spec := s.spec(t, Program{Exits: true, ExitCode: 3})
+	spec.Security = runtime.Security{NonRoot: true, User: &other}
+	must(t, s.r.Create(t.Context(), spec))
+	t.Cleanup(func() { s.gone(t, spec.ID) })
+	must(t, s.r.Start(t.Context(), spec.ID))
+	if c := s.awaits(t, spec.ID, runtime.StateExited); c.ExitCode != 3 {
+		t.Errorf("exit code %d, want 3", c.ExitCode)
+	}
 }
 
 func testStartTwice(t *testing.T, s *suite) {

@@ -47,7 +47,7 @@ func (p Program) Script() string {
 type Harness struct {
 	// New gives the runtime as a new agent would get it: the second call returns one that finds the first one's containers.
 	New func(t *testing.T) runtime.Runtime
-	// Image is present and runs programs; Missing is neither present nor in a registry.
+	// Image is present, runs programs, and runs them as root when nothing is said; Missing is neither present nor in a registry.
 	Image, Missing string
 	// Command runs a program in a container of Image.
 	Command func(Program) []string
@@ -82,6 +82,7 @@ func Run(t *testing.T, h Harness) {
 		{"IgnoresTerm", testIgnoresTerm},
 		{"RemoveRunning", testRemoveRunning},
 		{"Refusals", testRefusals},
+		{"NonRoot", testNonRoot},
 		{"StartTwice", testStartTwice},
 		{"Log", testLog},
 		{"Events", testEvents},

@@ -42,7 +42,11 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	if err != nil {
 		return err
 	}
-	oci := ociSpec(spec, facts, r.oomMin)
+	may, err := r.rightsOf(&spec.Security, facts)
+	if err != nil {
+		return err
+	}
+	oci := ociSpec(spec, facts, may, r.oomMin)
 	if len(oci.Process.Args) == 0 {
 		return fmt.Errorf("image %q has no command and none was given: %w", spec.Image, errdefs.ErrInvalidArgument)
 	}
@@ -72,6 +76,10 @@ func (r *Runtime) record(spec runtime.ContainerSpec, facts *imageFacts, oci *spe
 	var err error
 	if out.Spec, err = typeurl.MarshalAny(oci); err != nil {
 		return out, err
+	}
+	if r.opts.Shim != "" {
+		out.Runtime.Name = r.opts.Shim
+		return out, nil
 	}
 	out.Runtime.Name = runtimeName
 	out.Runtime.Options, err = typeurl.MarshalAny(&options.Options{BinaryName: r.opts.RuncBinary})

@@ -14,7 +14,6 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
@@ -25,7 +24,8 @@ type imageFacts struct {
 	chainID string // its top snapshot
 	size    int64
 	config  ocispec.ImageConfig
-	user    specs.User
+	// accounts are the users and groups that the image knows.
+	accounts accounts
 }
 
 // imageCache remembers facts by the digest of the manifest, so that starting a container reads the image's name only.
@@ -139,7 +139,7 @@ func (r *Runtime) facts(ctx context.Context, image images.Image) (*imageFacts, e
 	if err := r.unpacked(ctx, i, facts); err != nil {
 		return nil, err
 	}
-	if facts.user, err = r.user(ctx, facts); err != nil {
+	if facts.accounts, err = r.accounts(ctx, facts); err != nil {
 		return nil, err
 	}
 	r.images.put(digest, facts)

@@ -6,17 +6,10 @@ import (
 	"strings"
 
 	"github.com/containerd/cgroups/v3"
-	"github.com/containerd/containerd/v2/contrib/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
-
-// capabilities of a container, as Kubernetes' runtimes give by default.
-var capabilities = []string{
-	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
-	"CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
-}
 
 var maskedPaths = []string{
 	"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
@@ -38,11 +31,6 @@ var basicMounts = []specs.Mount{
 		Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
 }
 
-// seccompProfile is the same for all containers: it depends on their capabilities only.
-var seccompProfile = seccomp.DefaultProfile(&specs.Spec{Process: &specs.Process{
-	Capabilities: &specs.LinuxCapabilities{Bounding: capabilities},
-}})
-
 // Annotations of the OCI spec.
 const (
 	// annotationGroup makes the containers of one group share a shim.
@@ -51,7 +39,7 @@ const (
 )
 
 // ociSpec is what runc is to do for a container.
-func ociSpec(spec runtime.ContainerSpec, image *imageFacts, oomMin int) *specs.Spec {
+func ociSpec(spec runtime.ContainerSpec, image *imageFacts, may rights, oomMin int) *specs.Spec {
 	namespaces := []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}
 	for _, joined := range []specs.LinuxNamespace{
 		{Type: specs.NetworkNamespace, Path: spec.Namespaces.Net},
@@ -62,29 +50,47 @@ func ociSpec(spec runtime.ContainerSpec, image *imageFacts, oomMin int) *specs.S
 			namespaces = append(namespaces, joined)
 		}
 	}
-	if cgroups.Mode() == cgroups.Unified {
+	if cgroups.Mode() == cgroups.Unified && !spec.Security.Privileged {
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	adj := max(spec.Resources.OOMScoreAdj, oomMin)
-	return &specs.Spec{
+	out := &specs.Spec{
 		Version: "1.1.0",
-		Root:    &specs.Root{Path: "rootfs"},
+		Root:    &specs.Root{Path: "rootfs", Readonly: spec.Security.ReadOnlyRoot},
 		Process: &specs.Process{
 			Args: arguments(spec, image),
 			Cwd:  workingDir(spec, image),
 			Env:  environment(spec, image),
-			User: image.user,
+			User: may.user,
 			Capabilities: &specs.LinuxCapabilities{
-				Bounding: capabilities, Permitted: capabilities, Effective: effective(image.user),
+				Bounding: may.capabilities, Permitted: may.capabilities, Effective: effective(may),
 			},
-			OOMScoreAdj: &adj,
+			NoNewPrivileges: spec.Security.NoNewPrivileges,
+			OOMScoreAdj:     &adj,
 		},
 		Mounts:      mounts(spec.Mounts),
 		Annotations: map[string]string{annotationGroup: spec.Group, annotationLog: spec.LogPath},
 		Linux: &specs.Linux{
 			CgroupsPath: spec.CgroupPath, Namespaces: namespaces, Resources: resources(spec.Resources),
-			Seccomp: seccompProfile, MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
+			Seccomp: may.seccomp, MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
 		},
+	}
+	if spec.Security.Privileged {
+		openMachine(out, may.devices)
+	}
+	return out
+}
+
+// openMachine takes away what keeps a container from the machine that it runs on.
+func openMachine(out *specs.Spec, devices []specs.LinuxDevice) {
+	out.Linux.MaskedPaths, out.Linux.ReadonlyPaths = nil, nil
+	out.Linux.Devices = devices
+	out.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
+	for i := range out.Mounts {
+		if m := &out.Mounts[i]; m.Type == "sysfs" || m.Type == "cgroup" {
+			m.Options = slices.Clone(m.Options)
+			m.Options[slices.Index(m.Options, "ro")] = "rw"
+		}
 	}
 }
 
@@ -129,9 +135,9 @@ func environment(spec runtime.ContainerSpec, image *imageFacts) []string {
 }
 
 // effective capabilities are for root only, as execve would have it.
-func effective(user specs.User) []string {
-	if user.UID == 0 {
-		return capabilities
+func effective(may rights) []string {
+	if may.user.UID == 0 {
+		return may.capabilities
 	}
 	return nil
 }

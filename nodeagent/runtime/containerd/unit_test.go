@@ -131,7 +131,7 @@ func TestOCISpec(t *testing.T) {
 		Namespaces: runtime.Namespaces{Net: "/n", IPC: "/i", UTS: "/u"},
 		Mounts:     []runtime.Mount{{HostPath: "/h", ContainerPath: "/dev/shm/"}, {HostPath: "/r", ContainerPath: "/data/deep", ReadOnly: true}},
 		Resources:  runtime.Resources{CPUQuota: 1000, MemoryLimit: 4096, OOMScoreAdj: -998},
-	}, &imageFacts{user: specs.User{UID: 5}}, -3)
+	}, &imageFacts{}, rights{user: specs.User{UID: 5}, capabilities: capabilities, seccomp: seccompProfile}, -3)
 	shares, quota, period, memory, adj := uint64(2), int64(1000), uint64(100_000), int64(4096), -3
 	if diff := cmp.Diff(&specs.LinuxResources{
 		CPU:     &specs.LinuxCPU{Shares: &shares, Quota: &quota, Period: &period},

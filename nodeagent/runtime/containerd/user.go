@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,32 +16,29 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
-// user finds out whom an image's processes run as: its USER (name or number, with or without a group), with the home group
-// from its /etc/passwd and more groups from its /etc/group. It is a fact of the image and looked up once.
-func (r *Runtime) user(ctx context.Context, facts *imageFacts) (specs.User, error) {
+// accounts finds out which users and groups an image knows, from its /etc/passwd and /etc/group. They are facts of the image and
+// looked up once; whom a container runs as is worked out from them (resolveUser).
+func (r *Runtime) accounts(ctx context.Context, facts *imageFacts) (accounts, error) {
 	lease, done, err := r.lease(ctx)
 	if err != nil {
-		return specs.User{}, err
+		return accounts{}, err
 	}
 	defer done()
 	key := fmt.Sprintf("miniplane-user-%d", time.Now().UnixNano())
 	mounts, err := r.snaps.View(lease, key, facts.chainID)
 	if err != nil {
-		return specs.User{}, fmt.Errorf("look into the image: %w", native(err))
+		return accounts{}, fmt.Errorf("look into the image: %w", native(err))
 	}
 	defer r.snaps.Remove(lease, key) //nolint:errcheck // the lease's end removes it too
-	var user specs.User
-	err = r.look(mounts, func(root string) error {
-		accounts, err := readAccounts(root)
-		if err != nil {
-			return err
-		}
-		user, err = resolveUser(facts.config.User, accounts)
+	var out accounts
+	err = r.look(mounts, func(root string) (err error) {
+		out, err = readAccounts(root)
 		return err
 	})
-	return user, err
+	return out, err
 }
 
 // lease keeps what is made under the context it returns from being collected, until done is called.
@@ -57,6 +55,9 @@ func (r *Runtime) lease(ctx context.Context) (context.Context, func(), error) {
 	return leases.WithLease(r.ns(ctx), lease.ID), done, nil
 }
 
+// maxAccounts is how large an image's /etc/passwd or /etc/group may be, in bytes: they are kept in memory.
+const maxAccounts = 256 << 10
+
 // accounts are an image's users and groups: the fields of the lines of its /etc/passwd and /etc/group.
 type accounts struct{ users, groups [][]string }
 
@@ -72,7 +73,7 @@ func readAccounts(root string) (accounts, error) {
 		fields int
 		to     *[][]string
 	}{{"etc/passwd", 4, &out.users}, {"etc/group", 3, &out.groups}} {
-		text, err := dir.ReadFile(file.name)
+		text, err := readSmall(dir, file.name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -88,6 +89,25 @@ func readAccounts(root string) (accounts, error) {
 	return out, nil
 }
 
+// readSmall reads a regular file that is not too large. An image's file may be anything, a FIFO that nobody writes to for example.
+func readSmall(dir *os.Root, name string) ([]byte, error) {
+	file, err := dir.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("not a regular file: %w", errdefs.ErrInvalidArgument))
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxAccounts+1))
+	if err == nil && len(text) > maxAccounts {
+		err = fmt.Errorf("more than %d bytes: %w", maxAccounts, errdefs.ErrInvalidArgument)
+	}
+	return text, err
+}
+
+// resolveUser finds a user by name or number, with or without a group, as an image's USER or runAsUser names it. The first of
+// AdditionalGids is the primary group, the others are those of the user in /etc/group.
 func resolveUser(wanted string, known accounts) (specs.User, error) {
 	name, group, hasGroup := strings.Cut(wanted, ":")
 	if name == "" {

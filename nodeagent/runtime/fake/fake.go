@@ -45,6 +45,7 @@ type Runtime struct {
 	now        func() time.Time
 	program    Program
 	images     map[string]*runtime.Image // by name
+	users      map[string]uint32         // that images run as; root when not here
 	registry   map[string]error          // what a pull of a reference gives; nil: works
 	pullAny    bool
 	containers map[string]*container
@@ -70,6 +71,7 @@ func New(images ...string) *Runtime {
 		now:        time.Now,
 		program:    func(runtime.ContainerSpec) Behaviour { return Behaviour{} },
 		images:     map[string]*runtime.Image{},
+		users:      map[string]uint32{},
 		registry:   map[string]error{},
 		containers: map[string]*container{},
 		streams:    map[*stream]struct{}{},
@@ -152,6 +154,13 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	image, ok := r.images[spec.Image]
 	if !ok {
 		return fmt.Errorf("image %q: %w", spec.Image, errdefs.ErrNotFound)
+	}
+	user := r.users[spec.Image]
+	if spec.Security.User != nil {
+		user = *spec.Security.User
+	}
+	if spec.Security.NonRoot && user == 0 {
+		return fmt.Errorf("%w: it would run as root", runtime.ErrSettings)
 	}
 	r.containers[spec.ID] = &container{spec: spec, status: runtime.Container{
 		ID: spec.ID, Labels: cloneMap(spec.Labels), Image: spec.Image, ImageID: image.ID,

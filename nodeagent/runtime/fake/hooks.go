@@ -79,6 +79,13 @@ func (r *Runtime) AddImage(ref string, size int64) {
 	r.addImage(ref, size)
 }
 
+// SetImageUser says whom an image's containers run as when nothing else is said; root otherwise.
+func (r *Runtime) SetImageUser(ref string, user uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users[ref] = user
+}
+
 // RemoveImage makes an image absent.
 func (r *Runtime) RemoveImage(ref string) {
 	r.mu.Lock()

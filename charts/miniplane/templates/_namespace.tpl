@@ -1,0 +1,2 @@
+{{- /* Generated from config/ by hack/chart: change config/ and run `make generate`. */}}
+{{- define "miniplane.namespaceLabels" }}{{ end }}

@@ -1,0 +1,137 @@
+package uninstall_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/controllers/uninstall"
+	"miniplane.dev/miniplane/test/builders"
+	"miniplane.dev/miniplane/test/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+func guarded(t *testing.T, c client.Client) bool {
+	t.Helper()
+	err := c.Get(t.Context(), client.ObjectKey{Name: uninstall.Guard}, &admissionv1.ValidatingAdmissionPolicyBinding{})
+	if client.IgnoreNotFound(err) != nil {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// heldPod makes a MiniPod on a node, which an agent has to let go of.
+func heldPod(t *testing.T, c client.Client, ns, name string) *miniv1.MiniPod {
+	t.Helper()
+	pod := builders.Pod(ns, name).Obj()
+	pod.UID, pod.Finalizers = "", []string{miniv1.AgentFinalizer}
+	if err := c.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	patch := client.RawPatch("application/merge-patch+json", []byte(`{"status":{"nodeName":"one"}}`))
+	if err := c.Status().Patch(t.Context(), pod, patch); err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+func letGo(ctx context.Context, c client.Client, pod *miniv1.MiniPod) error {
+	return c.Patch(ctx, pod, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))
+}
+
+// The guard stays, and says why, as long as an agent has not let go of a MiniPod; then all goes.
+func TestUninstall(t *testing.T) {
+	_, c := testenv.Start(t)
+	if err := testenv.Apply(t.Context(), c, filepath.Join(testenv.Root(), "config", "policy", "uninstall.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	one, two := testenv.Namespace(t, c), testenv.Namespace(t, c)
+	held := heldPod(t, c, one, "held")
+	for _, object := range []client.Object{
+		&miniv1.MiniService{ObjectMeta: metav1.ObjectMeta{Namespace: two, Name: "web"},
+			Spec: miniv1.MiniServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []miniv1.ServicePort{{Port: 80}}}},
+		&miniv1.MiniQuota{ObjectMeta: metav1.ObjectMeta{Namespace: two, Name: "team"},
+			Spec: miniv1.MiniQuotaSpec{Hard: corev1.ResourceList{"cpu": resource.MustParse("1")}}},
+	} {
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	err := uninstall.Run(short, c, logr.Discard())
+	if err == nil || !strings.Contains(err.Error(), "1 MiniPods (1 on one)") || !strings.Contains(err.Error(), "kubectl delete node") {
+		t.Errorf("with a MiniPod that is held: %v", err)
+	}
+	if !guarded(t, c) {
+		t.Fatal("the guard was lifted while a MiniPod was left")
+	}
+	if err := letGo(t.Context(), c, held); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 { // the second time there is nothing to do
+		if err := uninstall.Run(t.Context(), c, logr.Discard()); err != nil {
+			t.Fatalf("run %d: %v", i, err)
+		}
+		if guarded(t, c) {
+			t.Errorf("run %d: the guard is still there", i)
+		}
+	}
+	for _, list := range []client.ObjectList{&miniv1.MiniPodList{}, &miniv1.MiniServiceList{}, &miniv1.MiniQuotaList{}} {
+		if err := c.List(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+		if text := fmt.Sprint(list); strings.Contains(text, one) || strings.Contains(text, two) {
+			t.Errorf("left: %s", text)
+		}
+	}
+}
+
+// The Job may do what it must, and no more: its rights are those of config/rbac.
+func TestUninstallWithItsOwnRights(t *testing.T) {
+	config, admin := testenv.Start(t)
+	for _, file := range []string{"config/rbac/namespace.yaml", "config/rbac/uninstall.yaml", "config/policy/uninstall.yaml"} {
+		if err := testenv.Apply(t.Context(), admin, filepath.Join(testenv.Root(), file)); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+	}
+	config.Impersonate.UserName = "system:serviceaccount:miniplane-system:miniplane-uninstall"
+	job, err := client.New(config, client.Options{Scheme: testenv.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := testenv.Namespace(t, admin)
+	pod := heldPod(t, admin, ns, "held")
+	if err := letGo(t.Context(), admin, pod); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, func() string { // rights take a moment to be known
+		if err := job.List(t.Context(), &miniv1.MiniPodList{}); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	if err := uninstall.Run(t.Context(), job, logr.Discard()); err != nil {
+		t.Fatal(err)
+	}
+	if guarded(t, admin) {
+		t.Error("the guard is still there")
+	}
+	other := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "pods.miniplane.dev"}}
+	if err := job.Delete(t.Context(), other); !apierrors.IsForbidden(err) {
+		t.Errorf("it may lift other policies: %v", err)
+	}
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# e2e-full.sh [GO TEST FLAG ...] — the end-to-end suite on a full cluster of this machine, on which miniplane is installed, and
+# uninstalled, as on any other. First the tests of that (test/install), which begin and end without miniplane; then the suite.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PATH=$(hack/assets.sh kubectl helm):$PATH
+export PATH KUBECONFIG=$PWD/.local/kubeconfig E2E_SUBSTRATE=full
+down() { make --no-print-directory cluster-down; }
+
+down
+go run ./hack/image -o .local/images miniplane
+trap down EXIT
+make --no-print-directory cluster-up MODE=full
+[ $# -gt 0 ] || go test -count=1 -timeout 15m -v ./test/install
+# The tests' MiniPods need more room than the lane has by default.
+hack/install.sh --registry 100.127.255.1:5000 --cpu 1200m --memory 4Gi
+go test -count=1 -timeout 30m -v "$@" ./test/e2e

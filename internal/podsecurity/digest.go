@@ -1,0 +1,73 @@
+package podsecurity
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+// subject is the part of a MiniPod that the checks look at.
+type subject struct {
+	Annotations map[string]string          `json:"a,omitempty"`
+	Pod         *miniv1.PodSecurityContext `json:"p,omitempty"`
+	Containers  []containerSubject         `json:"c,omitempty"`
+}
+
+type containerSubject struct {
+	Name      string                  `json:"n"`
+	Security  *miniv1.SecurityContext `json:"s,omitempty"`
+	HostPorts bool                    `json:"h,omitempty"`
+}
+
+// judged are the beginnings of annotations that old versions of the checks look at.
+var judged = []string{
+	corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix,
+	corev1.SeccompPodAnnotationKey,
+	corev1.SeccompContainerAnnotationKeyPrefix,
+}
+
+// Digest is equal for MiniPods that every policy answers alike, and short; empty for those that say nothing about security.
+func Digest(pod *miniv1.MiniPod) string {
+	var s subject
+	for key, value := range pod.Annotations {
+		for _, beginning := range judged {
+			if strings.HasPrefix(key, beginning) {
+				if s.Annotations == nil {
+					s.Annotations = map[string]string{}
+				}
+				s.Annotations[key] = value
+			}
+		}
+	}
+	s.Pod = pod.Spec.SecurityContext
+	speaks := s.Annotations != nil || s.Pod != nil
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
+		part := containerSubject{Name: c.Name, Security: c.SecurityContext, HostPorts: hasHostPorts(c)}
+		speaks = speaks || part.Security != nil || part.HostPorts
+		s.Containers = append(s.Containers, part)
+	}
+	if !speaks {
+		return ""
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err.Error() // cannot happen with these types, and would only keep the MiniPod in a class of its own
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+func hasHostPorts(c *miniv1.Container) bool {
+	for i := range c.Ports {
+		if c.Ports[i].HostPort != 0 {
+			return true
+		}
+	}
+	return false
+}
