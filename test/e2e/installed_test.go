@@ -150,6 +150,6 @@ var installedTraces = fmt.Sprintf(`
 	iptables-save | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^/chain /'
 	find /sys/fs/cgroup -path '*/miniplane/*' -type d | grep -v -e '/pause$' -e '/shim' | sed 's/^/cgroup /' # pauses share one, shims too
 	grep -o '/run/miniplane/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /'
-	ctr --address %[1]s --namespace miniplane containers ls -q 2>/dev/null | sed 's/^/container /'
-	ctr --address %[1]s --namespace miniplane snapshots ls 2>/dev/null | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
+	ctr --address %[1]s --namespace miniplane containers ls -q | sed 's/^/container /'
+	ctr --address %[1]s --namespace miniplane snapshots ls | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
 	exit 0`, "/run/containerd/containerd.sock")
