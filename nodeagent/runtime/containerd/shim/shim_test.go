@@ -41,7 +41,9 @@ func small(t *testing.T) (program, run string) {
 }
 
 func ask(program, id, action string) (string, error) {
-	out, err := exec.Command(program, "-namespace", "n", "-address", "/a", "-publish-binary", "/b", "-id", id, action).Output()
+	cmd := exec.Command(program, "-namespace", "n", "-address", "/a", "-publish-binary", "/b", "-id", id, action)
+	cmd.Dir = filepath.Dir(program)
+	out, err := cmd.Output()
 	return string(out), err
 }
 
@@ -69,6 +71,9 @@ func TestShortAnswers(t *testing.T) {
 		}
 		if got, err := ask(program, id, "start"); got != "unix://"+path || err != nil {
 			t.Fatalf("%s: %q, %v, want %s", id, got, err, path)
+		}
+		if kept, err := os.ReadFile(filepath.Join(filepath.Dir(program), "address")); string(kept) != "unix://"+path || err != nil {
+			t.Fatalf("%s: kept %q, %v", id, kept, err)
 		}
 	}
 	if len(seen) != servers {
