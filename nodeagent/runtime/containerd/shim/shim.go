@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 // Package shim starts the containers of a node for containerd, many from one process.
 //
 // The idea: a container costs one execution of one program, its init. containerd's usual shim costs two executions of itself
