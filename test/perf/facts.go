@@ -60,6 +60,29 @@ func (b *bench) facts(ctx context.Context) error {
 		"image":      b.image,
 		"miniplane":  revision(ctx),
 	}
+	return b.noteBusy(ctx)
+}
+
+// noteBusy notes how busy the machine is before anything is measured: figures of a machine that others use are not worth much.
+func (b *bench) noteBusy(ctx context.Context) error {
+	before, err := b.read()
+	if err != nil {
+		return err
+	}
+	if err := settle(ctx); err != nil {
+		return err
+	}
+	after, err := b.read()
+	if err != nil {
+		return err
+	}
+	cpu, seconds := after.since(before)
+	percent := 100 * cpu[machine] / seconds / float64(runtime.NumCPU())
+	b.result.Machine["busy before"] = fmt.Sprintf("%.0f %%", percent)
+	const much = 25
+	if percent > much {
+		say("this machine is %.0f %% busy before anything is measured: the figures will tell more about that than about either side", percent)
+	}
 	return nil
 }
 
