@@ -18,7 +18,7 @@ func save(dir string, r *report.Result, metrics []report.Metric) error {
 	}
 	files := map[string][]byte{
 		"latest.json": append(data, '\n'),
-		"latest.md":   []byte("# The last figures\n\nWritten by `make bench`; see [how it is measured](../performance.md).\n\n" + r.Markdown(metrics)),
+		"latest.md":   []byte(page(r, metrics)),
 	}
 	if bars := bars(r.Rows(metrics)); len(bars) > 0 {
 		files["ratios.svg"] = plot.Bars("MiniPods against native Pods, the same machine, the same run", bars)
@@ -40,6 +40,17 @@ func save(dir string, r *report.Result, metrics []report.Metric) error {
 		}
 	}
 	return nil
+}
+
+// page is the table with what its rows are made of.
+func page(r *report.Result, metrics []report.Metric) string {
+	text := "# The last figures\n\nWritten by `make bench`; see [how it is measured](../performance.md).\n\n" + r.Markdown(metrics)
+	for _, row := range r.Rows(metrics) {
+		if parts := r.Breakdown(row.Metric, row.Limits); parts != "" {
+			text += "\n" + parts
+		}
+	}
+	return text
 }
 
 // bars are the rows that have a ratio.

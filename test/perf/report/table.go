@@ -82,6 +82,8 @@ func (m Metric) target() string {
 // number has three digits, or all before the point.
 func number(v float64) string {
 	switch {
+	case v < 0:
+		return "-" + number(-v)
 	case v >= 100 || v == float64(int64(v)):
 		return fmt.Sprintf("%.0f", v)
 	case v >= 10:
