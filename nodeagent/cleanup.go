@@ -13,6 +13,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
 
@@ -31,6 +32,7 @@ func Cleanup(ctx context.Context, opts Options, log logr.Logger) error {
 		log.Info("Removed", "what", what)
 	}
 	step("containers and images", cleanupRuntime(ctx, opts))
+	step("shims", containerd.StopShims(ctx, opts.StateDir))
 	step("sandboxes", cleanupSandboxes(ctx, opts))
 	step("network", network.Cleanup(ctx, opts.StateDir))
 	step("iptables chains", cleanupTables(ctx))

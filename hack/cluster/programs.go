@@ -126,7 +126,7 @@ func (c *Cluster) agentArgs(node string) []string {
 		"--containerd-address=" + c.ContainerdSocket(node),
 		"--state-dir=" + filepath.Join(c.NodeRunDir(node), "agent"), "--root-dir=" + filepath.Join(c.NodeDataDir(node), "agent"),
 		"--cgroup-parent=" + c.PodCgroup(node), "--pod-cidr=" + podRange, "--service-cidr=" + serviceRange,
-		"--pause-binary=" + c.binary("pause"), "--runc-binary=" + c.asset("runc"),
+		"--pause-binary=" + c.binary("pause"), "--shim-binary=" + c.binary("shim"), "--runc-binary=" + c.asset("runc"),
 		"--health-address=" + agentHealth, "--insecure-registry=" + c.Registry(),
 	}
 }

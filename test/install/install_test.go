@@ -98,17 +98,13 @@ func ready(t *testing.T) {
 	for _, what := range []string{"deployment/miniplane-manager", "daemonset/miniplane-agent"} {
 		kubectl(t, "-n", system, "rollout", "status", what, "--timeout=2m")
 	}
-	kubectl(t, "wait", "mininodes", "--all", "--for=condition=Ready", "--timeout=1m")
+	kubectl(t, "wait", "mininode", node, "--for=condition=Ready", "--timeout=1m")
 }
 
 // samples applies config/samples at once, as a new user does, waits until all of it is ready, and asks the service.
 func samples(t *testing.T) {
 	t.Helper()
-	args := []string{"apply"}
-	for _, kind := range []string{"quota", "deployment", "service", "pod", "replicaset"} {
-		args = append(args, "-f", "config/samples/mini"+kind+".yaml")
-	}
-	kubectl(t, args...)
+	kubectl(t, "apply", "-f", "config/samples")
 	kubectl(t, "wait", "minideployment/web", "--for=condition=Available", "--timeout=1m")
 	kubectl(t, "wait", "minireplicaset/workers", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=1m")
 	kubectl(t, "wait", "minipods", "--all", "--for=condition=Ready", "--timeout=1m")
