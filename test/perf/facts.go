@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
@@ -16,9 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/kubernetes"
 
-	"miniplane.dev/miniplane/test/perf/plot"
 	"miniplane.dev/miniplane/test/perf/procs"
-	"miniplane.dev/miniplane/test/perf/report"
 )
 
 // noKind tells whether the cluster does not know a kind at all, as one without miniplane does not.
@@ -58,7 +54,32 @@ func (b *bench) facts(ctx context.Context) error {
 		"kubernetes": version.GitVersion,
 		"containerd": runtimeVersion.Version,
 		"image":      b.image,
-		"miniplane":  revision(ctx),
+		"sizes": fmt.Sprintf("%d one at a time, bursts of %d, %d kills, %d Pods on %d nodes without machines",
+			b.singles, b.burst, b.kills, b.hollowPods, b.hollowNodes),
+		"miniplane": revision(ctx),
+	}
+	return b.noteBusy(ctx)
+}
+
+// noteBusy notes how busy the machine is before anything is measured: figures of a machine that others use are not worth much.
+func (b *bench) noteBusy(ctx context.Context) error {
+	before, err := b.read()
+	if err != nil {
+		return err
+	}
+	if err := settle(ctx); err != nil {
+		return err
+	}
+	after, err := b.read()
+	if err != nil {
+		return err
+	}
+	cpu, seconds := after.since(before)
+	percent := 100 * cpu[machine] / seconds / float64(runtime.NumCPU())
+	b.result.Machine["busy before"] = fmt.Sprintf("%.0f %%", percent)
+	const much = 25
+	if percent > much {
+		say("this machine is %.0f %% busy before anything is measured: the figures will tell more about that than about either side", percent)
 	}
 	return nil
 }
@@ -131,57 +152,4 @@ func limitFlags(t procs.Table, program, defaults string) string {
 		return program + " without flags for limits (qps, burst: " + defaults + ")"
 	}
 	return program + " " + strings.Join(found, " ")
-}
-
-// save writes the raw figures and the plots.
-func save(dir string, r *report.Result, metrics []report.Metric) error {
-	data, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return err
-	}
-	files := map[string][]byte{"latest.json": append(data, '\n')}
-	if bars := bars(r.Rows(metrics)); len(bars) > 0 {
-		files["ratios.svg"] = plot.Bars("MiniPods against native Pods, the same machine, the same run", bars)
-	}
-	for name, chart := range map[string]struct{ key, title string }{
-		"start.svg": {"start.latency", "create → Running, one at a time"},
-		"burst.svg": {"burst.latency", "create → Running in a burst"},
-	} {
-		if series := series(r, chart.key); len(series) > 0 {
-			files[name] = plot.Distributions(chart.title, "ms", series)
-		}
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// bars are the rows that have a ratio.
-func bars(rows []report.Row) []plot.Bar {
-	var out []plot.Bar
-	for _, row := range rows {
-		if row.Ratio > 0 {
-			label := fmt.Sprintf("%s %s (%s)", row.Metric.ID, row.Metric.Title, row.Limits)
-			out = append(out, plot.Bar{Label: label, Value: row.Ratio, Target: row.Metric.Target.Times})
-		}
-	}
-	return out
-}
-
-func series(r *report.Result, key string) []plot.Series {
-	var out []plot.Series
-	for _, limits := range always {
-		for _, side := range r.Sides {
-			if values := r.Values(key, side, limits); len(values) > 0 {
-				out = append(out, plot.Series{Label: side + ", limits " + limits, Values: values})
-			}
-		}
-	}
-	return out
 }

@@ -64,7 +64,7 @@ func TestMarkdown(t *testing.T) {
 		sample("restarts", Native, "default", 0, 0, 0), sample("restarts", Mini, "default", 0, 0, 0),
 		sample("cpu/kubelet", Native, "default", 0, 1), // raw figures without a row
 	)
-	want := `2026-01-02 03:04 UTC, 2 rounds. cores: 2. 
+	want := `2026-01-02 03:04 UTC, 2 rounds. cores: 2.
 
 Limits "default": kubelet kubeAPIQPS 50.
 

@@ -9,9 +9,9 @@ import (
 // Markdown is the table, with what it was measured on and under above it, and every failure below.
 func (r *Result) Markdown(metrics []Metric) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %d rounds. ", r.Taken.UTC().Format("2006-01-02 15:04 UTC"), r.Rounds)
+	fmt.Fprintf(&b, "%s, %d rounds.", r.Taken.UTC().Format("2006-01-02 15:04 UTC"), r.Rounds)
 	for _, name := range SortedKeys(r.Machine) {
-		fmt.Fprintf(&b, "%s: %s. ", name, r.Machine[name])
+		fmt.Fprintf(&b, " %s: %s.", name, r.Machine[name])
 	}
 	b.WriteString("\n\n")
 	for _, limits := range SortedKeys(r.Settings) {
@@ -82,6 +82,8 @@ func (m Metric) target() string {
 // number has three digits, or all before the point.
 func number(v float64) string {
 	switch {
+	case v < 0:
+		return "-" + number(-v)
 	case v >= 100 || v == float64(int64(v)):
 		return fmt.Sprintf("%.0f", v)
 	case v >= 10:
