@@ -226,4 +226,3 @@ func errorText(err error) string {
 	}
 	return err.Error()
 }
-

@@ -118,7 +118,8 @@ func (o *Observed) Draining() bool {
 // IsDrained tells whether the drain that is under way waits for this MiniPod. It does not wait for those of a MiniDaemonSet,
 // nor for those that were made since and tolerate the cordon: they may come back for ever.
 func (o *Observed) IsDrained(pod *miniv1.MiniPod) bool {
-	return belongsToWork(pod) && !(pod.CreationTimestamp.After(o.Marker.DeletionTimestamp.Time) && taints.Tolerated(pod.Spec.Tolerations, &cordon))
+	comesBack := pod.CreationTimestamp.After(o.Marker.DeletionTimestamp.Time) && taints.Tolerated(pod.Spec.Tolerations, &cordon)
+	return belongsToWork(pod) && !comesBack
 }
 
 // cordon is the taint that a cordon stands for.

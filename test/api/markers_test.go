@@ -129,6 +129,7 @@ func TestManagerMayTouchNoOtherPods(t *testing.T) {
 		"bind another Pod":               manager.SubResource("binding").Create(t.Context(), agent.DeepCopy(), binding),
 		"change a marker's image":        manager.Patch(t.Context(), own.DeepCopy(), patch(`{"spec":{"containers":[{"name":"marker","image":"busybox"}]}}`)),
 		"unlabel a marker":               manager.Patch(t.Context(), own.DeepCopy(), patch(`{"metadata":{"labels":{"miniplane.dev/drain-marker":null}}}`)),
+		"annotate a marker":              manager.Patch(t.Context(), own.DeepCopy(), patch(`{"metadata":{"annotations":{"a":"b"}}}`)),
 		"say that a marker runs":         manager.Status().Patch(t.Context(), own.DeepCopy(), patch(`{"status":{"phase":"Running"}}`)),
 		"evict, which it has no need to": manager.SubResource("eviction").Create(t.Context(), own.DeepCopy(), &policyv1.Eviction{}),
 	}
