@@ -113,6 +113,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	r.tellBlocking(seen, plan.Blocking)
+	r.rest(&seen)
 	if plan.Again.IsZero() {
 		return ctrl.Result{}, nil
 	}
@@ -158,10 +159,14 @@ func (r *reconciler) observe(ctx context.Context, name string) (eviction.Observe
 	return seen, err
 }
 
-// watch notes whether the node's MiniPods matter, and tells whether to look at them now: also when they just ceased to
-// matter, to take back what was said of them.
+// matters tells whether something is the matter with the node that its MiniPods have to do with.
+func matters(seen *eviction.Observed) bool {
+	return len(seen.Taints) > 0 || seen.Node != nil && seen.Node.Spec.Unschedulable
+}
+
+// watch tells whether to look at the node's MiniPods now, and at every one that comes or goes: while they matter, and until what
+// was said of them is taken back.
 func (r *reconciler) watch(seen *eviction.Observed) bool {
-	matters := len(seen.Taints) > 0 || seen.Node != nil && seen.Node.Spec.Unschedulable
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known, ok := r.nodes[seen.Name]
@@ -173,9 +178,17 @@ func (r *reconciler) watch(seen *eviction.Observed) bool {
 		known = &memory{watched: true} // perhaps by the manager before this one
 		r.nodes[seen.Name] = known
 	}
-	before := known.watched
-	known.watched = matters
-	return matters || before
+	known.watched = known.watched || matters(seen)
+	return known.watched
+}
+
+// rest ends the watch over MiniPods that do not matter any more, once everything is done.
+func (r *reconciler) rest(seen *eviction.Observed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known, ok := r.nodes[seen.Name]; ok && !matters(seen) {
+		known.watched = false
+	}
 }
 
 func (r *reconciler) podsOn(ctx context.Context, from client.Reader, node string) ([]*miniv1.MiniPod, error) {
