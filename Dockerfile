@@ -3,7 +3,7 @@
 
 FROM golang:1.26-bookworm AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates gcc iptables libc6-dev \
+ && apt-get install -y --no-install-recommends ca-certificates gcc iptables libc6-dev libseccomp-dev pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -13,7 +13,7 @@ COPY cmd cmd
 COPY controllers controllers
 COPY hack/image hack/image
 COPY hack/ociarchive hack/ociarchive
-COPY hack/pause.sh hack/pause.sh
+COPY hack/pause.sh hack/shim.sh hack/
 COPY internal internal
 COPY nodeagent nodeagent
 ARG VERSION=

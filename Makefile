@@ -6,7 +6,7 @@ SHELL := /bin/bash -eu -o pipefail
 # Programs from outside (etcd, kube-apiserver, containerd …) are built once into the user's cache; see hack/assets.sh.
 ASSETS = $(shell hack/assets.sh kubectl)
 # Everything but the suites that need a running cluster.
-PACKAGES = $(shell go list ./... | grep -v -e /test/e2e -e /test/perf -e /test/install)
+PACKAGES = $(shell go list ./... | grep -v -e /test/e2e -e /test/install)
 # How long one test package may take.
 TEST_TIMEOUT ?= 15m
 
@@ -62,9 +62,20 @@ e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes.
 e2e-full: ## Run it on a fresh full cluster, where miniplane is installed beside all of Kubernetes.
 	hack/e2e-full.sh
 
+##@ Measure
+
+# How often each side is measured, and which figures: ONLY=P1,P2.
+ROUNDS ?= 5
+ONLY ?=
+
 .PHONY: bench
-bench: ## Measure start latency, throughput, API writes and recovery on a local cluster, as one table.
-	$(MAKE) --no-print-directory cluster-down
-	$(MAKE) --no-print-directory cluster-up NODES=1
-	status=0; PATH="$(ASSETS):$$PATH" go run ./test/perf -kill-agent "bin/cluster agent-restart mini-0" || status=$$?; \
-		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
+bench: ## Measure native Pods and MiniPods side by side on a full cluster: one table with ratios. ROUNDS=5 ONLY=P1,P2
+	hack/bench.sh full -rounds $(ROUNDS) -only "$(ONLY)" -out $(if $(ONLY),.local/bench,docs/performance)
+
+.PHONY: bench-quick
+bench-quick: ## See whether the yardstick works: one round of few Pods. Its figures mean nothing.
+	hack/bench.sh full -quick -out .local/bench
+
+.PHONY: bench-local
+bench-local: ## Measure MiniPods alone on a local cluster.
+	hack/bench.sh local -rounds $(ROUNDS) -only "$(ONLY)" -out .local/bench

@@ -2,10 +2,8 @@
 # prereqs.sh [--install] — check that this machine can run local clusters and node tests; say in one message what is
 # missing and how to get it. With --install, get the missing Debian packages, saying so.
 #
-# Go itself is not checked: everything here is started by it. gcc and libseccomp are asked for only until runc and the
-# pause program, which are kept in the user's cache, have been built.
+# Go itself is not checked: everything here is started by it. gcc and libseccomp are for runc, the pause program and the shim.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PATH=$PATH:/usr/sbin:/sbin # where iptables is, and a plain su does not look
 fail() { echo "prereqs: $*" >&2; exit 1; }
 
@@ -24,10 +22,8 @@ has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || need "a static b
 has flock || need flock util-linux
 has gcc || need gcc gcc
 echo '#include <linux/prctl.h>' | gcc -E - >/dev/null 2>&1 || need "the C library's and kernel's headers" libc6-dev
-if ! [ -x "$("$here/assets.sh")/runc" ]; then
-  has pkg-config || need pkg-config pkg-config
-  pkg-config --exists libseccomp 2>/dev/null || need "libseccomp's headers" libseccomp-dev
-fi
+has pkg-config || need pkg-config pkg-config
+pkg-config --exists libseccomp 2>/dev/null || need "libseccomp's headers" libseccomp-dev
 
 if [ ${#packages[@]} -gt 0 ]; then
   mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)

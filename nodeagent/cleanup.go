@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
 
@@ -31,6 +33,7 @@ func Cleanup(ctx context.Context, opts Options, log logr.Logger) error {
 		log.Info("Removed", "what", what)
 	}
 	step("containers and images", cleanupRuntime(ctx, opts))
+	step("shims", containerd.StopShims(ctx, opts.StateDir))
 	step("sandboxes", cleanupSandboxes(ctx, opts))
 	step("network", network.Cleanup(ctx, opts.StateDir))
 	step("iptables chains", cleanupTables(ctx))
@@ -96,12 +99,21 @@ func cleanupTables(ctx context.Context) error {
 }
 
 // cleanupDirectories removes the agent's own directories below the root directory, which others may use too, and the state
-// directory.
+// directory. In a Pod both are mounts: they can be emptied, and stay.
 func cleanupDirectories(opts Options) error {
 	var errs []error
-	for _, dir := range []string{filepath.Join(opts.RootDir, "pods"), filepath.Join(opts.RootDir, "logs"), filepath.Join(opts.RootDir, "bin"), opts.StateDir} {
-		errs = append(errs, os.RemoveAll(dir))
+	for _, dir := range []string{"pods", "logs", "bin"} {
+		errs = append(errs, os.RemoveAll(filepath.Join(opts.RootDir, dir)))
 	}
-	_ = os.Remove(opts.RootDir) // if it is empty
+	entries, err := os.ReadDir(opts.StateDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, entry := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(opts.StateDir, entry.Name())))
+	}
+	for _, dir := range []string{opts.RootDir, opts.StateDir} {
+		_ = os.Remove(dir) // if it is empty, and not a mount
+	}
 	return errors.Join(errs...)
 }

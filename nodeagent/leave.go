@@ -54,7 +54,7 @@ func (o *owner) byObject() cache.ByObject {
 func (a *agent) followOwner(ctx context.Context) error {
 	informer, err := informerOf(ctx, a.cache, &appsv1.DaemonSet{}, a.log)
 	if err != nil {
-		return nil // told to end
+		return err // told to end
 	}
 	_, err = informer.AddEventHandler(handlerOf(
 		func(set client.Object) {

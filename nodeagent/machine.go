@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	log.Info("Containers are started by a shim", "shim", cmp.Or(opts.Shim, "containerd's, with runc"))
 	boxes, err := sandbox.New(sandbox.Options{StateDir: opts.StateDir, PauseBinary: opts.PauseBinary})
 	if err != nil {
 		return nil, errors.Join(err, rt.Close())
@@ -64,7 +66,7 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 func openRuntime(opts Options) (*containerd.Runtime, error) {
 	return containerd.New(containerd.Options{
 		Address: opts.ContainerdAddress, Namespace: opts.ContainerdNamespace, StateDir: opts.StateDir,
-		PauseBinary: opts.PauseBinary, RuncBinary: opts.RuncBinary, InsecureRegistries: opts.InsecureRegistries,
+		PauseBinary: opts.PauseBinary, Shim: opts.Shim, RuncBinary: opts.RuncBinary, InsecureRegistries: opts.InsecureRegistries,
 	})
 }
 

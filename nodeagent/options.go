@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 )
 
 // Version of the agent, set when it is built.
@@ -39,6 +41,11 @@ type Options struct {
 	CPU, Memory resource.Quantity
 	// PauseBinary is the program that keeps sandboxes; RuncBinary replaces the runc in containerd's path.
 	PauseBinary, RuncBinary string
+	// ShimBinary is the server of miniplane's shim (cmd/shim). Without it, or where it is empty, containers are started with
+	// containerd's shim for runc.
+	ShimBinary string
+	// Shim is the installed shim, which Complete finds out.
+	Shim string
 	// InstallPause copies the pause program below RootDir and uses it there: for an agent in a container, whose own files
 	// containerd does not see.
 	InstallPause bool
@@ -68,6 +75,7 @@ func DefaultOptions() Options {
 		MaxPods:             500,
 		HealthAddress:       "127.0.0.1:10350",
 		PauseBinary:         besideMe("pause"),
+		ShimBinary:          besideMe("shim"),
 		Resync:              time.Minute,
 	}
 }
@@ -89,12 +97,31 @@ func (o *Options) Complete() error {
 			return err
 		}
 	}
+	if err := o.installShim(); err != nil {
+		return err
+	}
 	if o.NodeIP.IsValid() {
 		return nil
 	}
 	var err error
 	if o.NodeIP, err = defaultAddress(); err != nil {
 		return fmt.Errorf("cannot find the address of this node (%w); give it with --node-ip", err)
+	}
+	return nil
+}
+
+// installShim puts the shim where containerd can execute it. That none is beside the agent is no error: there is another.
+func (o *Options) installShim() error {
+	if o.ShimBinary == "" {
+		return nil
+	}
+	if _, err := os.Stat(o.ShimBinary); errors.Is(err, os.ErrNotExist) && o.ShimBinary == besideMe("shim") {
+		return nil
+	}
+	var err error
+	o.Shim, err = containerd.InstallShim(o.PauseBinary, o.ShimBinary, o.RootDir, o.StateDir)
+	if err != nil {
+		return fmt.Errorf("%w: build it with hack/shim.sh and give its path with --shim-binary, or give --shim-binary= to use runc", err)
 	}
 	return nil
 }

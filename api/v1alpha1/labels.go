@@ -14,7 +14,7 @@ const (
 	DrainMarkerLabel = "miniplane.dev/drain-marker"
 
 	// UninstallGuard is the ValidatingAdmissionPolicyBinding that refuses to let go of what runs miniplane while its objects
-	// may need it. Where it is missing, miniplane is being uninstalled.
+	// may need it. Where it is missing, or does not deny, miniplane is being uninstalled.
 	UninstallGuard = "uninstall.miniplane.dev"
 
 	// PodTemplateHashLabel tells the MiniReplicaSets, and the MiniPods, of one MiniDeployment's revisions apart.

@@ -2,11 +2,15 @@ package main
 
 import (
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"miniplane.dev/miniplane/test/testenv"
@@ -54,4 +58,37 @@ func TestCheckRanges(t *testing.T) {
 	if err != nil || len(found) != 1 || found[0].Prefix.Addr() != services {
 		t.Errorf("the Service kubernetes: %v, %v", found, err)
 	}
+}
+
+// The manager does not start, and says so, before it does anything.
+func TestManagerWithCollidingRangesDoesNotStart(t *testing.T) {
+	config, c := testenv.Start(t)
+	var kubernetes corev1.Service
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "kubernetes"}, &kubernetes); err != nil {
+		t.Fatal(err)
+	}
+	useCluster(t, config)
+	o := defaults()
+	o.serviceCIDR = netip.PrefixFrom(netip.MustParseAddr(kubernetes.Spec.ClusterIP), 28).Masked()
+	err := run(t.Context(), o)
+	if err == nil || !strings.Contains(err.Error(), "overlaps the cluster's ServiceCIDR kubernetes") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// useCluster makes the test's API server the one that programs find.
+func useCluster(t *testing.T, config *rest.Config) {
+	t.Helper()
+	const name = "test"
+	kubeconfig := clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {ClientCertificateData: config.CertData, ClientKeyData: config.KeyData}},
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
+		CurrentContext: name,
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(kubeconfig, path); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBECONFIG", path)
 }

@@ -88,6 +88,7 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.Var(&byteQuantity{quantity{&o.Memory}}, "memory", "memory that MiniPods may ask for together; the machine's when empty")
 	flags.StringVar(&o.PauseBinary, "pause-binary", o.PauseBinary, "program that keeps sandboxes, at a path that containerd sees too")
 	flags.BoolVar(&o.InstallPause, "install-pause", o.InstallPause, "copy that program below the root directory and use it there; for an agent in a container")
+	flags.StringVar(&o.ShimBinary, "shim-binary", o.ShimBinary, "server of miniplane's shim, which is installed below the root directory; empty for containerd's shim and runc")
 	flags.StringVar(&o.RuncBinary, "runc-binary", o.RuncBinary, "runc to use instead of the one in containerd's path")
 	flags.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "address of /healthz, /readyz and /metrics; empty turns them off")
 	flags.DurationVar(&o.Resync, "resync-period", o.Resync, "time between two looks at everything on the machine")

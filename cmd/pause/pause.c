@@ -8,6 +8,8 @@
  *       before the sandbox was recorded, and the process ends. It answers with one byte on descriptor 1.
  *   pause log SOCKET:FILE
  *       Copies a container's output to its log (see log.c).
+ *   pause -namespace N … start|delete
+ *       Answers containerd as its shim (see shim.c).
  *
  * Exit codes from 10 on tell which step failed.
  */
@@ -118,6 +120,8 @@ __attribute__((used)) void begin(long *stack) {
 		log_main(argc, argv);
 	if ((argc == 3 || argc == 6) && same(argv[1], "sandbox"))
 		sandbox_main(argc, argv);
+	if (argc > 2 && argv[1][0] == '-')
+		shim_main(argc, argv);
 	leave(2);
 }
 

@@ -45,6 +45,7 @@ struct action {
 void restorer(void);
 void *memcpy(void *, const void *, __SIZE_TYPE__);
 void log_main(int argc, char **argv);
+void shim_main(int argc, char **argv);
 
 static inline void leave(int code) {
 	for (;;)

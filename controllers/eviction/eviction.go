@@ -12,6 +12,7 @@ package eviction
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -142,11 +143,11 @@ func (r *reconciler) observe(ctx context.Context, name string) (eviction.Observe
 	} else if !ok {
 		seen.Marker = nil
 	}
-	guard, err := found(&admissionv1.ValidatingAdmissionPolicyBinding{}, "", miniv1.UninstallGuard)
-	if err != nil {
+	var guard admissionv1.ValidatingAdmissionPolicyBinding
+	if _, err := found(&guard, "", miniv1.UninstallGuard); err != nil {
 		return seen, err
 	}
-	seen.WantMarkers = guard && !r.noMarkers
+	seen.WantMarkers = slices.Contains(guard.Spec.ValidationActions, admissionv1.Deny) && !r.noMarkers
 	var taints []corev1.Taint
 	if seen.Node != nil {
 		taints = seen.Node.Spec.Taints
@@ -155,7 +156,8 @@ func (r *reconciler) observe(ctx context.Context, name string) (eviction.Observe
 	if !r.watch(&seen) {
 		return seen, nil
 	}
-	seen.Pods, err = r.podsOn(ctx, r.client, name)
+	pods, err := r.podsOn(ctx, r.client, name)
+	seen.Pods = pods
 	return seen, err
 }
 

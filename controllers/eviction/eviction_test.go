@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -164,6 +165,12 @@ func TestGuardLifted(t *testing.T) {
 	w.guard(false)
 	w.markerIs("none")
 	w.podIs(alone, "runs")
+
+	w.guard(true)
+	w.cordon(false)
+	w.markerIs("stands")
+	w.must(w.Delete(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: miniv1.UninstallGuard}}))
+	w.markerIs("none")
 }
 
 func TestNoMarkers(t *testing.T) {

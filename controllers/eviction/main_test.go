@@ -8,6 +8,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -82,15 +83,18 @@ func (w world) manager(opts eviction.Options) (stop func()) {
 // guard puts it up, or lifts it. The policy itself is not installed, so that nothing is refused.
 func (w world) guard(up bool) {
 	w.Helper()
-	if !up {
-		w.must(w.Delete(w.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: miniv1.UninstallGuard}}))
-		return
-	}
-	w.must(w.Create(w.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
+	action := map[bool]admissionv1.ValidationAction{true: admissionv1.Deny, false: admissionv1.Audit}[up]
+	object := &admissionv1.ValidatingAdmissionPolicyBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: miniv1.UninstallGuard},
 		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: miniv1.UninstallGuard,
-			ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}},
-	}))
+			ValidationActions: []admissionv1.ValidationAction{action}},
+	}
+	if err := w.Create(w.Context(), object); !apierrors.IsAlreadyExists(err) {
+		w.must(err)
+		return
+	}
+	patch := fmt.Appendf(nil, `{"spec":{"validationActions":[%q]}}`, action)
+	w.must(w.Patch(w.Context(), object, client.RawPatch("application/merge-patch+json", patch)))
 }
 
 // node changes the core Node.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,6 +50,13 @@ func (r *Reconciler) firstCount(ctx context.Context, native *corev1.ResourceQuot
 		counted.Status.Hard[key] = native.Spec.Hard[key]
 		counted.Status.Used[key] = *resource.NewQuantity(int64(len(list.Items)), resource.DecimalSI)
 	}
-	// A conflict means that somebody else has counted, or charged, meanwhile.
-	return counted.Status.Used, r.client.Status().Update(ctx, counted)
+	err := r.client.Status().Update(ctx, counted)
+	if apierrors.IsConflict(err) { // somebody else has counted, or charged, meanwhile
+		var now corev1.ResourceQuota
+		if err := r.reader.Get(ctx, client.ObjectKeyFromObject(native), &now); err != nil {
+			return nil, client.IgnoreNotFound(err)
+		}
+		return r.firstCount(ctx, &now)
+	}
+	return counted.Status.Used, err
 }

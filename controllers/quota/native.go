@@ -44,7 +44,7 @@ func (r *Reconciler) enforceCounts(ctx context.Context, mq *miniv1.MiniQuota) (c
 	case apierrors.IsNotFound(err) && len(hard) == 0:
 		return nil, nil
 	case apierrors.IsNotFound(err):
-		return nil, r.createNative(ctx, mq, hard)
+		return r.createNative(ctx, mq, hard)
 	case err != nil:
 		return nil, err
 	case !metav1.IsControlledBy(native, mq) && len(hard) == 0:
@@ -61,7 +61,8 @@ func (r *Reconciler) enforceCounts(ctx context.Context, mq *miniv1.MiniQuota) (c
 	return before.Status.Used, r.client.Patch(ctx, native, client.MergeFrom(before))
 }
 
-func (r *Reconciler) createNative(ctx context.Context, mq *miniv1.MiniQuota, hard corev1.ResourceList) error {
+// createNative also counts at once: between the two the API server refuses what is counted.
+func (r *Reconciler) createNative(ctx context.Context, mq *miniv1.MiniQuota, hard corev1.ResourceList) (corev1.ResourceList, error) {
 	owner := metav1.NewControllerRef(mq, miniv1.GroupVersion.WithKind("MiniQuota"))
 	native := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{
@@ -71,7 +72,10 @@ func (r *Reconciler) createNative(ctx context.Context, mq *miniv1.MiniQuota, har
 		},
 		Spec: corev1.ResourceQuotaSpec{Hard: hard},
 	}
-	return r.client.Create(ctx, native)
+	if err := r.client.Create(ctx, native); err != nil {
+		return nil, err
+	}
+	return r.firstCount(ctx, native)
 }
 
 // labelValue is the name as a label can hold it.

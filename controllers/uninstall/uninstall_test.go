@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -27,11 +29,12 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 func guarded(t *testing.T, c client.Client) bool {
 	t.Helper()
-	err := c.Get(t.Context(), client.ObjectKey{Name: uninstall.Guard}, &admissionv1.ValidatingAdmissionPolicyBinding{})
+	guard := &admissionv1.ValidatingAdmissionPolicyBinding{}
+	err := c.Get(t.Context(), client.ObjectKey{Name: uninstall.Guard}, guard)
 	if client.IgnoreNotFound(err) != nil {
 		t.Fatal(err)
 	}
-	return err == nil
+	return err == nil && slices.Contains(guard.Spec.ValidationActions, admissionv1.Deny)
 }
 
 // heldPod makes a MiniPod on a node, which an agent has to let go of.
@@ -109,6 +112,11 @@ func TestUninstallWithItsOwnRights(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	armed := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: uninstall.Guard}}
+	deny := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"validationActions":["Deny"]}}`))
+	if err := admin.Patch(t.Context(), armed, deny); err != nil {
+		t.Fatal(err)
+	}
 	config.Impersonate.UserName = "system:serviceaccount:miniplane-system:miniplane-uninstall"
 	job, err := client.New(config, client.Options{Scheme: testenv.Scheme()})
 	if err != nil {
@@ -147,7 +155,7 @@ func TestUninstallWithItsOwnRights(t *testing.T) {
 		}
 	}
 	other := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "pods.miniplane.dev"}}
-	if err := job.Delete(t.Context(), other); !apierrors.IsForbidden(err) {
+	if err := job.Patch(t.Context(), other, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"validationActions":["Audit"]}}`))); !apierrors.IsForbidden(err) {
 		t.Errorf("it may lift other policies: %v", err)
 	}
 }

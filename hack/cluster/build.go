@@ -61,12 +61,14 @@ func (c *Cluster) build(ctx context.Context) error {
 	if err := c.goCommand(ctx, append([]string{"build", "-o", c.BinDir() + "/"}, packages...)...); err != nil {
 		return err
 	}
-	dir, err := c.script(ctx, "pause.sh")
-	if err != nil {
-		return err
-	}
-	if err := link(filepath.Join(dir, "pause"), c.binary("pause")); err != nil {
-		return err
+	for _, program := range []string{"pause", "shim"} {
+		dir, err := c.script(ctx, program+".sh")
+		if err != nil {
+			return err
+		}
+		if err := link(filepath.Join(dir, program), c.binary(program)); err != nil {
+			return err
+		}
 	}
 	if err := link(c.asset("kubectl"), c.binary("kubectl")); err != nil {
 		return err

@@ -22,6 +22,7 @@ type Cluster struct {
 	assets    string // directory of the outside programs
 	without   map[string]bool
 	full      bool     // the running or starting cluster is a full one
+	limits    string   // see State.Limits
 	whole     []string // see State.Whole
 }
 
@@ -37,6 +38,8 @@ type State struct {
 
 	// Mode is empty, or full for a cluster with all of Kubernetes.
 	Mode string `json:"mode,omitempty"`
+	// Limits of a full cluster's own parts towards the API server: default or raised.
+	Limits string `json:"limits,omitempty"`
 	// Whole are directories of the machine that only a full cluster filled: they go with all that is in them.
 	Whole []string `json:"whole,omitempty"`
 	// Sysctls are the machine's settings that a kubelet changes, as they were.
@@ -73,7 +76,7 @@ func (c *Cluster) readState() (*State, error) {
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.stateFile(), err)
 	}
-	c.full, c.whole = s.Mode == modeFull, s.Whole
+	c.full, c.whole, c.limits = s.Mode == modeFull, s.Whole, s.Limits
 	return &s, nil
 }
 

@@ -54,18 +54,21 @@ func (c *Cluster) apiserverModeArgs() []string {
 	}
 }
 
+// kcmModeArgs: alone its limits towards the API server are raised and its workers bounded, because the machine is small, and
+// miniplane's own figures are what such a cluster is for. In a full cluster it is a yardstick.
 func (c *Cluster) kcmModeArgs() []string {
 	if !c.full {
-		return nil
+		return []string{"--kube-api-qps=200", "--kube-api-burst=400", "--concurrent-gc-syncs=5", "--concurrent-namespace-syncs=4"}
 	}
-	return []string{"--allocate-node-cidrs", "--cluster-cidr=" + nativePodRange, "--service-cluster-ip-range=" + nativeServiceRange}
+	args := []string{"--allocate-node-cidrs", "--cluster-cidr=" + nativePodRange, "--service-cluster-ip-range=" + nativeServiceRange}
+	return append(args, clientLimitArgs(c.limits)...)
 }
 
-// scheduler has its default settings: it is a yardstick.
+// scheduler has its default settings, because it is a yardstick, but for its limits. It waits for no lease: there is no other.
 func (c *Cluster) scheduler() Program {
 	return Program{
 		Name: schedulerName, NetNS: c.ControlPlane(), Path: c.asset("kube-scheduler"), Grace: graceShort,
-		Args: []string{"--kubeconfig=" + c.kubeconfigFile(schedulerIdentity)},
+		Args: append([]string{"--kubeconfig=" + c.kubeconfigFile(schedulerIdentity), "--leader-elect=false"}, clientLimitArgs(c.limits)...),
 	}
 }
 
@@ -79,7 +82,7 @@ func (c *Cluster) kubelet(node string) Program {
 			"--root-dir=" + dir, "--cert-dir=" + filepath.Join(dir, "pki"),
 			"--hostname-override=" + node, "--node-ip=" + c.NodeIP(index).String(),
 		},
-		Env: []string{c.assetPath()},
+		Env: []string{c.assetPath()}, Stamp: c.limits,
 	}
 }
 
@@ -99,7 +102,7 @@ func (c *Cluster) writeNodeFiles(node string) error {
 	run := c.NodeRunDir(node)
 	for path, content := range map[string]string{
 		filepath.Join(run, "containerd.toml"):                        criConfig(c.Layout, node, c.assets),
-		filepath.Join(run, "kubelet.yaml"):                           kubeletConfig(c.Layout, node),
+		filepath.Join(run, "kubelet.yaml"):                           kubeletConfig(c.Layout, node) + kubeletLimits(c.limits),
 		filepath.Join(run, "kube-proxy.yaml"):                        kubeProxyConfig(c.Layout, node),
 		filepath.Join(c.cniDir(node), "net.d", "10-native.conflist"): cniConfig(c.Layout, node),
 		resolvConfFile(c.Layout, node):                               "nameserver " + c.ControlPlaneIP().String() + "\n",

@@ -67,8 +67,7 @@ func (c *Cluster) apiserver() Program {
 	}
 }
 
-// kcm collects garbage, ends namespaces, makes ServiceAccounts and counts quotas. Its limits towards the API server are
-// raised, its workers bounded: the machine is small, and miniplane's own figures are what a local cluster is for.
+// kcm collects garbage, ends namespaces, makes ServiceAccounts and counts quotas.
 func (c *Cluster) kcm() Program {
 	kubeconfig := c.kubeconfigFile(kcmIdentity)
 	return Program{
@@ -79,7 +78,7 @@ func (c *Cluster) kcm() Program {
 			"--use-service-account-credentials", "--authentication-skip-lookup",
 			"--root-ca-file=" + filepath.Join(c.PKIDir(), caCertFile),
 			"--service-account-private-key-file=" + filepath.Join(c.PKIDir(), saKeyFile),
-			"--kube-api-qps=200", "--kube-api-burst=400", "--concurrent-gc-syncs=5", "--concurrent-namespace-syncs=4", "--v=1",
+			"--v=1",
 		}, c.kcmModeArgs()...),
 	}
 }
@@ -127,7 +126,7 @@ func (c *Cluster) agentArgs(node string) []string {
 		"--containerd-address=" + c.ContainerdSocket(node),
 		"--state-dir=" + filepath.Join(c.NodeRunDir(node), "agent"), "--root-dir=" + filepath.Join(c.NodeDataDir(node), "agent"),
 		"--cgroup-parent=" + c.PodCgroup(node), "--pod-cidr=" + podRange, "--service-cidr=" + serviceRange,
-		"--pause-binary=" + c.binary("pause"), "--runc-binary=" + c.asset("runc"),
+		"--pause-binary=" + c.binary("pause"), "--shim-binary=" + c.binary("shim"), "--runc-binary=" + c.asset("runc"),
 		"--health-address=" + agentHealth, "--insecure-registry=" + c.Registry(),
 	}
 }

@@ -287,3 +287,24 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 }
+
+// Only a yardstick's limits can be raised, and then all parts' are.
+func TestLimits(t *testing.T) {
+	args := func(full bool, limits string) string {
+		c := newCluster(Layout{Root: t.TempDir()}, nil)
+		c.full, c.limits = full, limits
+		return strings.Join(append(c.kcm().Args, c.scheduler().Args...), " ") + kubeletLimits(c.limits)
+	}
+	if got := args(true, limitsDefault); strings.Contains(got, "qps") || strings.Contains(got, "QPS") {
+		t.Errorf("the defaults are not left alone: %s", got)
+	}
+	if got := args(true, limitsRaised); strings.Count(got, "--kube-api-qps=2000") != 2 || !strings.Contains(got, "kubeAPIQPS: 2000\n") {
+		t.Errorf("not all limits are raised: %s", got)
+	}
+	if got := args(false, ""); !strings.Contains(got, "--kube-api-qps=200 ") {
+		t.Errorf("the limits of a cluster without a kubelet changed: %s", got)
+	}
+	if err := checkLimits("none"); err == nil || !strings.Contains(err.Error(), "only default and raised") {
+		t.Errorf("error %v", err)
+	}
+}

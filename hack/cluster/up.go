@@ -19,13 +19,13 @@ import (
 
 // Up starts the cluster, or makes a running one whole again: every step looks first whether its work is done. It may be
 // interrupted anywhere; the next Up goes on, the next Down removes.
-func (c *Cluster) Up(ctx context.Context, nodes int, mode string) error {
+func (c *Cluster) Up(ctx context.Context, nodes int, mode, limits string) error {
 	start := time.Now()
 	if _, err := c.script(ctx, "prereqs.sh"); err != nil {
 		return err
 	}
 	defer c.lock()()
-	state, err := c.claim(nodes, mode)
+	state, err := c.claim(nodes, mode, limits)
 	if err != nil {
 		return err
 	}
@@ -66,9 +66,12 @@ func nodesOf(nodes int, mode string) (int, error) {
 }
 
 // claim makes the cluster ours and writes down how many nodes it has, before anything is made.
-func (c *Cluster) claim(nodes int, mode string) (*State, error) {
+func (c *Cluster) claim(nodes int, mode, limits string) (*State, error) {
 	nodes, err := nodesOf(nodes, mode)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkLimits(limits); err != nil {
 		return nil, err
 	}
 	if nodes < 1 || nodes > maxNodes {
@@ -106,7 +109,11 @@ func (c *Cluster) claim(nodes int, mode string) (*State, error) {
 			c.report.Say("  (nodes are not removed one by one; make cluster-down removes all)")
 		}
 	}
-	c.full, c.whole = state.Mode == modeFull, state.Whole
+	state.Limits = ""
+	if state.Mode == modeFull {
+		state.Limits = limits
+	}
+	c.full, c.whole, c.limits = state.Mode == modeFull, state.Whole, state.Limits
 	state.Root, state.Nodes, state.Stopped = c.Root, max(nodes, state.Nodes), nil
 	return state, c.writeState(state)
 }

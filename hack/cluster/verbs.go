@@ -13,7 +13,9 @@ type verb struct {
 
 var verbs = []verb{
 	{"up", "", "start the cluster, or what is missing of it", 0,
-		func(ctx context.Context, c *Cluster, o options, _ []string) error { return c.Up(ctx, o.nodes, o.mode) }},
+		func(ctx context.Context, c *Cluster, o options, _ []string) error {
+			return c.Up(ctx, o.nodes, o.mode, o.limits)
+		}},
 	{"down", "", "stop it and remove everything", 0,
 		func(ctx context.Context, c *Cluster, o options, _ []string) error { return c.Down(ctx, o.strict) }},
 	{"status", "", "show what runs", 0,
@@ -22,6 +24,8 @@ var verbs = []verb{
 		func(ctx context.Context, c *Cluster, _ options, a []string) error { return c.Exec(ctx, a[0], a[1:]) }},
 	{"image-load", "TAR", "import an image archive into every node", 1,
 		func(ctx context.Context, c *Cluster, _ options, a []string) error { return c.LoadImage(ctx, a[0]) }},
+	{"limits", "default|raised", "start a full cluster's own parts with these limits towards the API server", 1,
+		func(ctx context.Context, c *Cluster, _ options, a []string) error { return c.SetLimits(ctx, a[0]) }},
 	{"node-stop", "NODE", "switch a node off, as a power cut would", 1,
 		func(ctx context.Context, c *Cluster, _ options, a []string) error { return c.NodeStop(ctx, a[0]) }},
 	{"node-start", "NODE", "switch it on again", 1,
@@ -32,8 +36,10 @@ var verbs = []verb{
 	{"containerd-kill", "NODE", "kill a node's containerd (SIGKILL)", 1, ofNode((*Cluster).Containerd, killIt)},
 	{"containerd-start", "NODE", "start it again", 1, ofNode((*Cluster).Containerd, startIt)},
 	{"containerd-restart", "NODE", "kill and start it", 1, ofNode((*Cluster).Containerd, restartIt)},
-	{"kubelet-restart", "NODE", "kill and start a full cluster's kubelet", 1, ofNode((*Cluster).Kubelet, restartIt)},
-	{"kube-proxy-restart", "NODE", "kill and start its kube-proxy", 1, ofNode((*Cluster).KubeProxy, restartIt)},
+	{"kubelet-kill", "NODE", "kill a full cluster's kubelet (SIGKILL)", 1, ofNode((*Cluster).Kubelet, killIt)},
+	{"kubelet-start", "NODE", "start it again", 1, ofNode((*Cluster).Kubelet, startIt)},
+	{"kubelet-restart", "NODE", "kill and start it", 1, ofNode((*Cluster).Kubelet, restartIt)},
+	{"kube-proxy-restart", "NODE", "kill and start a full cluster's kube-proxy", 1, ofNode((*Cluster).KubeProxy, restartIt)},
 	{"manager-kill", "", "kill the manager (SIGKILL)", 0, ofManager(killIt)},
 	{"manager-start", "", "start it again", 0, ofManager(startIt)},
 	{"manager-restart", "", "kill and start it", 0, ofManager(restartIt)},

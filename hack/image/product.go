@@ -41,10 +41,10 @@ func productImages() ([]ociarchive.Named, error) {
 // buildProgram builds one of miniplane's programs.
 func buildProgram(name string) ([]byte, error) {
 	switch name {
-	case "pause":
-		dir, err := exec.Command("hack/pause.sh").Output()
+	case "pause", "shim":
+		dir, err := exec.Command("hack/" + name + ".sh").Output()
 		if err != nil {
-			return nil, fmt.Errorf("hack/pause.sh: %w", err)
+			return nil, fmt.Errorf("hack/%s.sh: %w", name, err)
 		}
 		return os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), name))
 	default:
@@ -59,11 +59,11 @@ func buildProgram(name string) ([]byte, error) {
 // certificates is the list of authorities by which the agent trusts registries.
 const certificates = "/etc/ssl/certs/ca-certificates.crt"
 
-// productFiles are both programs, the agent's pause program, the iptables that the agent runs, and what it needs to pull
+// productFiles are both programs, the agent's pause and shim programs, the iptables that the agent runs, and what it needs to pull
 // images from registries. All that is not built comes from this machine's packages.
 func productFiles(build func(program string) ([]byte, error)) ([]file, error) {
 	var files []file
-	for _, name := range []string{"manager", "nodeagent", "pause"} {
+	for _, name := range []string{"manager", "nodeagent", "pause", "shim"} {
 		program, err := build(name)
 		if err != nil {
 			return nil, err

@@ -54,7 +54,7 @@ func Uncounted(native *corev1.ResourceQuota) map[corev1.ResourceName]string {
 	for key := range native.Spec.Hard {
 		name, ours := strings.CutSuffix(strings.TrimPrefix(string(key), countPrefix), "."+miniv1.GroupVersion.Group)
 		_, bounded := native.Status.Hard[key]
-		if _, known := native.Status.Used[key]; ours && !(bounded && known) {
+		if _, known := native.Status.Used[key]; ours && (!bounded || !known) {
 			out[key] = name
 		}
 	}

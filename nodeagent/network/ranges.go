@@ -24,6 +24,10 @@ func CheckRanges(podCIDR, serviceCIDR netip.Prefix) error {
 	return ranges.Check(ours, append(addresses, routes...))
 }
 
+// halfOfAll is the length of the prefix of a half of all addresses. VPNs route both halves instead of a default route; such a
+// route says as little about who uses an address as a default route does.
+const halfOfAll = 1
+
 // foreignRoutes are those of the main table that are not ours. Routes to an address of the machine itself are in another
 // table; foreignAddresses tells of them.
 func foreignRoutes() ([]ranges.Range, error) {
@@ -40,8 +44,8 @@ func foreignRoutes() ([]ranges.Range, error) {
 		if route.Dst == nil || route.Protocol == routeProtocol || own[route.LinkIndex] {
 			continue
 		}
-		if addr, ok := netip.AddrFromSlice(route.Dst.IP.To4()); ok {
-			bits, _ := route.Dst.Mask.Size()
+		bits, _ := route.Dst.Mask.Size()
+		if addr, ok := netip.AddrFromSlice(route.Dst.IP.To4()); ok && bits > halfOfAll {
 			out = append(out, ranges.Range{Name: "a route of this machine", Prefix: netip.PrefixFrom(addr, bits)})
 		}
 	}

@@ -52,3 +52,17 @@ func TestForeignRoutesAndAddressesCollide(t *testing.T) {
 		})
 	}
 }
+
+// A VPN that routes everything, in two halves, says nothing about who has an address.
+func TestTwoHalvesAreADefaultRoute(t *testing.T) {
+	n := alone(t)
+	n.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+	n.Run("ip", "addr", "add", "10.1.0.1/24", "dev", "eth0")
+	n.Run("ip", "link", "set", "eth0", "up")
+	for _, half := range []string{"0.0.0.0/1", "128.0.0.0/1"} {
+		n.Run("ip", "route", "add", half, "via", "10.1.0.2")
+	}
+	if err := checkIn(n); err != nil {
+		t.Error(err)
+	}
+}

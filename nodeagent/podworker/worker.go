@@ -199,8 +199,12 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	in := w.inbox
 	w.inbox.changed, w.inbox.pulled, w.inbox.look = nil, nil, nil
 	w.mu.Unlock()
-	if in.look != nil && in.epoch == w.epoch.Load() {
+	switch {
+	case in.look == nil:
+	case in.epoch == w.epoch.Load():
 		w.observed.look(*in.look)
+	default:
+		w.askAgain(ctx)
 	}
 	for id, event := range in.changed {
 		w.lookAt(ctx, id, event)
@@ -251,6 +255,20 @@ func (w *worker) refresh(ctx context.Context, id string) {
 		w.observed.set(c)
 	default:
 		w.observed.drop(id)
+	}
+}
+
+// askAgain makes up for a look that is not believed. What ended before the runtime's events were heard, while the worker was doing
+// something, nothing else would tell of.
+func (w *worker) askAgain(ctx context.Context) {
+	var running []string
+	for _, c := range w.observed.Containers {
+		if c.State == runtime.StateRunning {
+			running = append(running, c.ID)
+		}
+	}
+	for _, id := range running {
+		w.refresh(ctx, id)
 	}
 }
 

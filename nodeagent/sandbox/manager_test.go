@@ -258,16 +258,12 @@ func TestRecycledPID(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitDead(s.PausePID)
-	stranger := exec.Command("sleep", "60")
-	if err := stranger.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = stranger.Process.Kill(); _ = stranger.Wait() }()
 	file := filepath.Join(m.dir, spec.PodUID, "pause.json")
 	var record process
 	if err := readJSON(file, &record); err != nil {
 		t.Fatal(err)
 	}
+	stranger := startedLater(t, record.StartTime)
 	record.PID = stranger.Process.Pid
 	if err := writeJSON(file, record); err != nil {
 		t.Fatal(err)
@@ -283,6 +279,21 @@ func TestRecycledPID(t *testing.T) {
 	}
 	if _, alive := startTime(stranger.Process.Pid); !alive {
 		t.Error("a stranger was killed")
+	}
+}
+
+// startedLater is a process with another start time than the given one: the kernel counts hundredths of a second.
+func startedLater(t *testing.T, than uint64) *exec.Cmd {
+	t.Helper()
+	for {
+		cmd := exec.Command("sleep", "60")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		if start, alive := startTime(cmd.Process.Pid); alive && start != than {
+			return cmd
+		}
 	}
 }
 

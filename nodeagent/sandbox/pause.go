@@ -91,7 +91,7 @@ func (m *manager) startPause(dir string, spec Spec) (pid int, err error) {
 			return 0, err
 		}
 	}
-	child, err := m.clone(dir, spec.Hostname, joins)
+	child, err := m.clone(dir, spec, joins)
 	if err != nil {
 		return 0, err
 	}
@@ -108,7 +108,6 @@ func (m *manager) startPause(dir string, spec Spec) (pid int, err error) {
 	}{
 		{"clone", func() error { return nil }},
 		{"record", func() error { return writeJSON(file, child.record) }},
-		{"enter", func() error { return cgroup.Enter(pauseCgroup(spec.CgroupPath), child.record.PID) }},
 		{"pins", func() error { return pin(dir, child.record.PID, m.after) }},
 		{"go", child.begin},
 		{"ready", func() error { child.record.Ready = true; return writeJSON(file, child.record) }},
@@ -132,7 +131,8 @@ type child struct {
 	to, from *os.File
 }
 
-func (m *manager) clone(dir, hostname string, joins bool) (*child, error) {
+// clone starts a pause, in the pauses' cgroup from its birth.
+func (m *manager) clone(dir string, spec Spec, joins bool) (*child, error) {
 	stdin, to, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -145,14 +145,14 @@ func (m *manager) clone(dir, hostname string, joins bool) (*child, error) {
 	}
 	defer stdout.Close()
 	c := &child{to: to, from: from}
-	args := []string{"pause", "sandbox", hostname}
+	args := []string{"pause", "sandbox", spec.Hostname}
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if joins {
 		args = append(args, filepath.Join(dir, "net"), filepath.Join(dir, "ipc"), filepath.Join(dir, "uts"))
 	} else {
 		attr.Cloneflags = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
 	}
-	c.record.PID, err = m.reaper.start(m.pause, args, &syscall.ProcAttr{
+	c.record.PID, err = m.birth(pauseCgroup(spec.CgroupPath), args, &syscall.ProcAttr{
 		Dir: "/", Files: []uintptr{stdin.Fd(), stdout.Fd()}, Sys: attr,
 	})
 	if err != nil {
@@ -167,6 +167,29 @@ func (m *manager) clone(dir, hostname string, joins bool) (*child, error) {
 	c.record.StartTime, c.record.BootID = start, m.bootID
 	protect(c.record.PID)
 	return c, nil
+}
+
+// birth starts a process in a cgroup, without the wait that moving it there would cost.
+func (m *manager) birth(group string, args []string, attr *syscall.ProcAttr) (pid int, err error) {
+	unified, err := cgroup.Open(group)
+	if err != nil {
+		return 0, err
+	}
+	if unified != nil {
+		defer unified.Close()
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(unified.Fd())
+	}
+	err = cgroup.Inside(group, func() (err error) {
+		pid, err = m.reaper.start(m.pause, args, attr)
+		return err
+	})
+	if attr.Sys.UseCgroupFD && errors.Is(err, syscall.ENOSYS) { // a kernel before 5.7
+		attr.Sys.UseCgroupFD = false
+		if pid, err = m.reaper.start(m.pause, args, attr); err == nil {
+			err = cgroup.Enter(group, pid)
+		}
+	}
+	return pid, err
 }
 
 // protect makes the pause a late victim of memory shortage, as far as the agent may.

@@ -76,6 +76,12 @@ func PauseBinary(t testing.TB) string {
 	return filepath.Join(script(t, "pause.sh"), "pause")
 }
 
+// ShimBinary builds cmd/shim, once per version of its source, and returns its path.
+func ShimBinary(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(script(t, "shim.sh"), "shim")
+}
+
 // Run starts the daemon, after Kill for example, and waits until it serves.
 func (e *Env) Run(t testing.TB) {
 	t.Helper()

@@ -17,7 +17,8 @@ func (kindCluster) missing() map[need]string { return nil }
 func (kindCluster) nodes(t *testing.T) []node { return localCluster{}.nodes(t) }
 
 func (kindCluster) nodeExec(node, script string) (string, error) {
-	out, err := exec.Command("docker", "exec", node, "sh", "-c", script).CombinedOutput()
+	// ctr's words about what the node's containerd should not have are no answer to any test.
+	out, err := exec.Command("docker", "exec", "--env", "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=true", node, "sh", "-c", script).CombinedOutput()
 	return string(out), err
 }
 
@@ -90,10 +91,10 @@ func docker(t *testing.T, args ...string) {
 	}
 }
 
-// The kubelet starts its own API server from a manifest, and would start it again after a mere kill. It takes it down
-// gently, for which nobody waits.
+// The kubelet starts its own API server from a manifest, and would start it again after a mere kill. It is killed first: one
+// that ends in order takes its address from the service "kubernetes" too, and then it is kube-proxy that is waited for.
 const (
-	stopAPIServer = `cd /etc/kubernetes && mv manifests/kube-apiserver.yaml .
+	stopAPIServer = `cd /etc/kubernetes && pkill -9 -x kube-apiserver && mv manifests/kube-apiserver.yaml .
 		for i in $(seq 300); do
 			crictl ps --quiet --name '^kube-apiserver$' | xargs -r crictl stop --timeout 0 >/dev/null
 			[ -n "$(crictl pods --quiet --state ready --name '^kube-apiserver-')" ] || exit 0

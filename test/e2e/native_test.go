@@ -188,7 +188,7 @@ func TestGarbageIsCollectedBySide(t *testing.T) {
 apiVersion: v1
 kind: Pod
 metadata: {name: ended}
-spec: {restartPolicy: Never, nodeName: %[2]s, containers: [{name: c, image: %[1]s, command: ["true"]}]}
+spec: {restartPolicy: Never, nodeName: %[2]s, containers: [{name: c, image: %[1]s, command: [echo, "said by a native Pod"]}]}
 ---
 apiVersion: miniplane.dev/v1alpha1
 kind: MiniPod
@@ -205,6 +205,9 @@ spec: {restartPolicy: Never, nodeName: %[2]s, containers: [{name: c, image: %[1]
 		err := api.Get(context.Background(), client.ObjectKey{Namespace: w.ns, Name: "ended"}, pod)
 		return pod.Status.Phase == miniv1.PodSucceeded, fmt.Sprint(pod.Status.Phase, err)
 	})
+	if out := kubectl(t, w.ns, "logs", "ended"); !strings.Contains(out, "said by a native Pod") {
+		t.Errorf("the log of a native Pod: %q", out)
+	}
 	kubectl(t, w.ns, "delete", "pod/ended", "minipod/ended")
 	cluster.fault(t, "kubelet-restart", node)
 	cluster.fault(t, "agent-restart", node)

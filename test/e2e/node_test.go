@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +94,23 @@ func TestCordonAndTaint(t *testing.T) {
 	waitReady(t, ns, 1, patience)
 	if on := onNode(pods(t, ns)); on[first] != 1 {
 		t.Errorf("the MiniPod that tolerates the taint runs on %v, want %s", on, first)
+	}
+}
+
+// A label that the core Node gets lets in what asked for it.
+func TestLabelledNode(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, strings.Replace(deployment("web", 1, imageV1), "      containers:\n", "      nodeSelector: {example.com/team: blue}\n      containers:\n", 1))
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, "the MiniPod to wait", func() (bool, string) {
+		list := pods(t, ns)
+		return len(list) == 1 && unschedulable(list) == 1, fmt.Sprint(len(list))
+	})
+	first := cluster.nodes(t)[0].name
+	t.Cleanup(func() { kubectl(t, ns, "label", "node", first, "example.com/team-") })
+	kubectl(t, ns, "label", "node", first, "example.com/team=blue")
+	waitReady(t, ns, 1, patience)
+	if on := onNode(pods(t, ns)); on[first] != 1 {
+		t.Errorf("the MiniPod runs on %v, want %s", on, first)
 	}
 }
 

@@ -111,7 +111,8 @@ func (c localCluster) traces(t *testing.T, node string) []string {
 		grep -o '%[3]s/%[2]s/agent/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /' || true
 		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane containers ls -q 2>/dev/null | sed 's/^/container /'
 		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane snapshots ls 2>/dev/null | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
-		pgrep -fa '[c]ontainerd-shim.*%[2]s/' | sed 's/^/shim /' || true`, localCgroup, node, localRun)
+		ls -d %[3]s/%[2]s/agent/shim-*/c/* 2>/dev/null | sed 's/^/shim has /' || true
+		pgrep -fa '[c]ontainerd-shim.*%[2]s/' | grep -v ' serve *$' | sed 's/^/shim /' || true`, localCgroup, node, localRun)
 	out, err := c.nodeExec(node, script)
 	if err != nil {
 		t.Fatalf("looking at %s: %v\n%s", node, err, out)

@@ -64,14 +64,25 @@ const inventory = `
 	ip rule | sed 's/^/rule /'
 	for table in nat filter mangle raw; do iptables-save -t $table; done | grep '^:' | grep -v -e KUBE- -e CNI- | awk '{print "chain " $1}'
 	for table in nat filter mangle raw; do iptables-save -t $table; done | grep -i -e mini- -e miniplane | sed 's/^/rule /'
-	ls /run/netns | grep -v '^cni-' | sed 's/^/namespace /'
+	ls /run/netns | grep -v -e '^cni-' -e '^mini[0-9]-' | sed 's/^/namespace /'
 	find /sys/fs/cgroup -type d -name 'miniplane' | sed 's/^/cgroup /'
 	grep -e /run/miniplane/ -e /var/lib/miniplane/ /proc/self/mountinfo | grep -v /var/lib/kubelet | awk '{print "mount " $5}'
 	find /run/miniplane /var/lib/miniplane -mindepth 1 2>/dev/null | sed 's/^/file /'
-	ctr --address /run/containerd/containerd.sock namespaces ls -q | sed 's/^/containerd namespace /'
+	ctr --address /run/containerd/containerd.sock namespaces ls -q 2>/dev/null | sed 's/^/containerd namespace /'
 	ls -d /run/containerd/runc/miniplane 2>/dev/null | sed 's/^/file /'
-	ps -eo args | grep -e '^[^ ]*nodeagent' -e '/var/lib/miniplane/bin/' -e '-namespace miniplane ' | grep -v grep | sed 's/^/process /'
+	for process in $(grep -l -e /miniplane-local -e ':/miniplane/' /proc/[0-9]*/cgroup 2>/dev/null | grep -o '[0-9]*'); do
+		cat /proc/$process/cmdline 2>/dev/null | tr '\0' ' '
+		echo
+	done | grep -e '^[^ ]*nodeagent' -e '/var/lib/miniplane/bin/' -e '-namespace miniplane ' | sed 's/^/process /'
 	exit 0`
+
+// bare is the inventory of the node before miniplane comes. The tests' images are loaded for MiniPods already, into their
+// namespace of containerd, which goes with miniplane: so it is taken out here, and loaded anew for every test.
+func bare(t *testing.T) []string {
+	t.Helper()
+	must(t, "make", "--no-print-directory", "image-load", "TAR=.local/images/echo.tar")
+	return slices.DeleteFunc(machine(t), func(line string) bool { return line == "containerd namespace miniplane" })
+}
 
 func machine(t *testing.T) []string {
 	t.Helper()
@@ -98,17 +109,13 @@ func ready(t *testing.T) {
 	for _, what := range []string{"deployment/miniplane-manager", "daemonset/miniplane-agent"} {
 		kubectl(t, "-n", system, "rollout", "status", what, "--timeout=2m")
 	}
-	kubectl(t, "wait", "mininodes", "--all", "--for=condition=Ready", "--timeout=1m")
+	kubectl(t, "wait", "mininode", node, "--for=condition=Ready", "--timeout=1m")
 }
 
 // samples applies config/samples at once, as a new user does, waits until all of it is ready, and asks the service.
 func samples(t *testing.T) {
 	t.Helper()
-	args := []string{"apply"}
-	for _, kind := range []string{"quota", "deployment", "service", "pod", "replicaset"} {
-		args = append(args, "-f", "config/samples/mini"+kind+".yaml")
-	}
-	kubectl(t, args...)
+	kubectl(t, "apply", "-f", "config/samples")
 	kubectl(t, "wait", "minideployment/web", "--for=condition=Available", "--timeout=1m")
 	kubectl(t, "wait", "minireplicaset/workers", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=1m")
 	kubectl(t, "wait", "minipods", "--all", "--for=condition=Ready", "--timeout=1m")
@@ -152,7 +159,7 @@ var allKinds = []string{"customresourcedefinitions", "clusterroles", "clusterrol
 	"validatingadmissionpolicybindings", "deployments", "daemonsets", "serviceaccounts"}
 
 func TestKustomize(t *testing.T) {
-	before := machine(t)
+	before := bare(t)
 	kubectl(t, "apply", "-k", "config/default")
 	ready(t)
 	samples(t)
@@ -168,7 +175,7 @@ func TestKustomize(t *testing.T) {
 }
 
 func TestHelm(t *testing.T) {
-	before := machine(t)
+	before := bare(t)
 	release := []string{"miniplane", "--namespace", system}
 	must(t, "helm", append([]string{"install"}, append(release, "charts/miniplane", "--create-namespace", "--wait", "--timeout", "3m")...)...)
 	ready(t)

@@ -137,7 +137,7 @@ func (e *env) command(args ...string) *exec.Cmd {
 		"--kubeconfig=" + e.kubeconfig, "--node-name=" + e.name, "--node-ip=" + nodeIP, "--register-node",
 		"--containerd-address=" + e.containerd.Address, "--state-dir=" + e.stateDir(), "--root-dir=" + e.rootDir(),
 		"--cgroup-parent=" + e.cgroup, "--pause-binary=" + containerdenv.PauseBinary(e.t),
-		"--runc-binary=" + filepath.Join(e.containerd.Bin, "runc"), "--v=1",
+		"--shim-binary=" + containerdenv.ShimBinary(e.t), "--runc-binary=" + filepath.Join(e.containerd.Bin, "runc"), "--v=1",
 		"--resync-period=5s",
 	}, args...)
 	cmd := exec.Command(agentBinary, append(all, e.flags...)...)

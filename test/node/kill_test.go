@@ -15,7 +15,13 @@ import (
 // TestKilledUnderChurn kills the agent at random points while MiniPods come and go. Those that stay must not notice, and
 // nothing may be left of those that went.
 func TestKilledUnderChurn(t *testing.T) {
-	e := newEnv(t)
+	for name, flags := range shims {
+		t.Run(name, func(t *testing.T) { killUnderChurn(t, newEnv(t, flags...)) })
+	}
+}
+
+func killUnderChurn(t *testing.T, e *env) {
+	t.Helper()
 	const stay, rounds = 6, 8
 	first := map[string]string{} // container IDs of those that stay
 	for i := range stay {

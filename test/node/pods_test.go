@@ -110,7 +110,9 @@ func (e *env) leftovers() (out []string) {
 		}
 	}
 	for _, pattern := range []string{e.stateDir() + "/sandboxes/*", e.stateDir() + "/network/*", e.stateDir() + "/containers/*",
-		e.rootDir() + "/*/*", "/sys/fs/cgroup/cpu" + e.cgroup + "/pod*", "/sys/fs/cgroup" + e.cgroup + "/pod*"} {
+		e.stateDir() + "/shim-*/c/*",
+		e.rootDir() + "/[^b]*/*", // all but programs, in bin
+		"/sys/fs/cgroup/cpu" + e.cgroup + "/pod*", "/sys/fs/cgroup" + e.cgroup + "/pod*"} {
 		found, _ := filepath.Glob(pattern)
 		out = append(out, found...)
 	}
@@ -122,9 +124,6 @@ func (e *env) leftovers() (out []string) {
 		e.t.Fatal(err)
 	}
 	for _, c := range containers {
-		if strings.HasPrefix(c.ID(), "miniplane-shim-") {
-			continue // counted by its shim
-		}
 		out = append(out, "container "+c.ID())
 	}
 	err = c.SnapshotService("overlayfs").Walk(ctx, func(_ context.Context, info snapshots.Info) error {
@@ -136,14 +135,11 @@ func (e *env) leftovers() (out []string) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	hosts := 0
 	shims, _ := exec.Command("pgrep", "-af", "containerd-shim.*"+e.containerd.Address).Output()
 	for line := range strings.Lines(string(shims)) {
-		if strings.Contains(line, "-id miniplane-shim-") && hosts == 0 {
-			hosts++ // one is kept for those to come
-			continue
+		if line = strings.TrimSpace(line); !strings.HasSuffix(line, " serve") { // our servers stay; what they have is counted above
+			out = append(out, "shim "+line)
 		}
-		out = append(out, "shim "+strings.TrimSpace(line))
 	}
 	return out
 }

@@ -47,7 +47,16 @@ func TestStartTimes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a measurement")
 	}
-	e := newEnv(t)
+	for name, flags := range shims {
+		t.Run(name, func(t *testing.T) { measureStarts(t, newEnv(t, flags...)) })
+	}
+}
+
+// shims are the two ways in which an agent starts containers.
+var shims = map[string][]string{"own shim": nil, "runc": {"--shim-binary="}}
+
+func measureStarts(t *testing.T, e *env) {
+	t.Helper()
 	cfg, _ := testenv.Start(t)
 	running := e.watcher(cfg)
 	var took []time.Duration

@@ -1,176 +1,112 @@
-// Command perf measures a running cluster from outside, as its users feel it, and prints one Markdown table.
+// Command perf measures native Pods and MiniPods side by side on one full cluster of this machine, and prints one Markdown
+// table with ratios.
 //
-// A start is measured from the moment the create request is sent to the moment a watch, in this process, shows the MiniPod
-// Running: the same definition that is used for native Pods. Nothing is read from logs or from the components' own
-// clocks. The raw figures go to a JSON file beside the table.
+// The idea: both sides run the same image with the same command, and are seen by the same eyes. A start is measured from the
+// moment before the create request is sent to the moment a watch, in this process, shows the Pod Running. Nothing is read
+// from logs or from components' own clocks. Rounds alternate, and so does who begins. Where Kubernetes' own parts hold themselves
+// back, the same is measured again with their limits raised, against MiniPods of the same hour.
+//
+// The table of measurements is in measurements.go; how the sides differ is in side.go; what may be said of the figures is
+// decided in package report, which refuses a ratio when a side failed.
 package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"slices"
-	"time"
+	"runtime"
+	"strings"
+	"syscall"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-
-	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
 
 // options of a run.
 type options struct {
 	kubeconfig string
-	image      string
+	cluster    string
 	node       string
+	image      string
+	sides      string
+	limits     string
 	rounds     int
-	pods       int
-	out        string
-	killAgent  string
 	only       string
+	quick      bool
+	out        string
+
+	singles, burst, kills, pods int
+	hollowNodes, hollowPods     int
 }
 
-// bench is what every measurement uses.
-type bench struct {
-	options
-	config    *rest.Config
-	api       client.WithWatch
-	namespace string
-}
-
-// figure is one row of the table.
-type figure struct {
-	ID     string    `json:"id"`
-	Metric string    `json:"metric"`
-	Unit   string    `json:"unit"`
-	Values []float64 `json:"values"`
-	Note   string    `json:"note,omitempty"`
-}
-
-// measurement produces figures.
-type measurement struct {
-	name string
-	run  func(context.Context, *bench) ([]figure, error)
-}
-
-var measurements = []measurement{
-	{"latency", startLatency},
-	{"burst", burst},
-	{"writes", writesPerPod},
-	{"recovery", recovery},
+func flags() *options {
+	o := &options{}
+	flag.StringVar(&o.kubeconfig, "kubeconfig", ".local/kubeconfig", "the cluster to measure; it must run on this machine")
+	flag.StringVar(&o.cluster, "cluster", "bin/cluster", "the program of hack/cluster, which restarts kubelets and sets limits")
+	flag.StringVar(&o.node, "node", "mini-0", "node to measure on")
+	flag.StringVar(&o.image, "image", "miniplane.dev/busybox:v1", "image to start; it must be on the node and have a sleep")
+	flag.StringVar(&o.sides, "sides", "native,mini", "sides to measure; a cluster without a kubelet has mini alone")
+	flag.StringVar(&o.limits, "limits", "default,raised", "limits of Kubernetes' own parts to measure under")
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each measurement")
+	flag.StringVar(&o.only, "only", "", "figures to measure, such as P1,P2; all when empty")
+	flag.BoolVar(&o.quick, "quick", false, "one round of few Pods: shows that the yardstick works, and nothing else")
+	flag.StringVar(&o.out, "out", "docs/performance", "directory for the raw figures and the plots")
+	flag.IntVar(&o.singles, "singles", 10, "starts one at a time, in each round")
+	flag.IntVar(&o.burst, "burst", 60, "Pods of a burst")
+	flag.IntVar(&o.kills, "kills", 5, "containers killed in each round")
+	flag.IntVar(&o.pods, "pods", 0, "most Pods that a node is filled with; as many as it takes when zero")
+	flag.IntVar(&o.hollowNodes, "hollow-nodes", 200, "nodes that exist in the API only")
+	flag.IntVar(&o.hollowPods, "hollow-pods", 1000, "Pods that are bound to them")
+	flag.Parse()
+	if o.quick {
+		o.rounds, o.singles, o.burst, o.kills, o.pods, o.hollowNodes, o.hollowPods = 1, 2, 5, 1, 8, 5, 20
+	}
+	return o
 }
 
 func main() {
-	var o options
-	flag.StringVar(&o.kubeconfig, "kubeconfig", ".local/kubeconfig", "the cluster to measure")
-	flag.StringVar(&o.image, "image", "miniplane.dev/busybox:v1", "image to start; it must be on the node")
-	flag.StringVar(&o.node, "node", "mini-0", "node to measure on")
-	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each measurement")
-	flag.IntVar(&o.pods, "pods", 500, "MiniPods that run while the agent is killed")
-	flag.StringVar(&o.out, "out", ".local/bench.json", "file for the raw figures")
-	flag.StringVar(&o.killAgent, "kill-agent", "", "command that kills the node's agent with SIGKILL and starts it again; without it recovery is not measured")
-	flag.StringVar(&o.only, "only", "", "one measurement: latency, burst, writes or recovery")
-	flag.Parse()
+	o := flags()
 	ctrllog.SetLogger(zap.New())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	if err := run(ctx, *o); err != nil {
 		fmt.Fprintln(os.Stderr, "perf:", err)
 		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context, o options) error {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return errors.New("measuring needs root on the Linux machine that the cluster runs on: processes are looked at and killed")
+	}
+	wanted, err := choose(o.only)
+	if err != nil {
+		return err
+	}
 	b, err := connect(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer b.cleanup()
-	var figures []figure
-	for _, m := range measurements {
-		if o.only != "" && o.only != m.name {
-			continue
-		}
-		fmt.Fprintf(os.Stderr, "perf: measuring %s\n", m.name)
-		found, err := m.run(ctx, b)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
-		figures = append(figures, found...)
-	}
-	printTable(figures)
-	return save(o.out, figures)
-}
-
-func connect(ctx context.Context, o options) (*bench, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	config.QPS, config.Burst = -1, -1
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, miniv1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, err
-		}
-	}
-	api, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, err
-	}
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "perf-"}}
-	if err := api.Create(ctx, ns); err != nil {
-		return nil, err
-	}
-	return &bench{options: o, config: config, api: api, namespace: ns.Name}, nil
-}
-
-func (b *bench) cleanup() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: b.namespace}}
-	if err := b.api.Delete(ctx, ns); err != nil {
-		fmt.Fprintln(os.Stderr, "perf: deleting the namespace:", err)
-	}
-}
-
-func printTable(figures []figure) {
-	fmt.Println("| # | metric | unit | p50 | p99 | n | note |")
-	fmt.Println("|---|---|---|---|---|---|---|")
-	for _, f := range figures {
-		fmt.Printf("| %s | %s | %s | %.4g | %.4g | %d | %s |\n", f.ID, f.Metric, f.Unit,
-			percentile(f.Values, 50), percentile(f.Values, 99), len(f.Values), f.Note)
-	}
-}
-
-func save(path string, figures []figure) error {
-	data, err := json.MarshalIndent(figures, "", " ")
-	if err != nil {
+	if err := b.facts(ctx); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	for limits := range strings.SplitSeq(o.limits, ",") {
+		b.phase(ctx, limits, wanted)
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted; nothing was written")
+	}
+	metrics := metricsOf(wanted)
+	fmt.Print(b.result.Markdown(metrics))
+	if err := save(o.out, &b.result, metrics); err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(data, '\n'), 0o644)
-}
-
-// percentile is the value at or above which p percent of the values do not reach further (nearest rank).
-func percentile(values []float64, p int) float64 {
-	if len(values) == 0 {
-		return 0
+	if n := len(b.result.Failures); n > 0 {
+		return fmt.Errorf("%d measurements failed; their ratios are refused", n)
 	}
-	sorted := slices.Sorted(slices.Values(values))
-	rank := (p*len(sorted) + 99) / 100
-	return sorted[max(rank, 1)-1]
+	return complete(&b.result, wanted, strings.Split(o.limits, ","))
 }

@@ -175,7 +175,9 @@ func removeTree(ctx context.Context, dir string) error {
 			}
 		}
 		for _, pid := range pids(dir) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+			if !visits(dir, pid) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -183,6 +185,22 @@ func removeTree(ctx context.Context, dir string) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// visits tells whether of a process in a cgroup only a thread is there, and for a moment, while its first thread lives elsewhere.
+// With cgroup v1 that is how the shim's server starts a container (see nodeagent/runtime/containerd/shim), and the kernel
+// lists it as if it were all there.
+func visits(dir string, pid int) bool {
+	threads, err := os.ReadFile(filepath.Join(dir, "tasks"))
+	if err != nil || slices.Contains(strings.Fields(string(threads)), strconv.Itoa(pid)) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X") // its first thread ended: all of it is here
 }
 
 func pids(dir string) []int {
@@ -200,7 +218,8 @@ func pids(dir string) []int {
 func PIDs(path string) []int {
 	var out []int
 	for _, h := range hierarchies() {
-		out = append(out, pids(filepath.Join(h.root, path))...)
+		dir := filepath.Join(h.root, path)
+		out = append(out, slices.DeleteFunc(pids(dir), func(pid int) bool { return visits(dir, pid) })...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -57,7 +57,15 @@ func (n *node) sandboxes(t testing.TB) sandbox.Manager {
 
 // BenchmarkStart: one container at a time, joining a sandbox that is there.
 func BenchmarkStart(b *testing.B) {
-	n := newNode(b)
+	for name, node := range shims {
+		b.Run(name, func(b *testing.B) { benchmarkStart(b, node(b)) })
+	}
+}
+
+// shims are the two ways to start containers.
+var shims = map[string]func(testing.TB) *node{"own shim": newNode, "runc": newRuncNode}
+
+func benchmarkStart(b *testing.B, n *node) {
 	r, m := n.runtime(b), n.sandboxes(b)
 	var creates, starts, removes []time.Duration
 	for i := 0; b.Loop(); i++ {
@@ -80,13 +88,14 @@ func BenchmarkStart(b *testing.B) {
 
 // BenchmarkBurst: 60 sandboxes and containers as fast as they come.
 func BenchmarkBurst(b *testing.B) {
-	for _, parallel := range []int{4, 8} {
-		b.Run(fmt.Sprintf("parallel=%d", parallel), func(b *testing.B) { benchmarkBurst(b, parallel) })
+	for name, node := range shims {
+		for _, parallel := range []int{4, 8} {
+			b.Run(fmt.Sprintf("%s/parallel=%d", name, parallel), func(b *testing.B) { benchmarkBurst(b, node(b), parallel) })
+		}
 	}
 }
 
-func benchmarkBurst(b *testing.B, parallel int) {
-	n := newNode(b)
+func benchmarkBurst(b *testing.B, n *node, parallel int) {
 	r, m := n.runtime(b), n.sandboxes(b)
 	var starting, removing time.Duration
 	for i := 0; b.Loop(); i++ {

@@ -60,6 +60,8 @@ type Options struct {
 	StateDir string
 	// PauseBinary is cmd/pause at a path that the shims see too. It copies output to logs.
 	PauseBinary string
+	// Shim is the path that InstallShim returned; containers are started with containerd's own shim and runc when empty.
+	Shim string
 	// RuncBinary is used instead of the runc in containerd's path when not empty.
 	RuncBinary string
 	// InsecureRegistries are host:port of registries that are spoken to by plain http.

@@ -25,7 +25,31 @@ type node struct {
 	parent string
 }
 
+// newNode is a node that starts containers with our own shim.
 func newNode(t testing.TB) *node {
+	t.Helper()
+	n := newRuncNode(t)
+	var err error
+	n.opts.Shim, err = containerd.InstallShim(n.opts.PauseBinary, containerdenv.ShimBinary(t), filepath.Join(n.Dir, "root-dir"), n.opts.StateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		logs, _ := filepath.Glob(filepath.Join(n.opts.StateDir, "shim-*", "*.log"))
+		for _, log := range logs {
+			if text, _ := os.ReadFile(log); t.Failed() || strings.Contains(string(text), "for each container") { // a slow way was taken
+				t.Errorf("%s: %s", log, text)
+			}
+		}
+		if err := containerd.StopShims(context.Background(), n.opts.StateDir); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// newRuncNode is a node that starts containers with containerd's shim and runc.
+func newRuncNode(t testing.TB) *node {
 	t.Helper()
 	env := containerdenv.Start(t)
 	env.ImportImage(t, busybox, containerdenv.Busybox(t, v1.Config{}))
@@ -72,7 +96,12 @@ func (n *node) leftovers(id string) []string {
 func shell(script string) []string { return []string{"/bin/busybox", "sh", "-c", script} }
 
 func TestConformance(t *testing.T) {
-	n := newNode(t)
+	for name, node := range shims {
+		t.Run(name, func(t *testing.T) { testConformance(t, node(t)) })
+	}
+}
+
+func testConformance(t *testing.T, n *node) {
 	conformance.Run(t, conformance.Harness{
 		New:          func(t *testing.T) runtime.Runtime { return n.runtime(t) },
 		Image:        busybox,
@@ -81,6 +110,7 @@ func TestConformance(t *testing.T) {
 		CgroupParent: n.parent,
 		Leftovers:    n.leftovers,
 	})
+	must(t, containerd.StopShims(t.Context(), n.opts.StateDir))
 	if left := n.shims(); len(left) > 0 {
 		t.Errorf("shims left: %v", left)
 	}

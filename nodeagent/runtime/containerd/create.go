@@ -77,6 +77,10 @@ func (r *Runtime) record(spec runtime.ContainerSpec, facts *imageFacts, oci *spe
 	if out.Spec, err = typeurl.MarshalAny(oci); err != nil {
 		return out, err
 	}
+	if r.opts.Shim != "" {
+		out.Runtime.Name = r.opts.Shim
+		return out, nil
+	}
 	out.Runtime.Name = runtimeName
 	out.Runtime.Options, err = typeurl.MarshalAny(&options.Options{BinaryName: r.opts.RuncBinary})
 	return out, err

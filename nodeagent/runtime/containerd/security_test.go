@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -26,7 +27,8 @@ echo devices $(ls /dev | wc -l); echo done; sleep 1000`
 // inside runs look with a Security and returns what it saw.
 func (n *node) inside(t *testing.T, id, image string, security runtime.Security) string {
 	t.Helper()
-	spec := n.start(t, n.runtime(t), id, look, func(s *runtime.ContainerSpec) { s.Image, s.Security = image, security })
+	// runc keeps containers by ID for the whole machine, where other tests may use the same words.
+	spec := n.start(t, n.runtime(t), id+"-"+filepath.Base(n.Dir), look, func(s *runtime.ContainerSpec) { s.Image, s.Security = image, security })
 	return strings.ReplaceAll(output(t, spec, "F done"), "\t", " ")
 }
 

@@ -1,0 +1,86 @@
+/*
+ * DIRECTORY/containerd-shim-… -namespace N -address A … -id ID start|delete: the short answers of miniplane's shim
+ *
+ * containerd executes its shim once to start a task and once to forget it. Nearly always the answer is at hand: the server of
+ * the container listens at its socket, and its address is all that "start" has to print; and there is nothing left of a
+ * container whose directory is gone, so "delete" has nothing to say. In all other cases the program DIRECTORY/server,
+ * which is large, takes over with the same arguments.
+ *
+ * DIRECTORY/run is a link to the directory of the sockets and of the containers. Which server a container belongs to is a sum
+ * of the beginning of its ID; nodeagent/runtime/containerd/shim computes the same.
+ */
+#include "sys.h"
+
+enum { SERVERS = 4, GROUP = 36, PATH = 512, SOCKET = 108 };
+
+/* Writes a string behind what is there. False if it does not fit. */
+static int add(char *to, __SIZE_TYPE__ size, const char *text) {
+	__SIZE_TYPE__ used = length(to), n = length(text);
+	if (used + n >= size)
+		return 0;
+	memcpy(to + used, text, n + 1);
+	return 1;
+}
+
+/* 32-bit FNV-1a of the MiniPod's UID. */
+static char server_of(const char *id) {
+	unsigned sum = 2166136261U;
+	for (int i = 0; i < GROUP && id[i]; i++)
+		sum = (sum ^ (unsigned char)id[i]) * 16777619U;
+	return (char)('0' + sum % SERVERS);
+}
+
+static int listens(const char *path) {
+	struct {
+		unsigned short family;
+		char path[SOCKET];
+	} address = {.family = 1 /* AF_UNIX */};
+	__SIZE_TYPE__ n = length(path);
+	if (n >= sizeof(address.path))
+		return 0;
+	memcpy(address.path, path, n);
+	long fd = sys(__NR_socket, 1, 1 | 02000000 /* SOCK_STREAM|SOCK_CLOEXEC */, 0);
+	return fd >= 0 && sys(__NR_connect, fd, &address, sizeof(address)) == 0;
+}
+
+static void start(const char *run, const char *id) {
+	char answer[PATH] = "unix://", name[3] = {'/', server_of(id), 0};
+	if (!add(answer, sizeof(answer), run) || !add(answer, sizeof(answer), name) || !listens(answer + 7))
+		return;
+	long n = (long)length(answer);
+	leave(sys(__NR_write, 1, answer, n) == n ? 0 : 40);
+}
+
+static void delete(const char *run, const char *id) {
+	char path[PATH] = "";
+	if (add(path, sizeof(path), run) && add(path, sizeof(path), "/c/") && add(path, sizeof(path), id) &&
+	    sys6(__NR_faccessat, -100, (long)path, 0, 0, 0, 0) == -2 /* ENOENT */)
+		leave(0);
+}
+
+void shim_main(int argc, char **argv) {
+	char directory[PATH] = "", path[PATH] = "", run[PATH] = "";
+	const char *id = "";
+	for (int i = 1; i + 1 < argc; i++)
+		if (same(argv[i], "-id"))
+			id = argv[i + 1];
+	if (!add(directory, sizeof(directory), argv[0]))
+		leave(41);
+	__SIZE_TYPE__ n = length(directory);
+	while (n > 0 && directory[n - 1] != '/')
+		n--;
+	directory[n] = 0;
+	if (!add(path, sizeof(path), directory) || !add(path, sizeof(path), "run"))
+		leave(41);
+	long size = sys6(__NR_readlinkat, -100, (long)path, (long)run, sizeof(run) - 1, 0, 0);
+	if (size > 0 && *id) {
+		if (same(argv[argc - 1], "start"))
+			start(run, id);
+		if (same(argv[argc - 1], "delete"))
+			delete(run, id);
+	}
+	if (!add(directory, sizeof(directory), "server"))
+		leave(41);
+	sys(__NR_execve, directory, argv, argv + argc + 1);
+	leave(42);
+}

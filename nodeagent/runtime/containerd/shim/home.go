@@ -1,0 +1,86 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/cgroups"
+	_ "github.com/opencontainers/cgroups/devices" // sets which devices a container may use
+	"github.com/opencontainers/cgroups/fs"
+	"github.com/opencontainers/runc/libcontainer/configs"
+
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+)
+
+// home is a container's cgroup.
+//
+// With cgroup v2 it is libcontainer's business. With v1, a process that is moved to a cgroup waits for a grace period of
+// the kernel, 8 to 15 ms, with a lock that all other moves on the machine wait for. A thread that moves itself waits for
+// nothing, and its child is born where it is. So the server makes the cgroup and sets its limits, one of its threads enters,
+// starts the init, and leaves again; libcontainer, which would move the init once more, is told of no cgroup.
+type home struct {
+	path string
+	v1   *fs.Manager
+}
+
+// nowhere is what libcontainer is told: one hierarchy that does not exist. (None at all would mean: find out.)
+var nowhere = map[string]string{"none": ""}
+
+func init() {
+	set := cgroups.DevicesSetV1
+	cgroups.DevicesSetV1 = func(path string, r *cgroups.Resources) error {
+		if path == "" {
+			return nil // libcontainer's turn; they are set already
+		}
+		return set(path, r)
+	}
+}
+
+// newHome takes the cgroup out of a container's configuration where libcontainer is not to care for it.
+func newHome(config *configs.Config) (*home, error) {
+	h := &home{path: config.Cgroups.Path}
+	if cgroups.IsCgroup2UnifiedMode() {
+		return h, nil
+	}
+	own := *config.Cgroups
+	var err error
+	if h.v1, err = fs.NewManager(&own, nil); err != nil {
+		return nil, err
+	}
+	if err := cgroup.Create(h.path); err != nil {
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	if pids := cgroup.PIDs(h.path); len(pids) > 0 {
+		return nil, fmt.Errorf("cgroup %s has processes already: %v", h.path, pids)
+	}
+	if err := h.v1.Set(own.Resources); err != nil {
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	config.Cgroups.Resources = &cgroups.Resources{}
+	config.RootlessCgroups = true // it is no error that libcontainer cannot move processes that are executed later
+	return h, nil
+}
+
+// inside runs f so that what it starts is in the cgroup.
+func (h *home) inside(f func() error) error {
+	if h.v1 == nil {
+		return f()
+	}
+	return cgroup.Inside(h.path, f)
+}
+
+// remove kills what is left in the cgroup and removes it.
+func (h *home) remove(ctx context.Context) error {
+	return cgroup.Remove(ctx, h.path)
+}
+
+func (h *home) freeze(frozen bool) error {
+	if h.v1 == nil {
+		return errors.New("not here")
+	}
+	if frozen {
+		return h.v1.Freeze(cgroups.Frozen)
+	}
+	return h.v1.Freeze(cgroups.Thawed)
+}

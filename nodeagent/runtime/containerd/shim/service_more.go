@@ -1,0 +1,215 @@
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/cgroups/v3/cgroup1"
+	"github.com/containerd/cgroups/v3/cgroup2"
+	"github.com/containerd/containerd/api/events"
+	tasks "github.com/containerd/containerd/api/runtime/task/v2"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/typeurl/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+)
+
+// Exec implements the task API: it notes a process, which Start starts.
+func (s *service) Exec(_ context.Context, r *tasks.ExecProcessRequest) (*emptypb.Empty, error) {
+	c, err := s.get(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	spec := &specs.Process{}
+	if err := json.Unmarshal(r.Spec.GetValue(), spec); err != nil {
+		return nil, fail(fmt.Errorf("process %q: %w: %w", r.ExecID, err, errdefs.ErrInvalidArgument))
+	}
+	spec.Terminal = r.Terminal
+	t := newTask(r.ExecID, stdio{r.Stdin, r.Stdout, r.Stderr, r.Terminal})
+	if t.process, err = process(spec); err != nil {
+		return nil, fail(fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument))
+	}
+	c.mu.Lock()
+	_, exists := c.execs[r.ExecID]
+	if !exists {
+		c.execs[r.ExecID] = t
+	}
+	c.mu.Unlock()
+	if exists {
+		return nil, fail(fmt.Errorf("process %q: %w", r.ExecID, errdefs.ErrAlreadyExists))
+	}
+	s.events.send(&events.TaskExecAdded{ContainerID: r.ID, ExecID: r.ExecID})
+	return empty, nil
+}
+
+// startExec starts a noted process. It is told as started before it is told as ended.
+func (s *service) startExec(c *container, t *task) error {
+	if now := c.init.look(); !now.started || now.ended {
+		return fmt.Errorf("container %q does not run: %w", c.id, errdefs.ErrFailedPrecondition)
+	}
+	if t.look().started {
+		return fmt.Errorf("process %q was started: %w", t.id, errdefs.ErrFailedPrecondition)
+	}
+	if err := c.tellSeccomp(); err != nil {
+		return err
+	}
+	t.letGo()
+	if err := t.begin(c.lib, c.home, s.call.Namespace); err != nil {
+		t.mu.Lock()
+		t.code = 255
+		t.mu.Unlock()
+		close(t.ended)
+		return fmt.Errorf("start process %q in container %q: %w", t.id, c.id, err)
+	}
+	s.events.send(&events.TaskExecStarted{ContainerID: c.id, ExecID: t.id, Pid: uint32(t.look().pid)})
+	go func() {
+		t.follow(func() {})
+		end := t.look()
+		s.events.send(&events.TaskExit{
+			ContainerID: c.id, ID: t.id, Pid: uint32(end.pid), ExitStatus: uint32(end.code), ExitedAt: timestamppb.New(end.at),
+		})
+	}()
+	return nil
+}
+
+func (s *service) deleteExec(r *tasks.DeleteRequest) (*tasks.DeleteResponse, error) {
+	c, t, err := s.task(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	end := t.look()
+	if end.started && !end.ended {
+		return nil, fail(fmt.Errorf("process %q runs: %w", r.ExecID, errdefs.ErrFailedPrecondition))
+	}
+	if t.streams != nil {
+		t.streams.close()
+	}
+	c.mu.Lock()
+	delete(c.execs, r.ExecID)
+	c.mu.Unlock()
+	return &tasks.DeleteResponse{Pid: uint32(end.pid), ExitStatus: uint32(end.code), ExitedAt: timestamppb.New(end.at)}, nil
+}
+
+// ResizePty implements the task API.
+func (s *service) ResizePty(_ context.Context, r *tasks.ResizePtyRequest) (*emptypb.Empty, error) {
+	_, t, err := s.task(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	if t.streams == nil {
+		return empty, nil
+	}
+	return empty, fail(t.streams.resize(r.Width, r.Height))
+}
+
+// CloseIO implements the task API.
+func (s *service) CloseIO(_ context.Context, r *tasks.CloseIORequest) (*emptypb.Empty, error) {
+	_, t, err := s.task(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	if r.Stdin && t.streams != nil {
+		t.streams.closeStdin()
+	}
+	return empty, nil
+}
+
+// Pids implements the task API. A container that ended has none to tell, which is an error: containerd throws a task away that
+// it finds empty when it starts.
+func (s *service) Pids(_ context.Context, r *tasks.PidsRequest) (*tasks.PidsResponse, error) {
+	c, err := s.get(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if c.init.hasEnded() {
+		return nil, fail(fmt.Errorf("container %q has ended: %w", r.ID, errdefs.ErrFailedPrecondition))
+	}
+	out := &tasks.PidsResponse{}
+	for _, pid := range cgroup.PIDs(c.home.path) {
+		out.Processes = append(out.Processes, &tasktypes.ProcessInfo{Pid: uint32(pid)})
+	}
+	return out, nil
+}
+
+// Pause implements the task API.
+func (s *service) Pause(_ context.Context, r *tasks.PauseRequest) (*emptypb.Empty, error) {
+	return s.freeze(r.ID, true, &events.TaskPaused{ContainerID: r.ID})
+}
+
+// Resume implements the task API.
+func (s *service) Resume(_ context.Context, r *tasks.ResumeRequest) (*emptypb.Empty, error) {
+	return s.freeze(r.ID, false, &events.TaskResumed{ContainerID: r.ID})
+}
+
+func (s *service) freeze(id string, frozen bool, event any) (*emptypb.Empty, error) {
+	c, err := s.get(id)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.home.v1 != nil:
+		err = c.home.freeze(frozen)
+	case frozen:
+		err = c.lib.Pause()
+	default:
+		err = c.lib.Resume()
+	}
+	if err != nil {
+		return nil, fail(err)
+	}
+	c.mu.Lock()
+	c.paused = frozen
+	c.mu.Unlock()
+	s.events.send(event)
+	return empty, nil
+}
+
+// Update implements the task API: other limits for a container that runs.
+func (s *service) Update(_ context.Context, r *tasks.UpdateTaskRequest) (*emptypb.Empty, error) {
+	c, err := s.get(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	return empty, fail(c.update(r.Resources.GetValue()))
+}
+
+// Stats implements the task API.
+func (s *service) Stats(_ context.Context, r *tasks.StatsRequest) (*tasks.StatsResponse, error) {
+	c, err := s.get(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	var stats any
+	if cgroups.Mode() == cgroups.Unified {
+		group, loadErr := cgroup2.Load(c.home.path)
+		if loadErr != nil {
+			return nil, fail(loadErr)
+		}
+		stats, err = group.Stat()
+	} else {
+		group, loadErr := cgroup1.Load(cgroup1.StaticPath(c.home.path))
+		if loadErr != nil {
+			return nil, fail(loadErr)
+		}
+		stats, err = group.Stat(cgroup1.IgnoreNotExist)
+	}
+	if err != nil {
+		return nil, fail(err)
+	}
+	data, err := typeurl.MarshalAnyToProto(stats)
+	if err != nil {
+		return nil, fail(err)
+	}
+	return &tasks.StatsResponse{Stats: data}, nil
+}
+
+// Checkpoint implements the task API.
+func (s *service) Checkpoint(context.Context, *tasks.CheckpointTaskRequest) (*emptypb.Empty, error) {
+	return nil, fail(fmt.Errorf("checkpoints: %w", errdefs.ErrNotImplemented))
+}

@@ -1,0 +1,225 @@
+package containerd_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
+	"miniplane.dev/miniplane/test/containerdenv"
+)
+
+// several starts containers and tells which server each has.
+func several(t *testing.T, n *node, r *containerd.Runtime, count int) (pids, servers map[string]int) {
+	t.Helper()
+	pids, servers = map[string]int{}, map[string]int{}
+	for i := range count {
+		id := fmt.Sprintf("several-%d", i)
+		n.start(t, r, id, "while :; do sleep 1; done")
+		pids[id] = awaits(t, r, id, runtime.StateRunning).PID
+		servers[id] = parent(t, pids[id])
+	}
+	return pids, servers
+}
+
+// TestServersAreFew: many containers, few servers, and each container in its own cgroup of every hierarchy that limits.
+func TestServersAreFew(t *testing.T) {
+	n := newNode(t)
+	pids, servers := several(t, n, n.runtime(t), 12)
+	distinct := map[int]bool{}
+	for _, pid := range servers {
+		distinct[pid] = true
+	}
+	if len(distinct) > 4 || len(distinct) < 2 {
+		t.Errorf("12 containers have %d servers", len(distinct))
+	}
+	for id, pid := range pids {
+		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		must(t, err)
+		for line := range strings.Lines(string(groups)) {
+			if _, where, _ := strings.Cut(line, ":"); !strings.HasSuffix(where, "/"+id+"\n") && !strings.HasPrefix(line, "0::") {
+				t.Errorf("%s is in %q", id, line)
+			}
+		}
+	}
+	for pid := range distinct { // no thread of a server stays where it was for a moment
+		eventually(t, func() string {
+			threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/cgroup", pid))
+			for _, thread := range threads {
+				if groups, _ := os.ReadFile(thread); bytes.Contains(groups, []byte(n.parent)) {
+					return fmt.Sprintf("%s: %s", thread, groups)
+				}
+			}
+			return ""
+		})
+	}
+}
+
+// TestServerKilled: a server's containers end with it and are told as ended; those of others do not notice; the next container
+// of the same MiniPod gets a new server.
+func TestServerKilled(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	pids, servers := several(t, n, r, 8)
+	events, err := r.Events(t.Context())
+	must(t, err)
+	go func() {
+		for range events {
+		}
+	}()
+	victim := servers["several-0"]
+	must(t, syscall.Kill(victim, syscall.SIGKILL))
+	for id, server := range servers {
+		if server != victim {
+			continue
+		}
+		if c := awaits(t, r, id, runtime.StateExited); c.ExitCode != 137 {
+			t.Errorf("%s: %+v", id, c)
+		}
+		eventually(t, func() string {
+			if syscall.Kill(pids[id], 0) == nil {
+				return fmt.Sprintf("process %d of %s lives", pids[id], id)
+			}
+			return ""
+		})
+	}
+	for id, server := range servers {
+		if c := awaits(t, r, id, map[bool]runtime.State{true: runtime.StateExited, false: runtime.StateRunning}[server == victim]); server != victim && c.PID != pids[id] {
+			t.Errorf("%s noticed: %+v", id, c)
+		}
+	}
+	must(t, r.Remove(t.Context(), "several-0"))
+	n.start(t, r, "several-0", "exit 3")
+	if c := awaits(t, r, "several-0", runtime.StateExited); c.ExitCode != 3 {
+		t.Errorf("the next: %+v", c)
+	}
+}
+
+// TestServerAndContainerdKilled: nobody is there to see it, and nothing is lost in silence.
+func TestServerAndContainerdKilled(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	pids, servers := several(t, n, r, 4)
+	n.Kill()
+	for _, server := range servers {
+		_ = syscall.Kill(server, syscall.SIGKILL) // twice for some
+	}
+	n.Run(t)
+	for id, pid := range pids {
+		eventually(t, func() string {
+			list, err := r.List(t.Context())
+			if err != nil {
+				return err.Error()
+			}
+			for _, c := range list {
+				if c.ID == id && (c.State == runtime.StateExited || c.State == runtime.StateUnknown) && syscall.Kill(pid, 0) != nil {
+					return ""
+				}
+			}
+			return fmt.Sprintf("%s (process %d): %+v", id, pid, list)
+		})
+	}
+}
+
+// TestShimUpgrade: what an earlier agent started, with runc or with another version of the shim, is this agent's all the same.
+func TestShimUpgrade(t *testing.T) {
+	n := newNode(t)
+	current := n.opts.Shim
+	changed := filepath.Join(n.Dir, "other-version")
+	program, err := os.ReadFile(containerdenv.ShimBinary(t))
+	must(t, err)
+	must(t, os.WriteFile(changed, append(program, 0), 0o755))
+	n.opts.Shim, err = containerd.InstallShim(n.opts.PauseBinary, changed, filepath.Join(n.Dir, "root-dir"), n.opts.StateDir)
+	must(t, err)
+	if n.opts.Shim == current {
+		t.Fatal("two versions have one path")
+	}
+	n.start(t, n.runtime(t), "of-other", "while :; do sleep 1; done")
+	n.opts.Shim = ""
+	n.start(t, n.runtime(t), "of-runc", "while :; do sleep 1; done")
+	n.opts.Shim = current
+	r := n.runtime(t)
+	n.start(t, r, "of-this", "while :; do sleep 1; done")
+	parents := map[int]bool{}
+	for _, id := range []string{"of-other", "of-runc", "of-this"} {
+		parents[parent(t, awaits(t, r, id, runtime.StateRunning).PID)] = true
+	}
+	if len(parents) != 3 {
+		t.Errorf("three shims have %d processes", len(parents))
+	}
+	for _, id := range []string{"of-other", "of-runc", "of-this"} {
+		must(t, r.Kill(t.Context(), id, runtime.SIGKILL))
+		if c := awaits(t, r, id, runtime.StateExited); c.ExitCode != 137 {
+			t.Errorf("%s: %+v", id, c)
+		}
+	}
+}
+
+// TestExec runs commands in a container through containerd, as exec does.
+func TestExec(t *testing.T) {
+	for name, node := range shims {
+		t.Run(name, func(t *testing.T) { testExec(t, node(t)) })
+	}
+}
+
+func testExec(t *testing.T, n *node) {
+	n.start(t, n.runtime(t), "execs", "while :; do sleep 1; done")
+	c := n.Client(t)
+	defer c.Close()
+	ctx := namespaces.WithNamespace(t.Context(), containerdenv.Namespace)
+	container, err := c.LoadContainer(ctx, "execs")
+	must(t, err)
+	task, err := container.Task(ctx, nil)
+	must(t, err)
+	spec, err := container.Spec(ctx)
+	must(t, err)
+
+	out, code := execute(ctx, t, task, spec.Process, "in", false, "hello\n", "cat; echo err >&2; grep Seccomp: /proc/self/status; exit 9")
+	if code != 9 || out != "hello\nSeccomp:\t2\nerr\n" {
+		t.Errorf("%d %q", code, out)
+	}
+	if out, code = execute(ctx, t, task, spec.Process, "group", false, "", "grep memory /proc/self/cgroup || cat /proc/self/cgroup"); code != 0 || !strings.Contains(out, "/execs\n") {
+		t.Errorf("%d %q", code, out)
+	}
+	if out, code = execute(ctx, t, task, spec.Process, "tty", true, "", "[ -t 1 ] && echo terminal"); code != 0 || out != "terminal\r\n" {
+		t.Errorf("%d %q", code, out)
+	}
+	if _, code = execute(ctx, t, task, spec.Process, "killed", false, "", "kill -9 $$"); code != 137 {
+		t.Errorf("killed: %d", code)
+	}
+}
+
+func execute(ctx context.Context, t *testing.T, task client.Task, like *specs.Process, id string, terminal bool, input, script string) (string, uint32) {
+	t.Helper()
+	process := *like
+	process.Args, process.Terminal = shell(script), terminal
+	var out, errs bytes.Buffer
+	streams := []cio.Opt{cio.WithStreams(strings.NewReader(input), &out, &errs)}
+	if terminal {
+		streams = append(streams, cio.WithTerminal)
+	}
+	p, err := task.Exec(ctx, id, &process, cio.NewCreator(streams...))
+	must(t, err)
+	exited, err := p.Wait(ctx)
+	must(t, err)
+	must(t, p.Start(ctx))
+	if input != "" {
+		must(t, p.CloseIO(ctx, client.WithStdinCloser))
+	}
+	status := <-exited
+	p.IO().Wait()
+	_, err = p.Delete(ctx)
+	must(t, err)
+	return out.String() + errs.String(), status.ExitCode()
+}

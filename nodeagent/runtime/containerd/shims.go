@@ -1,0 +1,125 @@
+package containerd
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// shimName is how our shim is called where containerd executes it.
+const shimName = "containerd-shim-miniplane-v1"
+
+// InstallShim puts miniplane's shim (pause and cmd/shim) below rootDir, for containerd to execute, and returns the name of the
+// runtime, which is its path: containerd needs no setting for it. The path holds a sum of the content, so that another
+// version stands beside it: what runs still needs the older one.
+func InstallShim(pause, server, rootDir, stateDir string) (string, error) {
+	small, err := os.ReadFile(pause)
+	if err != nil {
+		return "", fmt.Errorf("shim: %w", err)
+	}
+	large, err := os.ReadFile(server)
+	if err != nil {
+		return "", fmt.Errorf("shim: %w", err)
+	}
+	sum := sha256.New()
+	for _, part := range [][]byte{small, large, []byte(stateDir)} {
+		_, _ = fmt.Fprintf(sum, "%d ", len(part))
+		_, _ = sum.Write(part)
+	}
+	name := fmt.Sprintf("shim-%x", sum.Sum(nil)[:6])
+	dir := filepath.Join(rootDir, "bin", name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("shim: %w", err)
+	}
+	if err := installLink(filepath.Join(stateDir, name), filepath.Join(dir, "run")); err != nil {
+		return "", fmt.Errorf("shim: %w", err)
+	}
+	for file, content := range map[string][]byte{"server": large, shimName: small} {
+		if err := installProgram(filepath.Join(dir, file), content); err != nil {
+			return "", fmt.Errorf("shim: %w", err)
+		}
+	}
+	return filepath.Join(dir, shimName), nil
+}
+
+// installProgram replaces a program as a whole, if it is not there.
+func installProgram(path string, content []byte) error {
+	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, content) {
+		return nil
+	}
+	if err := os.WriteFile(path+".tmp", content, 0o755); err != nil {
+		return err
+	}
+	return os.Rename(path+".tmp", path)
+}
+
+func installLink(target, path string) error {
+	if there, err := os.Readlink(path); err == nil && there == target {
+		return nil
+	}
+	if err := os.Remove(path + ".tmp"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, path+".tmp"); err != nil {
+		return err
+	}
+	return os.Rename(path+".tmp", path)
+}
+
+// StopShims ends the servers of miniplane's shims, of all versions, on a node that has no containers any more, and removes
+// what they kept. It waits for them; one that still has a container does not end.
+func StopShims(ctx context.Context, stateDir string) error {
+	sockets, err := filepath.Glob(filepath.Join(stateDir, "shim-*", "[0-9]"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, socket := range sockets {
+		if err := stopShim(ctx, socket); err != nil {
+			errs = append(errs, fmt.Errorf("shim at %s: %w", socket, err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	dirs, err := filepath.Glob(filepath.Join(stateDir, "shim-*"))
+	for _, dir := range dirs {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}
+
+func stopShim(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		pid, err := listener(socket)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if isShim(pid) { // or it has not come so far as to listen in its own name
+			if err := syscall.Kill(int(pid), syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("process %d does not end; it still has containers: %w", pid, ctx.Err())
+		case <-time.After(pause):
+		}
+	}
+}
+
+func isShim(pid int32) bool {
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && bytes.Contains(cmdline, []byte(shimName)) && bytes.HasSuffix(cmdline, []byte("\x00serve\x00"))
+}
