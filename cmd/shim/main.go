@@ -65,7 +65,7 @@ func run() error {
 		}
 		return err
 	case "serve":
-		if err := shim.Seal(); err != nil {
+		if err := shim.Seal(call.Run); err != nil {
 			fmt.Fprintln(os.Stderr, "miniplane shim: the program is copied for each container, because it cannot be sealed:", err)
 		}
 		return shim.Serve(ctx, call)

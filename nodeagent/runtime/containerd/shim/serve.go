@@ -16,7 +16,6 @@ import (
 
 	tasks "github.com/containerd/containerd/api/runtime/task/v2"
 	"github.com/containerd/ttrpc"
-	"github.com/opencontainers/runc/libcontainer/exeseal"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,35 +26,11 @@ const (
 	lookAround = 30 * time.Second
 )
 
-// Seal continues the program from a copy in memory that nobody can change, and returns if it runs from one already. Inits are
-// started from the same copy, so that a container that gets hold of its init's file holds nothing of the host's. Without it,
-// libcontainer makes a copy for each.
-func Seal() error {
-	if exeseal.IsSelfExeCloned() {
-		return nil
-	}
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return err
-	}
-	defer self.Close()
-	info, err := self.Stat()
-	if err != nil {
-		return err
-	}
-	sealed, err := exeseal.CloneBinary(self, info.Size(), "/proc/self/exe", os.TempDir())
-	if err != nil {
-		return err
-	}
-	return syscall.Exec(fmt.Sprintf("/proc/self/fd/%d", sealed.Fd()), os.Args, os.Environ())
-}
-
 // Serve is the server: it serves the socket that it was given as descriptor 3 until nobody needs it, or, without containers,
 // until SIGTERM.
 func Serve(ctx context.Context, call Call) error {
-	// "start" listened in its own name, and the kernel tells those who connect who listened; now it is the server.
-	if err := syscall.Listen(3, 128); err != nil {
-		return fmt.Errorf("the server is started by \"start\", which gives it its socket: %w", err)
+	if err := listen(); err != nil {
+		return err
 	}
 	file := os.NewFile(3, "socket")
 	inherited, err := net.FileListener(file)
