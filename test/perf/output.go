@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"miniplane.dev/miniplane/test/perf/plot"
 	"miniplane.dev/miniplane/test/perf/report"
@@ -44,13 +45,14 @@ func save(dir string, r *report.Result, metrics []report.Metric) error {
 
 // page is the table with what its rows are made of.
 func page(r *report.Result, metrics []report.Metric) string {
-	text := "# The last figures\n\nWritten by `make bench`; see [how it is measured](../performance.md).\n\n" + r.Markdown(metrics)
+	var text strings.Builder
+	text.WriteString("# The last figures\n\nWritten by `make bench`; see [how it is measured](../performance.md).\n\n" + r.Markdown(metrics))
 	for _, row := range r.Rows(metrics) {
 		if parts := r.Breakdown(row.Metric, row.Limits); parts != "" {
-			text += "\n" + parts
+			text.WriteString("\n" + parts)
 		}
 	}
-	return text
+	return text.String()
 }
 
 // bars are the rows that have a ratio.
