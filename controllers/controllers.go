@@ -16,6 +16,7 @@ import (
 
 	"miniplane.dev/miniplane/controllers/deployment"
 	"miniplane.dev/miniplane/controllers/endpoints"
+	"miniplane.dev/miniplane/controllers/eviction"
 	"miniplane.dev/miniplane/controllers/gc"
 	"miniplane.dev/miniplane/controllers/node"
 	"miniplane.dev/miniplane/controllers/quota"
@@ -35,12 +36,14 @@ type Options struct {
 	NodePorts ipam.PortRange
 	// NodeGracePeriod is how long an agent may be silent, and EvictionWait how long its MiniPods are left alone after that.
 	NodeGracePeriod, EvictionWait time.Duration
+	// NoDrainMarkers: `kubectl drain` does not see MiniPods.
+	NoDrainMarkers bool
 }
 
 // Cache is what the manager's cache has to hold: little of what others own, and nobody's managed fields.
 func Cache() cache.Options {
 	byObject := map[client.Object]cache.ByObject{}
-	for _, of := range []map[client.Object]cache.ByObject{endpoints.ByObject(), node.ByObject(), service.ByObject()} {
+	for _, of := range []map[client.Object]cache.ByObject{endpoints.ByObject(), eviction.ByObject(), node.ByObject(), service.ByObject()} {
 		maps.Copy(byObject, of)
 	}
 	return cache.Options{ByObject: byObject, DefaultTransform: cache.TransformStripManagedFields()}
@@ -68,6 +71,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return node.Setup(mgr, node.Options{GracePeriod: o.NodeGracePeriod, EvictionWait: o.EvictionWait,
 				PodCIDR: o.PodCIDR, NodeMaskBits: o.NodeMaskBits})
 		},
+		func() error { return eviction.Setup(mgr, eviction.Options{NoMarkers: o.NoDrainMarkers}) },
 		func() error { return gc.Setup(mgr, gc.Options{}) },
 	} {
 		if err := setup(); err != nil {

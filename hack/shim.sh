@@ -7,7 +7,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${MINIPLANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/miniplane}
 cd "$root"
 
-sources=(cmd/shim nodeagent/runtime/containerd/shim nodeagent/runtime/cgroup)
+sources=(cmd/shim nodeagent/runtime/containerd/shim nodeagent/runtime/cgroup nodeagent/thread)
 bin=$cache/shim-$(find "${sources[@]}" -name '*.go' ! -name '*_test.go' | LC_ALL=C sort | xargs cat go.mod "hack/shim.sh" | sha256sum | cut -c1-12)
 if [ ! -x "$bin/shim" ]; then
   mkdir -p "$bin"

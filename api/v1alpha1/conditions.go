@@ -49,6 +49,8 @@ const (
 
 	// DisruptionTarget.
 	ReasonDeletionByNodeController = "DeletionByNodeController"
+	ReasonDeletionByTaintManager   = "DeletionByTaintManager"
+	ReasonDeletionByDrain          = "DeletionByDrain"
 
 	// MiniReplicaSet and MiniDeployment.
 	ReasonReplicasReady              = "ReplicasReady"

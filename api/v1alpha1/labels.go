@@ -6,6 +6,17 @@ const (
 	// node agent removes it; the node controller does so for an agent that is gone for good.
 	AgentFinalizer = "miniplane.dev/agent"
 
+	// DrainFinalizer holds a node's drain marker, a native Pod in the SystemNamespace that `kubectl drain` evicts and waits
+	// for, until the MiniPods have left the node. The manager removes it.
+	DrainFinalizer = "miniplane.dev/drain"
+
+	// DrainMarkerLabel, on a native Pod, says that it is a drain marker; the value is "true".
+	DrainMarkerLabel = "miniplane.dev/drain-marker"
+
+	// UninstallGuard is the ValidatingAdmissionPolicyBinding that refuses to let go of what runs miniplane while its objects
+	// may need it. Where it is missing, or does not deny, miniplane is being uninstalled.
+	UninstallGuard = "uninstall.miniplane.dev"
+
 	// PodTemplateHashLabel tells the MiniReplicaSets, and the MiniPods, of one MiniDeployment's revisions apart.
 	PodTemplateHashLabel = "pod-template-hash"
 

@@ -18,6 +18,7 @@ type options struct {
 	nodePorts            ipam.PortRange
 	nodeGracePeriod      time.Duration
 	podEvictionWait      time.Duration
+	drainMarkers         bool
 	leaderElect          bool
 	leaderElectNamespace string
 	metricsAddress       string
@@ -33,6 +34,7 @@ func defaults() options {
 		nodePorts:            ipam.PortRange{First: 30000, Last: 32767},
 		nodeGracePeriod:      16 * time.Second,
 		podEvictionWait:      20 * time.Second,
+		drainMarkers:         true,
 		leaderElectNamespace: "miniplane-system",
 		metricsAddress:       "127.0.0.1:8080",
 		healthAddress:        "127.0.0.1:8081",
@@ -49,6 +51,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	})
 	flags.DurationVar(&o.nodeGracePeriod, "node-grace-period", o.nodeGracePeriod, "how long a node's agent may be silent before its MiniNode is not ready")
 	flags.DurationVar(&o.podEvictionWait, "pod-eviction-wait", o.podEvictionWait, "how long a MiniNode may be not ready before its MiniPods are replaced elsewhere")
+	flags.BoolVar(&o.drainMarkers, "drain-markers", o.drainMarkers, "keep a finished Pod for each node, whose eviction makes kubectl drain move the node's MiniPods and wait for them")
 	flags.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "run only while holding a Lease, so that several managers can stand by")
 	flags.StringVar(&o.leaderElectNamespace, "leader-elect-namespace", o.leaderElectNamespace, "namespace of that Lease")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, "address of /metrics; 0 turns it off")
@@ -86,6 +89,6 @@ func (o *options) validate() error {
 func (o *options) controllers() controllers.Options {
 	return controllers.Options{
 		ServiceCIDR: o.serviceCIDR, PodCIDR: o.podCIDR, NodeMaskBits: o.nodeCIDRMaskSize, NodePorts: o.nodePorts,
-		NodeGracePeriod: o.nodeGracePeriod, EvictionWait: o.podEvictionWait,
+		NodeGracePeriod: o.nodeGracePeriod, EvictionWait: o.podEvictionWait, NoDrainMarkers: !o.drainMarkers,
 	}
 }

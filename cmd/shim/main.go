@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 // Command shim starts the containers of a node for containerd.
 //
 // containerd executes it with its usual arguments, mostly by way of cmd/pause/shim.c, which knows the short answers:

@@ -2,7 +2,8 @@
 //
 // The order matters, and nobody else keeps it: a MiniPod goes only when an agent has let go of it, and an agent that was
 // deleted together with everything else cannot. So objects go first, while the manager and the agents still work, and the
-// guard that holds the rest (config/policy/uninstall.yaml) is lifted last. It can be repeated at any point.
+// guard that holds the rest (config/policy/uninstall.yaml) is lifted after them. Without the guard the manager makes no drain
+// markers any more; those that are left go last. It can be repeated at any point.
 package uninstall
 
 import (
@@ -28,7 +29,7 @@ import (
 )
 
 // Guard is the ValidatingAdmissionPolicyBinding that refuses to let go of what runs miniplane while its objects may need it.
-const Guard = "uninstall.miniplane.dev"
+const Guard = miniv1.UninstallGuard
 
 const (
 	// lookEvery is the time between two looks at what is left.
@@ -80,6 +81,9 @@ func Run(ctx context.Context, c client.Client, log logr.Logger) error {
 	}
 	if err := awaitLifted(ctx, c); err != nil {
 		return fmt.Errorf("waiting until the guard is lifted: %w", err)
+	}
+	if err := releaseMarkers(ctx, c); err != nil {
+		return err
 	}
 	log.Info("All objects are gone; what runs miniplane can be deleted now")
 	return nil

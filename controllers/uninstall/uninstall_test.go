@@ -20,6 +20,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/controllers/uninstall"
+	"miniplane.dev/miniplane/internal/eviction"
 	"miniplane.dev/miniplane/test/builders"
 	"miniplane.dev/miniplane/test/testenv"
 )
@@ -73,7 +74,7 @@ func TestUninstall(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	short, cancel := context.WithTimeout(t.Context(), 5*time.Second) // enough for a look, on a busy machine
 	defer cancel()
 	err := uninstall.Run(short, c, logr.Discard())
 	if err == nil || !strings.Contains(err.Error(), "1 MiniPods (1 on one)") || !strings.Contains(err.Error(), "kubectl delete node") {
@@ -106,7 +107,7 @@ func TestUninstall(t *testing.T) {
 // The Job may do what it must, and no more: its rights are those of config/rbac.
 func TestUninstallWithItsOwnRights(t *testing.T) {
 	config, admin := testenv.Start(t)
-	for _, file := range []string{"config/rbac/namespace.yaml", "config/rbac/uninstall.yaml", "config/policy/uninstall.yaml"} {
+	for _, file := range []string{"config/rbac/namespace.yaml", "config/rbac/uninstall.yaml", "config/policy/uninstall.yaml", "config/policy/markers.yaml"} {
 		if err := testenv.Apply(t.Context(), admin, filepath.Join(testenv.Root(), file)); err != nil && !apierrors.IsAlreadyExists(err) {
 			t.Fatal(err)
 		}
@@ -132,11 +133,26 @@ func TestUninstallWithItsOwnRights(t *testing.T) {
 		}
 		return ""
 	})
+	marker := eviction.Marker(&miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "one", UID: "one"}})
+	drained := eviction.Marker(&miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "drained", UID: "drained"}})
+	for _, object := range []*corev1.Pod{marker, drained} {
+		if err := admin.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := admin.Delete(t.Context(), drained); err != nil { // the manager that would let go of it is away
+		t.Fatal(err)
+	}
 	if err := uninstall.Run(t.Context(), job, logr.Discard()); err != nil {
 		t.Fatal(err)
 	}
 	if guarded(t, admin) {
 		t.Error("the guard is still there")
+	}
+	for _, object := range []*corev1.Pod{marker, drained} {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(object), object); !apierrors.IsNotFound(err) {
+			t.Errorf("drain marker %s would hold the namespace up: %v", object.Name, err)
+		}
 	}
 	other := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "pods.miniplane.dev"}}
 	if err := job.Patch(t.Context(), other, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"validationActions":["Audit"]}}`))); !apierrors.IsForbidden(err) {

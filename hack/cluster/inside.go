@@ -47,7 +47,7 @@ func (c *Cluster) Exec(ctx context.Context, name string, command []string) error
 		return err
 	}
 	env := append(os.Environ(), c.assetPath(), "KUBECONFIG="+c.Kubeconfig(), "CONTAINERD_ADDRESS="+c.ContainerdSocket(name),
-		"CONTAINERD_NAMESPACE="+containerdNamespace)
+		"CONTAINERD_NAMESPACE="+containerdNamespace, "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=true")
 	// The main thread runs this function (see main), and an exec keeps that thread's namespaces.
 	return enterNetNS(name, func() error { return syscall.Exec(path, command, env) })
 }

@@ -183,7 +183,7 @@ func (m *manager) birth(group string, args []string, attr *syscall.ProcAttr) (pi
 		pid, err = m.reaper.start(m.pause, args, attr)
 		return err
 	})
-	if attr.Sys.UseCgroupFD && errors.Is(err, syscall.ENOSYS) { // a kernel before 5.7
+	if err != nil && attr.Sys.UseCgroupFD { // a kernel before 5.7, or a filter that does not let it pass
 		attr.Sys.UseCgroupFD = false
 		if pid, err = m.reaper.start(m.pause, args, attr); err == nil {
 			err = cgroup.Enter(group, pid)

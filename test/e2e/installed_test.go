@@ -148,7 +148,7 @@ var installedTraces = fmt.Sprintf(`
 	ip -o link | awk '{print "link " $2}' | sed 's/@.*//' | grep 'link mini' | grep -v vxlan
 	ip route | grep 'dev mini' | sed 's/^/route /'
 	iptables-save | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^/chain /'
-	find /sys/fs/cgroup -path '*/miniplane/*' -type d | grep -v -e '/pause$' -e '/shim' | sed 's/^/cgroup /' # pauses share one, shims too
+	find /sys/fs/cgroup/*/miniplane /sys/fs/cgroup/miniplane -mindepth 1 -type d 2>/dev/null | grep -v -e '/pause$' -e '/shim' | sed 's/^/cgroup /' # pauses share one, shims too
 	grep -o '/run/miniplane/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /'
 	ctr --address %[1]s --namespace miniplane containers ls -q | sed 's/^/container /'
 	ctr --address %[1]s --namespace miniplane snapshots ls | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'

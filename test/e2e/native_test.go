@@ -98,19 +98,17 @@ func podReady(pod *corev1.Pod) bool {
 	})
 }
 
-// answer waits until both services answer on the nodes, which nobody tells when rules were lost and are made again.
+// answer waits until all backends of both services have answered on the nodes: nobody tells when a proxy has made its rules.
 func (w *webs) answer(when string) {
 	w.t.Helper()
 	for _, node := range cluster.nodes(w.t) {
-		for _, url := range []string{w.natives, w.minis} {
-			deadline := time.Now().Add(patience)
-			for {
+		for url, backends := range map[string][]string{w.natives: w.native, w.minis: w.mini} {
+			missing, deadline := slices.Clone(backends), time.Now().Add(patience)
+			for len(missing) > 0 {
 				out, err := cluster.nodeExec(node.name, "timeout 2 busybox wget -qO- "+url)
-				if err == nil {
-					break
-				}
+				missing = slices.DeleteFunc(missing, func(name string) bool { return err == nil && strings.Contains(out, name) })
 				if time.Now().After(deadline) {
-					w.t.Fatalf("%s: %s does not answer on %s: %v\n%s", when, url, node.name, err, out)
+					w.t.Fatalf("%s: %v never answered on %s at %s: %v\n%s", when, missing, node.name, url, err, out)
 				}
 			}
 		}

@@ -17,7 +17,7 @@ func rolledOut(t *testing.T, what ...string) {
 // Another version of miniplane takes over: every container runs on, and services answer all the time.
 func TestUpgradeKeepsContainers(t *testing.T) {
 	w := newWebs(t)
-	check := stable(t, w.ns, 6)
+	check := stable(t, namespace(t), 6)
 	before := map[string]string{}
 	for _, node := range cluster.nodes(t) {
 		before[node.name] = string(agentPod(t, node.name).UID)
@@ -46,7 +46,7 @@ func TestUpgradeKeepsContainers(t *testing.T) {
 	}
 	check()
 	apply(t, w.ns, deployment("new", 2, imageV1))
-	waitReady(t, w.ns, 10, patience) // 2 mini, 6 stable, 2 new
+	waitReady(t, w.ns, 4, patience)
 	w.check("after the upgrade")
 	check()
 }

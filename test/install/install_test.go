@@ -71,7 +71,7 @@ const inventory = `
 	ctr --address /run/containerd/containerd.sock namespaces ls -q 2>/dev/null | sed 's/^/containerd namespace /'
 	ls -d /run/containerd/runc/miniplane 2>/dev/null | sed 's/^/file /'
 	for process in $(grep -l -e /miniplane-local -e ':/miniplane/' /proc/[0-9]*/cgroup 2>/dev/null | grep -o '[0-9]*'); do
-		tr '\0' ' ' < /proc/$process/cmdline
+		cat /proc/$process/cmdline 2>/dev/null | tr '\0' ' '
 		echo
 	done | grep -e '^[^ ]*nodeagent' -e '/var/lib/miniplane/bin/' -e '-namespace miniplane ' | sed 's/^/process /'
 	exit 0`

@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
-	"golang.org/x/sys/unix"
+	"miniplane.dev/miniplane/nodeagent/thread"
 )
 
 // Inside runs f on a thread that is in a cgroup that was created, in every hierarchy of cgroup v1, so that a process that f
@@ -16,33 +15,18 @@ import (
 // move on the machine waits for. A thread that moves itself waits for nothing. cgroup v2 moves whole processes only; there a
 // process is born in a cgroup by its descriptor (see Open).
 func Inside(path string, f func() error) error {
-	done := make(chan error)
-	go visit(path, f, done)
-	return <-done
-}
-
-// visit ends its thread, by never unlocking it, and with the thread its place in the cgroup. The first thread does not end, and
-// is what the kernel takes for the process; so where it is the one that runs this, it lends its time to another.
-func visit(path string, f func() error, done chan<- error) {
-	runtime.LockOSThread()
-	if unix.Gettid() == unix.Getpid() {
-		defer runtime.UnlockOSThread()
-		instead := make(chan error)
-		go visit(path, f, instead)
-		done <- <-instead
-		return
-	}
-	for _, h := range hierarchies() {
-		if h.v2 {
-			continue
+	return thread.Spend(func() error {
+		for _, h := range hierarchies() {
+			if h.v2 {
+				continue
+			}
+			// "0" is the thread that writes. For any other number the kernel would need the lock.
+			if err := os.WriteFile(filepath.Join(h.root, path, "tasks"), []byte("0"), 0o644); err != nil {
+				return fmt.Errorf("enter cgroup %s: %w", path, err)
+			}
 		}
-		// "0" is the thread that writes. For any other number the kernel would need the lock.
-		if err := os.WriteFile(filepath.Join(h.root, path, "tasks"), []byte("0"), 0o644); err != nil {
-			done <- fmt.Errorf("enter cgroup %s: %w", path, err)
-			return
-		}
-	}
-	done <- f()
+		return f()
+	})
 }
 
 // Open opens a cgroup of v2 that was created, for a process to be born in it (CLONE_INTO_CGROUP). Nil if the machine has no

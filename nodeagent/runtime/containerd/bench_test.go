@@ -1,10 +1,14 @@
 package containerd_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -157,4 +161,54 @@ func timed(b *testing.B, do func() error) time.Duration {
 func p50(durations []time.Duration) float64 {
 	slices.Sort(durations)
 	return float64(durations[len(durations)/2].Microseconds()) / 1000
+}
+
+// BenchmarkMemory: what 40 MiniPods need beyond their own processes: shims, logs, pauses.
+func BenchmarkMemory(b *testing.B) {
+	const pods = 40
+	for name, node := range shims {
+		b.Run(name, func(b *testing.B) {
+			n := node(b)
+			r, m := n.runtime(b), n.sandboxes(b)
+			for i := 0; b.Loop(); i++ {
+				burst(b, 4, func(j int) error {
+					if j >= pods {
+						return nil
+					}
+					return n.startPod(b, r, m, fmt.Sprintf("m%d-%d", i, j))
+				})
+				used, processes := n.overhead()
+				b.ReportMetric(float64(used)/1024/pods, "MB/pod")
+				b.ReportMetric(float64(processes), "processes")
+				burst(b, 4, func(j int) error {
+					uid := fmt.Sprintf("m%d-%d", i, j)
+					return errors.Join(r.Remove(context.Background(), uid+"-main-0"), m.Remove(context.Background(), uid))
+				})
+			}
+		})
+	}
+}
+
+// overhead is the proportional memory, in kB, of everything that runs for containers and is not a container or containerd.
+func (n *node) overhead() (kB, processes int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		cmdline, _ := os.ReadFile(file)
+		ours := bytes.Contains(cmdline, []byte(n.Dir)) && (bytes.Contains(cmdline, []byte("containerd-shim")) || bytes.Contains(cmdline, []byte("\x00log\x00")))
+		if !ours && !bytes.HasPrefix(cmdline, []byte("pause\x00sandbox\x00bench")) {
+			continue
+		}
+		rollup, err := os.ReadFile(filepath.Join(filepath.Dir(file), "smaps_rollup"))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(rollup)) {
+			var pss int
+			if _, err := fmt.Sscanf(line, "Pss: %d kB", &pss); err == nil {
+				kB += pss
+				processes++
+			}
+		}
+	}
+	return kB, processes
 }

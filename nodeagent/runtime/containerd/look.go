@@ -6,35 +6,31 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
+
+	"miniplane.dev/miniplane/nodeagent/thread"
 )
 
 // look shows a snapshot's files to read: containerd's mounts, put together where containerd itself would see them. The agent
 // may run in a container that does not have containerd's directory, wherever that is; so a thread enters a copy of the mount
 // namespace of containerd, and the copy goes with the thread. Nothing is left behind, however the agent ends.
 func (r *Runtime) look(mounts []mount.Mount, read func(root string) error) error {
-	done := make(chan error, 1)
-	go func() {
-		goruntime.LockOSThread() // and never unlock: the thread ends with its namespace
-		done <- func() error {
-			if err := enterCopy(r.opts.Address); err != nil {
-				return fmt.Errorf("see what containerd sees: %w", err)
+	return thread.Spend(func() error {
+		if err := enterCopy(r.opts.Address); err != nil {
+			return fmt.Errorf("see what containerd sees: %w", err)
+		}
+		// Any directory will do, since the copy is nobody else's.
+		const target = "/proc"
+		for _, m := range mounts {
+			if err := mountRead(m, target); err != nil {
+				return fmt.Errorf("mount a layer of the image: %w", err)
 			}
-			// Any directory will do, since the copy is nobody else's.
-			const target = "/proc"
-			for _, m := range mounts {
-				if err := mountRead(m, target); err != nil {
-					return fmt.Errorf("mount a layer of the image: %w", err)
-				}
-			}
-			return read(target)
-		}()
-	}()
-	return <-done
+		}
+		return read(target)
+	})
 }
 
 // enterCopy moves the thread to a copy of the mount namespace of the process that listens on a socket.

@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 package shim
 
 import (
@@ -8,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -52,7 +53,6 @@ func Seal() error {
 // Serve is the server: it serves the socket that it was given as descriptor 3 until nobody needs it, or, without containers,
 // until SIGTERM.
 func Serve(ctx context.Context, call Call) error {
-	debug.SetGCPercent(50) // there are several servers, and little to collect
 	// "start" listened in its own name, and the kernel tells those who connect who listened; now it is the server.
 	if err := syscall.Listen(3, 128); err != nil {
 		return fmt.Errorf("the server is started by \"start\", which gives it its socket: %w", err)

@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 // Package shim starts the containers of a node for containerd, many from one process.
 //
 // The idea: a container costs one execution of one program, its init. containerd's usual shim costs two executions of itself
@@ -11,7 +13,7 @@
 //   - the copy of the program that guards the host's file from the container: the server runs from a sealed copy already;
 //   - with cgroup v1, the wait for the kernel's grace period when a process changes its cgroup: a thread of the server enters
 //     the container's cgroup, which waits for nothing, and the init is born there (see home);
-//   - the compilation of the same seccomp profile for every container (see the package seccomp's use in config.go).
+//   - the compilation of the same seccomp profile for every container (see filters, and package guard).
 //
 // What makes it hard is that the server's end must lose nothing silently, and that callers come and go in the middle of a
 // call. The rules:

@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 package shim
 
 import (
@@ -15,9 +17,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Start makes sure that the server of a container runs, and returns its address. Callers in parallel wait for each other, and
-// the socket takes connections before the server does, so that nobody has to try again.
+// Start makes sure that the server of a container runs, and returns its address, which it also leaves in the bundle (the working
+// directory), where containerd before 2.0 finds it again. cmd/pause/shim.c does the same.
 func Start(call Call) (string, error) {
+	address, err := start(call)
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(".address", []byte(address), 0o600); err != nil {
+		return "", err
+	}
+	return address, os.Rename(".address", "address")
+}
+
+// start starts the server if it does not run. Callers in parallel wait for each other, and the socket takes connections before
+// the server does, so that nobody has to try again.
+func start(call Call) (string, error) {
 	if err := os.MkdirAll(stateRoot(call.Run), 0o700); err != nil {
 		return "", err
 	}

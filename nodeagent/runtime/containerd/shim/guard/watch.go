@@ -71,8 +71,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const supported = true
-
 // Watch starts the thread in an init that was given a guard. It is called before libcontainer's part begins.
 func Watch() {
 	kind, err := unix.GetsockoptInt(descriptor, unix.SOL_SOCKET, unix.SO_TYPE)

@@ -1,0 +1,157 @@
+//go:build linux && cgo
+
+package shim
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"miniplane.dev/miniplane/test/containerdenv"
+)
+
+// small installs cmd/pause as containerd would find it, with the sockets' directory beside it.
+func small(t *testing.T) (program, run string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mps") // sockets have short paths
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	program, run = filepath.Join(dir, "containerd-shim-miniplane-v1"), filepath.Join(dir, "sockets")
+	if err := os.Symlink(run, filepath.Join(dir, "run")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(containerdenv.PauseBinary(t), program); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(stateRoot(run), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return program, run
+}
+
+func ask(program, id, action string) (string, error) {
+	cmd := exec.Command(program, "-namespace", "n", "-address", "/a", "-publish-binary", "/b", "-id", id, action)
+	cmd.Dir = filepath.Dir(program)
+	out, err := cmd.Output()
+	return string(out), err
+}
+
+// TestShortAnswers: the small program and the large one agree on which server a container belongs to, and the large one is asked
+// where the small one does not know.
+func TestShortAnswers(t *testing.T) {
+	program, run := small(t)
+	seen := map[string]bool{}
+	for i := range 40 {
+		id := fmt.Sprintf("%08d-2222-3333-4444-555555555555-main-%d", i*7919, i)
+		if slot(id) != slot(id[:groupLength]+"-other-0") {
+			t.Fatalf("containers of one MiniPod have two servers")
+		}
+		path := socket(run, slot(id))
+		if !seen[path] {
+			if _, err := ask(program, id, "start"); err == nil {
+				t.Fatalf("an answer without a server")
+			}
+			listener, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			seen[path] = true
+		}
+		if got, err := ask(program, id, "start"); got != "unix://"+path || err != nil {
+			t.Fatalf("%s: %q, %v, want %s", id, got, err, path)
+		}
+		if kept, err := os.ReadFile(filepath.Join(filepath.Dir(program), "address")); string(kept) != "unix://"+path || err != nil {
+			t.Fatalf("%s: kept %q, %v", id, kept, err)
+		}
+	}
+	if len(seen) != servers {
+		t.Errorf("40 MiniPods have %d servers", len(seen))
+	}
+	if got, err := ask(program, "gone", "delete"); got != "" || err != nil {
+		t.Errorf("delete of what is gone: %q, %v", got, err)
+	}
+	if err := os.Mkdir(filepath.Join(stateRoot(run), "there"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ask(program, "there", "delete"); err == nil {
+		t.Error("delete of what is there was answered by the small program")
+	}
+}
+
+func TestRecordedExit(t *testing.T) {
+	dir := t.TempDir()
+	if got := recordedExit(dir); got.ExitStatus != 137 || got.ExitedAt == nil {
+		t.Errorf("nothing recorded: %v", got)
+	}
+	at := time.Unix(5, 6)
+	(&container{dir: dir}).recordExit(seen{code: 3, pid: 77, at: at})
+	if got := recordedExit(dir); got.ExitStatus != 3 || got.Pid != 77 || !got.ExitedAt.AsTime().Equal(at) {
+		t.Errorf("recorded: %v", got)
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	for status, want := range map[syscall.WaitStatus]int{0: 0, 3 << 8: 3, 9: 137, 15: 143} {
+		if got := exitCode(status); got != want {
+			t.Errorf("%#x: %d, want %d", status, got, want)
+		}
+	}
+}
+
+func TestSimple(t *testing.T) {
+	enough := configs.Seccomp{DefaultAction: configs.Errno}
+	for _, name := range needed {
+		enough.Syscalls = append(enough.Syscalls, &configs.Syscall{Name: name, Action: configs.Allow})
+	}
+	change := func(f func(*configs.Seccomp)) *configs.Seccomp {
+		out := enough
+		out.Syscalls = slices.Clone(out.Syscalls)
+		f(&out)
+		return &out
+	}
+	for name, test := range map[string]struct {
+		profile *configs.Seccomp
+		flags   uint32
+		ok      bool
+	}{
+		"none":      {nil, 0, false},
+		"enough":    {&enough, 0, true},
+		"flags":     {change(func(s *configs.Seccomp) { s.Flags = []specs.LinuxSeccompFlag{"SECCOMP_FILTER_FLAG_LOG"} }), 2, true},
+		"strange":   {change(func(s *configs.Seccomp) { s.Flags = []specs.LinuxSeccompFlag{"SECCOMP_FILTER_FLAG_X"} }), 0, false},
+		"no write":  {change(func(s *configs.Seccomp) { s.Syscalls = s.Syscalls[1:] }), 0, false},
+		"listener":  {change(func(s *configs.Seccomp) { s.ListenerPath = "/x" }), 0, false},
+		"notify":    {change(func(s *configs.Seccomp) { s.Syscalls[0] = &configs.Syscall{Name: "write", Action: configs.Notify} }), 0, false},
+		"allow all": {&configs.Seccomp{DefaultAction: configs.Allow}, 0, true},
+	} {
+		if flags, ok := simple(test.profile); ok != test.ok || ok && flags != test.flags {
+			t.Errorf("%s: %d, %t", name, flags, ok)
+		}
+	}
+}
+
+func TestOwnPIDs(t *testing.T) {
+	for name, test := range map[string]struct {
+		namespaces []specs.LinuxNamespace
+		want       bool
+	}{
+		"own":    {[]specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}}, true},
+		"shared": {[]specs.LinuxNamespace{{Type: specs.PIDNamespace, Path: "/x"}}, false},
+		"host's": {nil, false},
+	} {
+		if got := ownPIDs(&specs.Spec{Linux: &specs.Linux{Namespaces: test.namespaces}}); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
