@@ -15,7 +15,7 @@ trap down EXIT
 if [ "$mode" = full ]; then
   go run ./hack/image -o .local/images miniplane >&2
   make --no-print-directory cluster-up MODE=full
-  hack/install.sh >&2
+  hack/install.sh --memory 4Gi >&2 # a full node's MiniPods need more than the lane has by default
 else
   make --no-print-directory cluster-up NODES=1
   set -- -sides mini -limits default "$@"

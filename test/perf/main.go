@@ -97,13 +97,13 @@ func run(ctx context.Context, o options) error {
 	for limits := range strings.SplitSeq(o.limits, ",") {
 		b.phase(ctx, limits, wanted)
 	}
-	if ctx.Err() != nil {
-		return errors.New("interrupted; nothing was written")
-	}
 	metrics := metricsOf(wanted)
 	fmt.Print(b.result.Markdown(metrics))
 	if err := save(o.out, &b.result, metrics); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted; what was measured until then is written")
 	}
 	if n := len(b.result.Failures); n > 0 {
 		return fmt.Errorf("%d measurements failed; their ratios are refused", n)
