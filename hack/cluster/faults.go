@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 )
 
 // change runs do on the running cluster while no other command changes it.
@@ -147,8 +148,17 @@ func (c *Cluster) Manager(ctx context.Context, f fault) error {
 func (c *Cluster) APIServerSwitch(ctx context.Context, on bool) error {
 	return c.change(ctx, func(*State) error {
 		if !on {
-			return c.processes.Stop(apiserverName, graceAPIServer)
+			return c.processes.Stop(apiserverName, c.graceOfOutage())
 		}
 		return c.startAPIServer(ctx)
 	})
+}
+
+// graceOfOutage is none in a full cluster: an API server that ends in order withdraws its address, and when it is back
+// everybody in a Pod waits until kube-proxy has found out.
+func (c *Cluster) graceOfOutage() time.Duration {
+	if c.full {
+		return 0
+	}
+	return graceAPIServer
 }
