@@ -32,6 +32,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/endpoints"
+	"miniplane.dev/miniplane/internal/patience"
 	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/heartbeat"
 	"miniplane.dev/miniplane/nodeagent/network"
@@ -136,6 +137,7 @@ func (a *agent) connect(config *rest.Config) error {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = -1, -1 // the API server's own fairness limits us
 	config.UserAgent = "miniplane-agent/" + Version
+	config.Wrap(patience.Transport)
 	scheme, mapper, err := kinds()
 	if err != nil {
 		return err

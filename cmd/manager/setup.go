@@ -15,6 +15,7 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/controllers"
 	"miniplane.dev/miniplane/controllers/uninstall"
+	"miniplane.dev/miniplane/internal/patience"
 )
 
 // stopTimeout is how long writes that are under way may take once the manager is told to stop.
@@ -34,6 +35,7 @@ func connection() (*rest.Config, *runtime.Scheme, error) {
 	}
 	// The API server's own priority and fairness is the limit, not the client's.
 	config.QPS, config.Burst = -1, -1
+	config.Wrap(patience.Transport)
 	return config, scheme, nil
 }
 
