@@ -31,7 +31,7 @@ const (
 	// NativeShim and MiniShim are containerd's shims, by the containerd namespace of their containers.
 	NativeShim = "shims of Pods"
 	MiniShim   = "shims of MiniPods"
-	// NativePause and MiniPause hold the namespaces of Pods and MiniPods.
+	// NativePause and MiniPause hold the namespaces of Pods and MiniPods; the latter's program writes the logs of containers too.
 	NativePause = "sandboxes of Pods"
 	MiniPause   = "sandboxes of MiniPods"
 	// Workload is what the measured containers run.
@@ -140,7 +140,11 @@ func (r Reader) program(args []string) string {
 	if len(args) >= len(r.Workload) && slices.Equal(args[:len(r.Workload)], r.Workload) {
 		return Workload
 	}
-	switch name := filepath.Base(args[0]); name {
+	name := filepath.Base(args[0])
+	if strings.HasPrefix(name, "pause-") { // as an agent in a Pod installs it
+		name = "pause"
+	}
+	switch name {
 	case "etcd", "kube-apiserver", Kubelet, KubeProxy, KCM, Scheduler, Containerd:
 		return name
 	case "nodeagent":
@@ -151,6 +155,8 @@ func (r Reader) program(args []string) string {
 		return NativePause
 	case "pause":
 		return MiniPause
+	case "containerd-shim-miniplane-v1":
+		return MiniShim
 	case "containerd-shim-runc-v2":
 		if i := slices.Index(args, "-namespace"); i >= 0 && i+1 < len(args) && args[i+1] == "k8s.io" {
 			return NativeShim

@@ -54,6 +54,8 @@ func TestRead(t *testing.T) {
 		107: {lane, "/var/lib/miniplane/pause", "0 0 0 0"},
 		108: {inside, "nodeagent --node-name=a", "0 0 0 0"},
 		109: {inside, "", "0 0 0 0"},
+		110: {inside, "/var/lib/miniplane/bin/shim-5e0434/containerd-shim-miniplane-v1 -namespace miniplane -id 1 serve", "0 0 0 0"},
+		111: {inside, "/var/lib/miniplane/bin/pause-26ab17 log /run/miniplane/containers/x/log", "0 0 0 0"},
 	})
 	table, err := r.Read()
 	if err != nil {
@@ -64,7 +66,7 @@ func TestRead(t *testing.T) {
 		programs[p.PID] = p.Program
 	}
 	want := map[int]string{100: Kubelet, 102: NativeShim, 103: MiniShim, 104: Workload, 105: Other, 106: NativePause,
-		107: MiniPause, 108: Agent}
+		107: MiniPause, 108: Agent, 110: MiniShim, 111: MiniPause}
 	if diff := cmp.Diff(want, programs); diff != "" {
 		t.Errorf("programs (-want +got):\n%s", diff)
 	}
@@ -75,7 +77,7 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]float64{NativeShim: 300 << 10, MiniShim: 300 << 10, Kubelet: 300 << 10}, memory); diff != "" {
+	if diff := cmp.Diff(map[string]float64{NativeShim: 300 << 10, MiniShim: 2 * 300 << 10, Kubelet: 300 << 10}, memory); diff != "" {
 		t.Errorf("memory (-want +got):\n%s", diff)
 	}
 }
