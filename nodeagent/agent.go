@@ -231,7 +231,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 		Runtime:    a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
 		Client:      a.client,
 		Recorder:    a.recorder,
-		Layout:      podworker.Layout{RootDir: a.opts.RootDir, CgroupParent: a.opts.CgroupParent},
+		Layout:      podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
 		Machine:     podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory},
 		RuntimeName: name,
 		Log:         a.log.WithName("pods"),

@@ -102,7 +102,7 @@ func cleanupTables(ctx context.Context) error {
 // directory. In a Pod both are mounts: they can be emptied, and stay.
 func cleanupDirectories(opts Options) error {
 	var errs []error
-	for _, dir := range []string{"pods", "logs", "bin"} {
+	for _, dir := range []string{"logs", "bin"} {
 		errs = append(errs, os.RemoveAll(filepath.Join(opts.RootDir, dir)))
 	}
 	entries, err := os.ReadDir(opts.StateDir)

@@ -26,8 +26,8 @@ type Options struct {
 	NodeIP   netip.Addr
 	// ContainerdAddress is the path of containerd's socket, ContainerdNamespace the one whose containers are the agent's.
 	ContainerdAddress, ContainerdNamespace string
-	// StateDir is for what may go with the machine's next start (pins of namespaces, records of addresses), RootDir for
-	// what may not (logs, files of MiniPods).
+	// StateDir is for what may go with the machine's next start (pins of namespaces, records of addresses, files of MiniPods),
+	// RootDir for what may not (logs).
 	StateDir, RootDir string
 	// CgroupParent is the cgroup above all MiniPods'.
 	CgroupParent string

@@ -78,7 +78,7 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.StringVar(&o.ContainerdAddress, "containerd-address", o.ContainerdAddress, "path of containerd's socket")
 	flags.StringVar(&o.ContainerdNamespace, "containerd-namespace", o.ContainerdNamespace, "containerd's namespace for MiniPods")
 	flags.StringVar(&o.StateDir, "state-dir", o.StateDir, "directory for what the machine's next start may forget: pinned namespaces, addresses")
-	flags.StringVar(&o.RootDir, "root-dir", o.RootDir, "directory for logs and files of MiniPods")
+	flags.StringVar(&o.RootDir, "root-dir", o.RootDir, "directory for logs, and for programs that outlive the agent")
 	flags.StringVar(&o.CgroupParent, "cgroup-parent", o.CgroupParent, "cgroup above those of all MiniPods")
 	flags.BoolVar(&o.RegisterNode, "register-node", o.RegisterNode, "keep the core Node and its Lease too, where no kubelet does")
 	flags.TextVar(&o.PodCIDR, "pod-cidr", o.PodCIDR, "range of the addresses of all MiniPods of the cluster; as the manager's")

@@ -122,15 +122,17 @@ func (c *Cluster) prepareFullNode(node string) error {
 	if err := ensureEverywhere(c.PodCgroup(node)); err != nil {
 		return err
 	}
+	for _, dir := range wholeRunDirs {
+		if err := ensureInMemory(dir); err != nil {
+			return err
+		}
+	}
 	for _, dir := range sharedMounts {
 		if err := ensureSharedMount(dir); err != nil {
 			return err
 		}
 	}
 	if err := ensureNativeRoutes(c.Layout); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(stockSocket), 0o711); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(c.ContainerdSocket(node)), 0o755); err != nil {

@@ -101,8 +101,8 @@ func (l Layout) base() string {
 	return fmt.Sprintf("miniplane-local-%d", l.Instance)
 }
 
-// RunDir holds what a reboot may lose: sockets, process records, pins, certificates, etcd's data. Short, because paths of
-// sockets must be.
+// RunDir holds what a reboot may lose: sockets, process records, pins, certificates, etcd's data; the nodes' part of it is in
+// memory. Short, because paths of sockets must be.
 func (l Layout) RunDir() string { return filepath.Join("/run", l.base()) }
 
 // DataDir holds images, snapshots, logs of containers.

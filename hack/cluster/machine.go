@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // wholeDirs are where programs of a full cluster put files outside of its own directories.
@@ -22,6 +23,9 @@ var wholeDirs = append([]string{"/var/lib/kubelet", "/var/log/containers", "/var
 
 // sharedMounts are the directories in which an agent mounts for others to see, which only works in a shared mount.
 var sharedMounts = []string{"/run/miniplane", "/var/lib/miniplane"}
+
+// wholeRunDirs are the directories of a full cluster's node that are in memory on any machine.
+var wholeRunDirs = []string{"/run/miniplane", filepath.Dir(stockSocket)}
 
 // kubeletSysctls are the machine's settings that a kubelet changes.
 var kubeletSysctls = []string{
@@ -86,22 +90,44 @@ func ensureEverywhere(path string) error {
 	return nil
 }
 
-// ensureSharedMount makes a directory a shared mount, unless it is a mount.
+// ensureSharedMount makes a directory a mount, unless it is one, and shared.
 func ensureSharedMount(dir string) error {
+	mounted, err := isMount(dir)
+	if err == nil && !mounted {
+		if err = os.MkdirAll(dir, 0o755); err == nil {
+			err = syscall.Mount(dir, dir, "", syscall.MS_BIND, "")
+		}
+	}
+	if err == nil {
+		err = syscall.Mount("", dir, "", syscall.MS_SHARED, "")
+	}
+	if err != nil {
+		return fmt.Errorf("shared mount %s: %w", dir, err)
+	}
+	return nil
+}
+
+// ensureInMemory makes a directory one in memory, as /run and all below it is where an init system made it.
+func ensureInMemory(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	points, err := mountsBelow(dir)
-	if err != nil {
-		return err
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return fmt.Errorf("file system of %s: %w", dir, err)
 	}
-	if slices.Contains(points, dir) {
+	if fs.Type == unix.TMPFS_MAGIC {
 		return nil
 	}
-	if err := syscall.Mount(dir, dir, "", syscall.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount %s: %w", dir, err)
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
+		return fmt.Errorf("tmpfs on %s: %w", dir, err)
 	}
-	return syscall.Mount("", dir, "", syscall.MS_SHARED, "")
+	return nil
+}
+
+func isMount(dir string) (bool, error) {
+	points, err := mountsBelow(dir)
+	return slices.Contains(points, dir), err
 }
 
 // ensureNativeRoutes lets the API server reach native Pods and Services, for webhooks.

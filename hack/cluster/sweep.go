@@ -34,6 +34,9 @@ func (c *Cluster) sweep() (r removal, err error) {
 	if r.mounts, err = unmountBelow(c.directories()...); err != nil {
 		return r, err
 	}
+	if err := c.uncover(&r); err != nil {
+		return r, err
+	}
 	if _, err := netlink.LinkByName(c.HostLink()); err == nil {
 		r.links++
 		if err := removeLink(c.HostLink()); err != nil {
@@ -50,6 +53,26 @@ func (c *Cluster) sweep() (r removal, err error) {
 		return r, err
 	}
 	return r, c.removeFiles(&r)
+}
+
+// uncover takes away what hides the machine's own directories, and leaves the mounts of others in them alone.
+func (c *Cluster) uncover(r *removal) error {
+	if !c.full {
+		return nil
+	}
+	for _, dir := range wholeRunDirs {
+		mounted, err := isMount(dir)
+		if err != nil {
+			return err
+		}
+		if mounted {
+			r.mounts++
+			if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+				return fmt.Errorf("unmount %s: %w", dir, err)
+			}
+		}
+	}
+	return nil
 }
 
 // directories hold all files of the cluster; the one with the state comes last.

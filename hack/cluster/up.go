@@ -234,6 +234,9 @@ func (c *Cluster) startNodeMachine(ctx context.Context, index int) error {
 	if err := ensureNodeNetwork(c.Layout, index); err != nil {
 		return err
 	}
+	if err := ensureInMemory(c.NodeRunDir(node)); err != nil {
+		return err
+	}
 	prepare := c.prepareNode
 	if c.full {
 		prepare = c.prepareFullNode

@@ -50,7 +50,7 @@ type bench struct {
 func newBench(t *testing.T, before ...func(*bench)) *bench {
 	t.Helper()
 	b := &bench{t: t, runtime: fake.New("echo:test", "echo:2"), sandboxes: fakenode.NewSandboxes(), network: fakenode.NewNetwork(),
-		clock: clocktesting.NewFakeClock(t0), layout: Layout{RootDir: t.TempDir(), CgroupParent: "/mini"}}
+		clock: clocktesting.NewFakeClock(t0), layout: Layout{RootDir: t.TempDir(), StateDir: t.TempDir(), CgroupParent: "/mini"}}
 	b.runtime.SetClock(b.clock.Now)
 	b.namespaces.Set("ns", nil)
 	b.api = fakeclient.NewClientBuilder().WithScheme(testenv.Scheme()).WithStatusSubresource(&miniv1.MiniPod{}).Build()
@@ -249,8 +249,9 @@ func (b *bench) gone(name string) {
 	b.until(name+" is gone", func() bool { return b.get(name) == nil })
 	b.until("nothing is left", func() bool {
 		addresses, _ := b.network.List(context.Background())
-		files, _ := filepath.Glob(filepath.Join(b.layout.RootDir, "*", "*"))
-		return len(b.containers())+b.sandboxes.Len()+len(addresses)+len(files) == 0
+		files, _ := filepath.Glob(filepath.Join(b.layout.StateDir, "*", "*"))
+		logs, _ := filepath.Glob(filepath.Join(b.layout.RootDir, "*", "*"))
+		return len(b.containers())+b.sandboxes.Len()+len(addresses)+len(files)+len(logs) == 0
 	})
 }
 

@@ -63,9 +63,9 @@ func TestContainerSpec(t *testing.T) {
 		p.Spec.Hostname = "other"
 	}).Obj()
 	o := seen()
-	got := containerSpec(Layout{RootDir: "/root", CgroupParent: "/mini"}, Machine{NodeName: "n1", NodeIP: "10.0.0.1", MemoryBytes: 1 << 30},
+	got := containerSpec(Layout{RootDir: "/root", StateDir: "/state", CgroupParent: "/mini"}, Machine{NodeName: "n1", NodeIP: "10.0.0.1", MemoryBytes: 1 << 30},
 		pod, &o, Action{Container: "main", Attempt: 3, Crashes: 2})
-	dir := "/root/pods/" + testUID + "/"
+	dir := "/state/pods/" + testUID + "/"
 	want := runtime.ContainerSpec{
 		ID: id("main", 3), Group: testUID, Image: "echo:test",
 		Labels: container("main", 3, 2).Labels,
@@ -143,7 +143,7 @@ func TestHostname(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
-	l := Layout{RootDir: t.TempDir()}
+	l := Layout{StateDir: t.TempDir()}
 	pod := testPod().Obj()
 	if err := l.writeFiles(pod, "100.64.0.9"); err != nil {
 		t.Fatal(err)

@@ -90,15 +90,16 @@ func hostnameOf(pod *miniv1.MiniPod) string {
 
 // Layout is where the files of MiniPods are on this machine.
 type Layout struct {
-	// RootDir holds the directories logs and pods.
-	RootDir string
+	// RootDir holds the logs, StateDir, which is in memory, the few small files that containers see: no start waits for the
+	// disk to find room for them.
+	RootDir, StateDir string
 	// CgroupParent is the cgroup above all MiniPods', as in /miniplane.
 	CgroupParent string
 }
 
 func (l Layout) podDir(uid types.UID) string { return filepath.Join(l.podsDir(), string(uid)) }
 
-func (l Layout) podsDir() string { return filepath.Join(l.RootDir, "pods") }
+func (l Layout) podsDir() string { return filepath.Join(l.StateDir, "pods") }
 
 func (l Layout) logsDir() string { return filepath.Join(l.RootDir, "logs") }
 
