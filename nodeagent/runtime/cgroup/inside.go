@@ -29,6 +29,17 @@ func Inside(path string, f func() error) error {
 	})
 }
 
+// Legacy is where the hierarchies of cgroup v1 are mounted; none on a machine with v2 only.
+func Legacy() []string {
+	var roots []string
+	for _, h := range hierarchies() {
+		if !h.v2 {
+			roots = append(roots, h.root)
+		}
+	}
+	return roots
+}
+
 // Open opens a cgroup of v2 that was created, for a process to be born in it (CLONE_INTO_CGROUP). Nil if the machine has no
 // hierarchy of v2.
 func Open(path string) (*os.File, error) {

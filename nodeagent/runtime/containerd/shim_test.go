@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -222,4 +224,29 @@ func execute(ctx context.Context, t *testing.T, task client.Task, like *specs.Pr
 	_, err = p.Delete(ctx)
 	must(t, err)
 	return out.String() + errs.String(), status.ExitCode()
+}
+
+// TestViewOfCgroups: what a container sees in /sys/fs/cgroup is what runc would show it, and just as little can be changed.
+func TestViewOfCgroups(t *testing.T) {
+	n := newNode(t)
+	plain := *n
+	plain.opts.Shim = ""
+	const script = `grep ' /sys/fs/cgroup' /proc/self/mountinfo | cut -d' ' -f4- | sed 's/master:[0-9]*/master/; s/shared:[0-9]*/shared/'
+cd /sys/fs/cgroup; for f in *; do echo $f $(readlink $f) $(stat -c '%A %u' $f) $(grep -c . $f/cgroup.procs); done
+for f in . */.; do mkdir $f/new && echo made $f && rmdir $f/new; done 2>/dev/null; echo done`
+	for _, privileged := range []bool{false, true} {
+		show := func(n *node, id string) string {
+			spec := n.start(t, n.runtime(t), id, script, func(s *runtime.ContainerSpec) { s.Security.Privileged = privileged })
+			var lines []string
+			for line := range strings.Lines(output(t, spec, "done")) {
+				lines = append(lines, strings.SplitN(line, " ", 4)[3]) // without the time
+			}
+			slices.Sort(lines)
+			return strings.ReplaceAll(strings.Join(lines, ""), id, "ID")
+		}
+		want, got := show(&plain, fmt.Sprintf("runc-%t", privileged)), show(n, fmt.Sprintf("ours-%t", privileged))
+		if diff := cmp.Diff(want, got); diff != "" || !strings.Contains(got, "/sys/fs/cgroup") {
+			t.Errorf("privileged %t: (-runc +ours):\n%s", privileged, diff)
+		}
+	}
 }

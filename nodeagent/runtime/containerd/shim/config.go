@@ -58,6 +58,9 @@ func load(root, id string, config *configs.Config, h *home) (*libcontainer.Conta
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return nil, err
 	}
+	if h.view != nil {
+		config.Hooks = configs.Hooks{configs.CreateRuntime: nil} // so that the container gets a map of its own for them
+	}
 	state, err := json.Marshal(libcontainer.State{
 		BaseState: libcontainer.BaseState{ID: id, Config: *config}, CgroupPaths: nowhere,
 	})
@@ -67,7 +70,11 @@ func load(root, id string, config *configs.Config, h *home) (*libcontainer.Conta
 	if err := os.WriteFile(filepath.Join(dir, "state.json"), state, 0o600); err != nil {
 		return nil, err
 	}
-	return libcontainer.Load(root, id)
+	container, err := libcontainer.Load(root, id)
+	if err == nil && h.view != nil {
+		h.view.hang(container.Config().Hooks)
+	}
+	return container, err
 }
 
 // process translates a process of the spec.

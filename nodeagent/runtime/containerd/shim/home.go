@@ -24,6 +24,8 @@ import (
 type home struct {
 	path string
 	v1   *fs.Manager
+	// view is what the container sees of it, where the server mounts that.
+	view *view
 }
 
 // nowhere is what libcontainer is told: one hierarchy that does not exist. (None at all would mean: find out.)
@@ -59,6 +61,7 @@ func newHome(config *configs.Config) (*home, error) {
 	if err := h.v1.Set(own.Resources); err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
+	h.view = takeView(config, h.path)
 	config.Cgroups.Resources = &cgroups.Resources{}
 	config.RootlessCgroups = true // it is no error that libcontainer cannot move processes that are executed later
 	return h, nil

@@ -16,6 +16,7 @@ import (
 
 	tasks "github.com/containerd/containerd/api/runtime/task/v2"
 	"github.com/containerd/ttrpc"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,6 +33,7 @@ func Serve(ctx context.Context, call Call) error {
 	if err := listen(); err != nil {
 		return err
 	}
+	logrus.SetLevel(logrus.ErrorLevel) // libcontainer warns of each hook that is a function, see view
 	file := os.NewFile(3, "socket")
 	inherited, err := net.FileListener(file)
 	_ = file.Close()
