@@ -119,6 +119,9 @@ func (b *bench) measure(ctx context.Context, m measurement, unfit map[string]err
 			if failed[s.name()] || ctx.Err() != nil {
 				continue
 			}
+			if err := b.quiet(ctx); err != nil {
+				continue // it ends
+			}
 			begin := time.Now()
 			found, err := m.run(ctx, b, s, round)
 			if err != nil {

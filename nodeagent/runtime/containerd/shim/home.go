@@ -52,11 +52,13 @@ func newHome(config *configs.Config) (*home, error) {
 	if h.v1, err = fs.NewManager(&own, nil); err != nil {
 		return nil, err
 	}
+	if cgroup.Exists(h.path) {
+		if pids := cgroup.PIDs(h.path); len(pids) > 0 {
+			return nil, fmt.Errorf("cgroup %s has processes already: %v", h.path, pids)
+		}
+	}
 	if err := cgroup.Create(h.path); err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
-	}
-	if pids := cgroup.PIDs(h.path); len(pids) > 0 {
-		return nil, fmt.Errorf("cgroup %s has processes already: %v", h.path, pids)
 	}
 	if err := h.v1.Set(own.Resources); err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)

@@ -34,6 +34,9 @@ func Serve(ctx context.Context, call Call) error {
 		return err
 	}
 	logrus.SetLevel(logrus.ErrorLevel) // libcontainer warns of each hook that is a function, see view
+	if err := os.Setenv("GOMAXPROCS", "1"); err != nil { // libcontainer passes it on to inits, which are not busy for long
+		return err
+	}
 	file := os.NewFile(3, "socket")
 	inherited, err := net.FileListener(file)
 	_ = file.Close()
