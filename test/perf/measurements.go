@@ -25,7 +25,9 @@ type measurement struct {
 	once bool
 	// prepare makes what all rounds need, and returns what removes it. Optional.
 	prepare func(context.Context, *bench) (undo func(), err error)
-	run     func(ctx context.Context, b *bench, s side, round int) (samples, error)
+	// before is what each turn of a side waits for. Optional.
+	before func(context.Context, *bench) error
+	run    func(ctx context.Context, b *bench, s side, round int) (samples, error)
 }
 
 const (
@@ -40,12 +42,12 @@ var (
 )
 
 var measurements = []measurement{
-	{name: "rest", keys: []string{"rest.memory"}, limits: onlyDefault, run: atRest},
-	{name: "lives one at a time", keys: []string{"start.latency", "life.writes", "life.events"}, limits: always, run: lives},
+	{name: "rest", keys: []string{"rest.memory"}, limits: onlyDefault, before: quiet, run: atRest},
+	{name: "lives one at a time", keys: []string{"start.latency", "life.writes", "life.events"}, limits: always, before: quiet, run: lives},
 	{name: "burst", keys: []string{"burst.rate", "burst.latency", "burst.cpu", "burst.cpu.machine", "burst.memory"},
-		limits: always, run: burst},
-	{name: "deletion", keys: []string{"delete.process", "delete.record"}, limits: onlyDefault, run: deletion},
-	{name: "killed containers", keys: []string{"kill.latency"}, limits: onlyDefault, run: kills},
+		limits: always, before: quiet, run: burst},
+	{name: "deletion", keys: []string{"delete.process", "delete.record"}, limits: onlyDefault, before: quiet, run: deletion},
+	{name: "killed containers", keys: []string{"kill.latency"}, limits: onlyDefault, before: quiet, run: kills},
 	{name: "hollow nodes", keys: []string{"hollow.rate", "hollow.scale", "hollow.scale.bound"}, limits: onlyRaised,
 		prepare: hollowNodes, run: hollow},
 	{name: "full node", keys: []string{"fill.pods", "crash.latency", "crash.own", "crash.restarts"}, limits: onlyDefault,
@@ -59,6 +61,16 @@ func (m measurement) rounds(b *bench) int {
 		return 1
 	}
 	return b.rounds
+}
+
+// turn makes one round of one side.
+func (m measurement) turn(ctx context.Context, b *bench, s side, round int) (samples, error) {
+	if m.before != nil {
+		if err := m.before(ctx, b); err != nil {
+			return nil, err
+		}
+	}
+	return m.run(ctx, b, s, round)
 }
 
 func (m measurement) under(limits string) bool { return slices.Contains(m.limits, limits) }
@@ -119,11 +131,8 @@ func (b *bench) measure(ctx context.Context, m measurement, unfit map[string]err
 			if failed[s.name()] || ctx.Err() != nil {
 				continue
 			}
-			if err := b.quiet(ctx); err != nil {
-				continue // it ends
-			}
 			begin := time.Now()
-			found, err := m.run(ctx, b, s, round)
+			found, err := m.turn(ctx, b, s, round)
 			if err != nil {
 				failed[s.name()] = true
 				b.fail(m, s, round, err)

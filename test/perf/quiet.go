@@ -15,7 +15,7 @@ const (
 
 // quiet waits until the machine is idle, so that no side's round pays for what another left to be cleaned up: a kubelet removes
 // containers' records long after their Pods are gone.
-func (b *bench) quiet(ctx context.Context) error {
+func quiet(ctx context.Context, b *bench) error {
 	before, err := b.read()
 	if err != nil {
 		return err
