@@ -137,7 +137,7 @@ func (a *agent) connect(config *rest.Config) error {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = -1, -1 // the API server's own fairness limits us
 	config.UserAgent = "miniplane-agent/" + Version
-	config.Wrap(patience.Transport)
+	config.Wrap(patience.Wrapper(a.log.WithName("api")))
 	scheme, mapper, err := kinds()
 	if err != nil {
 		return err

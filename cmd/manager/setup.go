@@ -35,7 +35,7 @@ func connection() (*rest.Config, *runtime.Scheme, error) {
 	}
 	// The API server's own priority and fairness is the limit, not the client's.
 	config.QPS, config.Burst = -1, -1
-	config.Wrap(patience.Transport)
+	config.Wrap(patience.Wrapper(ctrl.Log.WithName("api")))
 	return config, scheme, nil
 }
 

@@ -8,7 +8,11 @@ package patience
 
 import (
 	"net/http"
+	"sync"
 	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/transport"
 )
 
 // The waits between two tries, doubled from the first to the longest. Thousands of agents share the API server that comes back,
@@ -18,18 +22,33 @@ const (
 	longestWait = time.Second
 )
 
-// Transport makes requests by next. Those that open a watch return when they were answered, whatever the answer is, or when
-// their context ends; the error is then that of the last try.
-func Transport(next http.RoundTripper) http.RoundTripper { return transport{next} }
+// Wrapper makes transports whose requests to open a watch return when they were answered, whatever the answer is, or when
+// their context ends; the error is then that of the last try. The log tells when the first of them begins to wait, and when
+// none does any more.
+func Wrapper(log logr.Logger) transport.WrapperFunc {
+	return func(next http.RoundTripper) http.RoundTripper { return &patient{next: next, log: log} }
+}
 
-type transport struct{ next http.RoundTripper }
+type patient struct {
+	next http.RoundTripper
+	log  logr.Logger
+
+	mu      sync.Mutex
+	waiting int
+	since   time.Time
+}
 
 // RoundTrip implements http.RoundTripper.
-func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(r)
 	if r.Method != http.MethodGet || r.URL.Query().Get("watch") != "true" {
 		return resp, err
 	}
+	if err == nil {
+		return resp, nil
+	}
+	t.begin(err)
+	defer t.end()
 	for wait := firstWait; err != nil; wait = min(2*wait, longestWait) {
 		timer := time.NewTimer(wait)
 		select {
@@ -41,4 +60,21 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp, err = t.next.RoundTrip(r)
 	}
 	return resp, err
+}
+
+func (t *patient) begin(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.waiting++; t.waiting == 1 {
+		t.since = time.Now()
+		t.log.Info("The API server does not answer; watches wait for it", "err", err.Error())
+	}
+}
+
+func (t *patient) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.waiting--; t.waiting == 0 {
+		t.log.Info("No watch waits for the API server any more", "waited", time.Since(t.since).Round(time.Millisecond).String())
+	}
 }

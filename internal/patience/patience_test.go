@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-logr/logr/funcr"
 )
 
 var errAway = errors.New("connection refused")
@@ -15,6 +18,7 @@ var errAway = errors.New("connection refused")
 type server struct {
 	backAt time.Time
 	tries  int
+	log    []string
 }
 
 func (s *server) RoundTrip(*http.Request) (*http.Response, error) {
@@ -27,7 +31,8 @@ func (s *server) RoundTrip(*http.Request) (*http.Response, error) {
 
 // ask makes a request of the server with patience, and returns the status of the answer.
 func (s *server) ask(r *http.Request) (int, error) {
-	resp, err := Transport(s).RoundTrip(r)
+	log := funcr.New(func(_, args string) { s.log = append(s.log, args) }, funcr.Options{})
+	resp, err := Wrapper(log)(s).RoundTrip(r)
 	if err != nil {
 		return 0, err
 	}
@@ -57,6 +62,13 @@ func TestWatchWaits(t *testing.T) {
 		if s.tries > 70 {
 			t.Errorf("%d tries in a minute", s.tries)
 		}
+		want := []string{
+			`"level"=0 "msg"="The API server does not answer; watches wait for it" "err"="connection refused"`,
+			`"level"=0 "msg"="No watch waits for the API server any more" "waited"="`,
+		}
+		if len(s.log) != 2 || s.log[0] != want[0] || !strings.HasPrefix(s.log[1], want[1]) {
+			t.Errorf("log %q", s.log)
+		}
 	})
 }
 
@@ -79,7 +91,7 @@ func TestOthersFailAtOnce(t *testing.T) {
 		request(t.Context(), t, http.MethodPost, "https://api/pods?watch=true"),
 	} {
 		s := &server{backAt: time.Now().Add(time.Hour)}
-		if _, err := s.ask(r); !errors.Is(err, errAway) || s.tries != 1 {
+		if _, err := s.ask(r); !errors.Is(err, errAway) || s.tries != 1 || len(s.log) != 0 {
 			t.Errorf("%s %s: %v after %d tries", r.Method, r.URL, err, s.tries)
 		}
 	}

@@ -16,20 +16,25 @@ const (
 	killAgain = 5 * time.Second
 )
 
-// planDeletion ends a MiniPod in order: containers get SIGTERM and, at the deadline, are removed whether they run or not.
+// planDeletion ends a MiniPod in order: containers get SIGTERM, at the deadline SIGKILL, and are then removed, whether they
+// still run or not. SIGKILL has its own step because removals take turns: where many MiniPods end at once, none runs on until
+// its turn comes.
 func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Action {
 	period := grace(desired)
 	var actions []Action
 	for _, c := range o.Containers {
-		if c.State != runtime.StateRunning || period == 0 {
+		if c.State != runtime.StateRunning {
 			continue
 		}
-		deadline := desired.DeletionTimestamp.Add(period)
-		if least := o.Signals[c.ID].Term.Add(min(period, leastGrace)); least.After(deadline) {
+		sent, deadline := o.Signals[c.ID], desired.DeletionTimestamp.Add(period)
+		if least := sent.Term.Add(min(period, leastGrace)); least.After(deadline) {
 			deadline = least
 		}
-		if o.Signals[c.ID].Term.IsZero() || now.Before(deadline) {
+		switch {
+		case period > 0 && (sent.Term.IsZero() || now.Before(deadline)):
 			actions = append(actions, terminate(c, &o, deadline, now))
+		case sent.Kill.IsZero():
+			actions = append(actions, kill(c, &o, now))
 		}
 	}
 	if len(actions) > 0 {

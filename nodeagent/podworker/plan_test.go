@@ -254,6 +254,10 @@ func TestPlanEnd(t *testing.T) {
 	asked := func(sent int) Observation {
 		return with(seen(running), func(o *Observation) { o.Signals[running.ID] = Sent{Term: at(sent)} })
 	}
+	shoot := []Action{{Type: KillContainer, ID: running.ID, Signal: runtime.SIGKILL}}
+	shot := func(sent int) Observation {
+		return with(seen(running), func(o *Observation) { o.Signals[running.ID] = Sent{Term: at(sent), Kill: at(sent)} })
+	}
 	bare := func(gone Gone) Observation { return with(seen(), func(o *Observation) { o.Gone = gone }) }
 	done := testPod().Phase(miniv1.PodSucceeded).Obj()
 	broken := with(seen(running), failed(teardown, Failure{Reason: "x", At: at(100), Count: 1}))
@@ -265,8 +269,10 @@ func TestPlanEnd(t *testing.T) {
 		{name: "default grace", pod: testPod().Deleting(at(100)).Obj(), seen: asked(100), now: at(101), want: []Action{{Type: Wait, Until: at(130)}}},
 		{name: "deleted: wait", pod: deleting(30), seen: asked(100), now: at(101), want: []Action{{Type: Wait, Until: at(130)}}},
 		{name: "grace shortened meanwhile", pod: deleting(3), seen: asked(100), now: at(101), want: []Action{{Type: Wait, Until: at(103)}}},
-		{name: "deadline", pod: deleting(30), seen: asked(100), now: at(130), want: remove(running.ID)},
-		{name: "no grace", pod: deleting(0), seen: seen(running), now: at(100), want: remove(running.ID)},
+		{name: "deadline", pod: deleting(30), seen: asked(100), now: at(130), want: shoot},
+		{name: "deadline, killed: do not wait", pod: deleting(30), seen: shot(100), now: at(130), want: remove(running.ID)},
+		{name: "no grace", pod: deleting(0), seen: seen(running), now: at(100), want: shoot},
+		{name: "no grace, killed", pod: deleting(0), seen: shot(0), now: at(100), want: remove(running.ID)},
 		{name: "agent was away: still ask", pod: deleting(30), seen: seen(running), now: at(900), want: term},
 		{name: "agent was away: a moment", pod: deleting(30), seen: asked(900), now: at(900), want: []Action{{Type: Wait, Until: at(902)}}},
 		{name: "ended", pod: deleting(30), seen: seen(container("main", 0, 0, exited(0, 0, 1)), container("main", 1, 1)), now: at(101),
@@ -281,8 +287,7 @@ func TestPlanEnd(t *testing.T) {
 		{name: "finished: all done", pod: done, seen: NewObservation()},
 		{name: "finished, yet one runs: ask", pod: done, seen: seen(running), want: term},
 		{name: "finished, yet one runs: wait", pod: done, seen: asked(10), now: at(11), want: []Action{{Type: Wait, Until: at(40)}}},
-		{name: "finished, yet one runs: kill", pod: done, seen: asked(10), now: at(40),
-			want: []Action{{Type: KillContainer, ID: running.ID, Signal: runtime.SIGKILL}}},
+		{name: "finished, yet one runs: kill", pod: done, seen: asked(10), now: at(40), want: shoot},
 		{name: "finished, removing fails", pod: done, seen: broken, now: at(100), want: []Action{{Type: Wait, Until: at(101)}}},
 	})
 }

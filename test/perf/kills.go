@@ -109,6 +109,9 @@ func deletion(ctx context.Context, b *bench, s side, round int) (samples, error)
 		return nil, err
 	}
 	defer records.close()
+	if len(records.there) == 0 {
+		return nil, fmt.Errorf("containerd of %s has no containers of the namespace %s", b.node, b.namespace)
+	}
 	return b.timeDeletion(ctx, s, t, ends, records)
 }
 
