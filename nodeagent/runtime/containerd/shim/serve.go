@@ -33,8 +33,10 @@ func Serve(ctx context.Context, call Call) error {
 	if err := listen(); err != nil {
 		return err
 	}
-	logrus.SetLevel(logrus.ErrorLevel) // libcontainer warns of each hook that is a function, see view
-	if err := os.Setenv("GOMAXPROCS", "1"); err != nil { // libcontainer passes it on to inits, which are not busy for long
+	// libcontainer warns of each hook that is a function, see view.
+	logrus.SetLevel(logrus.ErrorLevel)
+	// libcontainer passes it on to inits, which are not busy for long.
+	if err := os.Setenv("GOMAXPROCS", "1"); err != nil {
 		return err
 	}
 	file := os.NewFile(3, "socket")

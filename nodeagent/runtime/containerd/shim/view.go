@@ -53,10 +53,11 @@ func takeView(config *configs.Config, cgroupPath string) *view {
 // hang makes the view one of a container's hooks, which are written down with the container, and of which a function cannot be:
 // so it takes itself out when it has run.
 func (v *view) hang(hooks configs.Hooks) {
-	hooks[configs.CreateRuntime] = configs.HookList{configs.NewFunctionHook(func(state *specs.State) error {
-		delete(hooks, configs.CreateRuntime)
+	others := hooks[configs.CreateRuntime]
+	hooks[configs.CreateRuntime] = append(configs.HookList{configs.NewFunctionHook(func(state *specs.State) error {
+		hooks[configs.CreateRuntime] = others
 		return v.show(state.Pid)
-	})}
+	})}, others...)
 }
 
 // show mounts the view for an init that waits.
