@@ -58,7 +58,7 @@ func load(root, id string, config *configs.Config, h *home) (*libcontainer.Conta
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return nil, err
 	}
-	if h.view != nil && config.Hooks == nil {
+	if h.view != nil && len(config.Hooks) == 0 {
 		config.Hooks = configs.Hooks{configs.CreateRuntime: nil} // so that the container gets a map of its own for them
 	}
 	state, err := json.Marshal(libcontainer.State{
