@@ -60,7 +60,7 @@ func newNode(t *testing.T, name string) *node {
 		runtime: fake.New("echo:test"), network: fakenode.NewNetwork(), sandboxes: fakenode.NewSandboxes()}
 	n.opts = DefaultOptions()
 	n.opts.NodeName, n.opts.NodeIP = name, netip.MustParseAddr("10.0.0.7")
-	n.opts.RootDir, n.opts.HealthAddress, n.opts.RegisterNode = t.TempDir(), "", true
+	n.opts.RootDir, n.opts.StateDir, n.opts.HealthAddress, n.opts.RegisterNode = t.TempDir(), t.TempDir(), "", true
 	n.machine = fakeMachine(n.runtime, n.network, n.sandboxes)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: miniv1.SystemNamespace}}
 	if err := api.Create(t.Context(), ns); err != nil && !apierrors.IsAlreadyExists(err) {

@@ -146,7 +146,7 @@ func TestRunEndsWithErrLeave(t *testing.T) {
 	set := daemonSet(t, api, ns)
 	opts := DefaultOptions()
 	opts.NodeName, opts.NodeIP, opts.HealthAddress, opts.RootDir = "leaver", netip.MustParseAddr("10.0.0.9"), "", t.TempDir()
-	opts.DaemonSet = ns + "/agent"
+	opts.StateDir, opts.DaemonSet = t.TempDir(), ns+"/agent"
 	machine := fakeMachine(fake.New(), fakenode.NewNetwork(), fakenode.NewSandboxes())
 	for _, deleted := range []bool{false, true} {
 		seen := make(chan struct{})
