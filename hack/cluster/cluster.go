@@ -48,7 +48,7 @@ type State struct {
 
 // sharedDirs are the machine's, made by whoever needs them first: ours for the names of network namespaces, and the one
 // that runc's shim uses without being asked.
-var sharedDirs = []string{netnsDir, "/run/containerd"}
+var sharedDirs = []string{netnsDir, stockDir}
 
 func missingDirs(dirs []string) []string {
 	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool {

@@ -10,8 +10,10 @@ const (
 	sandboxImage = "miniplane.dev/sandbox:v1"
 	// nativeNamespace is the one in which containerd keeps what a kubelet asks for.
 	nativeNamespace = "k8s.io"
-	// stockSocket is where everybody expects containerd; an agent that was installed as on any node does too.
-	stockSocket = "/run/containerd/containerd.sock"
+	// stockSocket is where everybody expects containerd; an agent that was installed as on any node does too. runc's shim uses
+	// its directory without being asked.
+	stockDir    = "/run/containerd"
+	stockSocket = stockDir + "/containerd.sock"
 )
 
 func kubeletDir(l Layout, node string) string { return filepath.Join(l.NodeDataDir(node), "kubelet") }

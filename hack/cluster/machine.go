@@ -25,7 +25,7 @@ var wholeDirs = append([]string{"/var/lib/kubelet", "/var/log/containers", "/var
 var sharedMounts = []string{"/run/miniplane", "/var/lib/miniplane"}
 
 // wholeRunDirs are the directories of a full cluster's node that are in memory on any machine.
-var wholeRunDirs = []string{"/run/miniplane", filepath.Dir(stockSocket)}
+var wholeRunDirs = []string{"/run/miniplane", stockDir}
 
 // kubeletSysctls are the machine's settings that a kubelet changes.
 var kubeletSysctls = []string{

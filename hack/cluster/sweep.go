@@ -55,22 +55,15 @@ func (c *Cluster) sweep() (r removal, err error) {
 	return r, c.removeFiles(&r)
 }
 
-// uncover takes away what hides the machine's own directories, and leaves the mounts of others in them alone.
+// uncover takes away what hides a directory of the machine's own, and leaves the mounts of others in that alone.
 func (c *Cluster) uncover(r *removal) error {
-	if !c.full {
-		return nil
+	mounted, err := isMount(stockDir)
+	if err != nil || !mounted || !c.full {
+		return err
 	}
-	for _, dir := range wholeRunDirs {
-		mounted, err := isMount(dir)
-		if err != nil {
-			return err
-		}
-		if mounted {
-			r.mounts++
-			if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-				return fmt.Errorf("unmount %s: %w", dir, err)
-			}
-		}
+	r.mounts++
+	if err := syscall.Unmount(stockDir, syscall.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount %s: %w", stockDir, err)
 	}
 	return nil
 }

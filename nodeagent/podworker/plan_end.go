@@ -18,9 +18,10 @@ const (
 
 // planDeletion ends a MiniPod in order: containers get SIGTERM, at the deadline SIGKILL, and are then removed, whether they
 // still run or not. SIGKILL has its own step because removals take turns: where many MiniPods end at once, none runs on until
-// its turn comes.
+// its turn comes. Where it fails, removing, which kills too, is the next try.
 func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Action {
 	period := grace(desired)
+	_, failed := o.Failures[teardown]
 	var actions []Action
 	for _, c := range o.Containers {
 		if c.State != runtime.StateRunning {
@@ -33,7 +34,7 @@ func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Actio
 		switch {
 		case period > 0 && (sent.Term.IsZero() || now.Before(deadline)):
 			actions = append(actions, terminate(c, &o, deadline, now))
-		case sent.Kill.IsZero():
+		case sent.Kill.IsZero() && !failed:
 			actions = append(actions, kill(c, &o, now))
 		}
 	}

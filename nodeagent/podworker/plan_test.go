@@ -272,6 +272,7 @@ func TestPlanEnd(t *testing.T) {
 		{name: "deadline", pod: deleting(30), seen: asked(100), now: at(130), want: shoot},
 		{name: "deadline, killed: do not wait", pod: deleting(30), seen: shot(100), now: at(130), want: remove(running.ID)},
 		{name: "no grace", pod: deleting(0), seen: seen(running), now: at(100), want: shoot},
+		{name: "no grace, killing fails", pod: deleting(0), seen: broken, now: at(101), want: remove(running.ID)},
 		{name: "no grace, killed", pod: deleting(0), seen: shot(0), now: at(100), want: remove(running.ID)},
 		{name: "agent was away: still ask", pod: deleting(30), seen: seen(running), now: at(900), want: term},
 		{name: "agent was away: a moment", pod: deleting(30), seen: asked(900), now: at(900), want: []Action{{Type: Wait, Until: at(902)}}},

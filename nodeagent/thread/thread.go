@@ -2,6 +2,8 @@
 package thread
 
 import (
+	"fmt"
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -25,4 +27,20 @@ func spend(f func() error, done chan<- error) {
 		return
 	}
 	done <- f()
+}
+
+// EnterMounts moves the calling thread, one of Spend's, to the mount namespace of a process.
+func EnterMounts(pid int) error {
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = namespace.Close() }()
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("enter the mount namespace of process %d: %w", pid, err)
+	}
+	return nil
 }

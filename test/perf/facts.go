@@ -63,19 +63,11 @@ func (b *bench) facts(ctx context.Context) error {
 
 // noteBusy notes how busy the machine is before anything is measured: figures of a machine that others use are not worth much.
 func (b *bench) noteBusy(ctx context.Context) error {
-	before, err := b.read()
+	share, err := b.busyShare(ctx)
 	if err != nil {
 		return err
 	}
-	if err := settle(ctx); err != nil {
-		return err
-	}
-	after, err := b.read()
-	if err != nil {
-		return err
-	}
-	cpu, seconds := after.since(before)
-	percent := 100 * cpu[machine] / seconds / float64(runtime.NumCPU())
+	percent := 100 * share
 	b.result.Machine["busy before"] = fmt.Sprintf("%.0f %%", percent)
 	const much = 25
 	if percent > much {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"time"
 )
@@ -35,31 +36,39 @@ func (b *bench) cleanedUp(ctx context.Context, s side) error {
 	defer records.close()
 	ctx, cancel := context.WithTimeout(ctx, cleanupLimit)
 	defer cancel()
-	return records.wait(ctx)
+	if err := records.wait(ctx); err != nil {
+		return fmt.Errorf("the %s Pods of earlier rounds: %w", s.name(), err)
+	}
+	return nil
 }
 
+// idle waits until nothing happens on the machine, or says that something always does.
 func (b *bench) idle(ctx context.Context) error {
-	before, err := b.read()
-	if err != nil {
-		return err
-	}
-	for begin := before.at; ; {
-		if err := settle(ctx); err != nil {
+	for begin := time.Now(); ; {
+		share, err := b.busyShare(ctx)
+		if err != nil || share <= quietShare {
 			return err
 		}
-		now, err := b.read()
-		if err != nil {
-			return err
-		}
-		cpu, seconds := now.since(before)
-		share := cpu[machine] / seconds / float64(runtime.NumCPU())
-		if share <= quietShare {
-			return nil
-		}
-		if now.at.Sub(begin) > quietLimit {
+		if time.Since(begin) > quietLimit {
 			say("    the machine does not become idle: it is %.0f %% busy", 100*share)
 			return nil
 		}
-		before = now
 	}
+}
+
+// busyShare is how busy the machine is for a moment, of all its cores.
+func (b *bench) busyShare(ctx context.Context) (float64, error) {
+	before, err := b.read()
+	if err != nil {
+		return 0, err
+	}
+	if err := settle(ctx); err != nil {
+		return 0, err
+	}
+	after, err := b.read()
+	if err != nil {
+		return 0, err
+	}
+	cpu, seconds := after.since(before)
+	return cpu[machine] / seconds / float64(runtime.NumCPU()), nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -39,16 +38,8 @@ func enterCopy(socket string) error {
 	if err != nil {
 		return err
 	}
-	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
-	if err != nil {
+	if err := thread.EnterMounts(int(pid)); err != nil {
 		return err
-	}
-	defer func() { _ = namespace.Close() }()
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("enter the mount namespace of process %d: %w", pid, err)
 	}
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("copy a mount namespace: %w", err)

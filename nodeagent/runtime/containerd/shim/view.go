@@ -38,11 +38,11 @@ func takeView(config *configs.Config, cgroupPath string) *view {
 		})
 	}
 	i := at(viewPlace, "cgroup")
-	below := slices.ContainsFunc(config.Mounts, func(m *configs.Mount) bool {
-		return strings.HasPrefix(path.Clean(m.Destination), viewPlace+"/")
+	others := slices.ContainsFunc(config.Mounts, func(m *configs.Mount) bool {
+		return m.Destination != viewPlace && strings.HasPrefix(path.Clean(m.Destination), "/sys/")
 	})
 	switch {
-	case i < 0, below, at("/sys", "sysfs") < 0, config.Namespaces.Contains(configs.NEWCGROUP), config.Namespaces.Contains(configs.NEWUSER):
+	case i < 0, others, at("/sys", "sysfs") < 0, config.Namespaces.Contains(configs.NEWCGROUP), config.Namespaces.Contains(configs.NEWUSER):
 		return nil
 	}
 	v := &view{rootfs: config.Rootfs, cgroup: cgroupPath, flags: uintptr(config.Mounts[i].Flags)}
@@ -63,29 +63,13 @@ func (v *view) hang(hooks configs.Hooks) {
 // show mounts the view for an init that waits.
 func (v *view) show(pid int) error {
 	err := thread.Spend(func() error {
-		if err := joinMounts(pid); err != nil {
+		if err := thread.EnterMounts(pid); err != nil {
 			return err
 		}
 		return v.mount()
 	})
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", viewPlace, err)
-	}
-	return nil
-}
-
-// joinMounts moves the thread to the mount namespace of a process.
-func joinMounts(pid int) error {
-	namespace, err := unix.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(namespace) }()
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	if err := unix.Setns(namespace, unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("enter the mount namespace of process %d: %w", pid, err)
 	}
 	return nil
 }
