@@ -1,17 +1,21 @@
 // Package coalesce lets many callers share the cost of an operation that costs about the same for one as for many.
 //
 // While one run is under way the items of later callers gather; the next run takes them all. So a lone caller never
-// waits for company, and under load each caller waits for at most the run that began before it came and its own.
+// waits for company, and under load each caller waits for at most the run that began before it came, the rest after it, and
+// its own.
 package coalesce
 
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // Batcher gathers items. Run is called with one or more of them, never twice at the same time.
 type Batcher[T any] struct {
 	Run func([]T) error
+	// Rest is how long no other run begins after one that took so long. When it is nil, the next begins at once.
+	Rest func(took time.Duration) time.Duration
 
 	mu      sync.Mutex
 	items   []T
@@ -49,9 +53,14 @@ func (b *Batcher[T]) serve() {
 		if len(items) == 0 {
 			return
 		}
+		begin := time.Now()
 		err := b.Run(items)
+		took := time.Since(begin)
 		for _, done := range waiting {
 			done <- err
+		}
+		if b.Rest != nil {
+			<-time.After(b.Rest(took))
 		}
 	}
 }

@@ -2,8 +2,9 @@
 // kernel goes on translating its addresses as it decided for the first packet, be the backend gone or not. Whoever takes
 // away a backend or an address therefore deletes the flows that know it.
 //
-// The kernel finds such flows only by walking its whole table, which can be long. Calls that arrive while a walk is under
-// way share the next one, so that the end of a hundred MiniPods costs two walks and not a hundred.
+// The kernel finds such flows only by walking its whole table, which takes milliseconds even when it is empty. Calls that
+// arrive during a walk and the rest after it share the next one, so that the end of a hundred MiniPods costs a few walks and
+// not a hundred.
 package conntrack
 
 import (
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -61,9 +63,12 @@ func Open() (*Table, error) {
 		return nil, fmt.Errorf("conntrack: opening netlink: %w", err)
 	}
 	t := &Table{handle: handle}
-	t.walks.Run = t.walk
+	t.walks.Run, t.walks.Rest = t.walk, rest
 	return t, nil
 }
+
+// rest lets walks take a tenth of the time, and nobody wait for long.
+func rest(took time.Duration) time.Duration { return min(9*took, 500*time.Millisecond) }
 
 // Close gives the kernel's socket back.
 func (t *Table) Close() { t.handle.Close() }
