@@ -234,23 +234,9 @@ type MiniPod struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is what to run. Only the images of the containers and terminationGracePeriodSeconds can be changed.
+	// spec is what to run. Only the images of the containers and terminationGracePeriodSeconds can be changed
+	// (config/policy/changes.yaml).
 	// +required
-	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, c.name) == oldSelf.containers.map(c, c.name)",message="containers cannot be added, removed or reordered; only their images can be changed"
-	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.command) ? c.command : []) == oldSelf.containers.map(c, has(c.command) ? c.command : [])",message="command cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
-	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.args) ? c.args : []) == oldSelf.containers.map(c, has(c.args) ? c.args : [])",message="args cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
-	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.workingDir) ? c.workingDir : '') == oldSelf.containers.map(c, has(c.workingDir) ? c.workingDir : '')",message="workingDir cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
-	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.imagePullPolicy) ? c.imagePullPolicy : '') == oldSelf.containers.map(c, has(c.imagePullPolicy) ? c.imagePullPolicy : '')",message="imagePullPolicy cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
-	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.env) ? c.env : []) == oldSelf.containers.map(c, has(c.env) ? c.env : [])",message="env cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
-	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.ports) ? c.ports : []) == oldSelf.containers.map(c, has(c.ports) ? c.ports : [])",message="ports cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
-	// +kubebuilder:validation:XValidation:rule="self.restartPolicy == oldSelf.restartPolicy",message="restartPolicy cannot be changed"
-	// +kubebuilder:validation:XValidation:rule="(has(self.nodeSelector) ? self.nodeSelector : {}) == (has(oldSelf.nodeSelector) ? oldSelf.nodeSelector : {})",message="nodeSelector cannot be changed"
-	// +kubebuilder:validation:XValidation:rule="(has(self.nodeName) ? self.nodeName : '') == (has(oldSelf.nodeName) ? oldSelf.nodeName : '')",message="nodeName cannot be changed"
-	// +kubebuilder:validation:XValidation:rule="(has(self.tolerations) ? self.tolerations : []) == (has(oldSelf.tolerations) ? oldSelf.tolerations : [])",message="tolerations cannot be changed"
-	// +kubebuilder:validation:XValidation:rule="(has(self.hostname) ? self.hostname : '') == (has(oldSelf.hostname) ? oldSelf.hostname : '')",message="hostname cannot be changed"
-	// +kubebuilder:validation:XValidation:rule="(has(self.imagePullSecrets) ? self.imagePullSecrets : []) == (has(oldSelf.imagePullSecrets) ? oldSelf.imagePullSecrets : [])",message="imagePullSecrets cannot be changed"
-	// +kubebuilder:validation:XValidation:rule="(has(self.securityContext) ? [self.securityContext] : []) == (has(oldSelf.securityContext) ? [oldSelf.securityContext] : [])",message="securityContext cannot be changed"
-	// +kubebuilder:validation:XValidation:rule="self.containers.map(c, has(c.securityContext) ? [c.securityContext] : []) == oldSelf.containers.map(c, has(c.securityContext) ? [c.securityContext] : [])",message="securityContext of a container cannot be changed; only images can. Delete and create the MiniPod, or use a MiniDeployment"
 	Spec MiniPodSpec `json:"spec"`
 
 	// status is what the system knows.

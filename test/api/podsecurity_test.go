@@ -224,9 +224,9 @@ func TestChangeBesideASecurityContext(t *testing.T) {
 		`[{"op":"replace","path":"/spec/terminationGracePeriodSeconds","value":1}]`:            "",
 		`[{"op":"remove","path":"/spec/securityContext"}]`:                                     "securityContext cannot be changed",
 		`[{"op":"replace","path":"/spec/securityContext/runAsUser","value":0}]`:                "securityContext cannot be changed",
-		`[{"op":"remove","path":"/spec/containers/0/securityContext"}]`:                        "securityContext of a container cannot be changed",
-		`[{"op":"remove","path":"/spec/containers/0/securityContext/capabilities/drop/0"}]`:    "securityContext of a container cannot be changed",
-		`[{"op":"add","path":"/spec/containers/0/securityContext/runAsNonRoot","value":true}]`: "securityContext of a container cannot be changed",
+		`[{"op":"remove","path":"/spec/containers/0/securityContext"}]`:                        "securityContext of container echo cannot be changed",
+		`[{"op":"remove","path":"/spec/containers/0/securityContext/capabilities/drop/0"}]`:    "securityContext of container echo cannot be changed",
+		`[{"op":"add","path":"/spec/containers/0/securityContext/runAsNonRoot","value":true}]`: "securityContext of container echo cannot be changed",
 	} {
 		err := c.Patch(t.Context(), object.DeepCopy(), client.RawPatch(jsonPatch, []byte(patch)), client.DryRunAll)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

@@ -111,7 +111,7 @@ func installPolicies(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range []string{"resources.yaml", "agents.yaml"} {
+	for _, file := range []string{"resources.yaml", "changes.yaml", "agents.yaml"} {
 		if err := Apply(context.Background(), c, filepath.Join(dir, file)); err != nil {
 			return err
 		}
