@@ -5,6 +5,7 @@ package guard
 /*
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -22,11 +23,15 @@ static struct {
 	struct sock_filter program[BPF_MAXINSNS];
 } message;
 
+// ready is posted when the thread's capabilities are safe from what the init does next.
+static sem_t ready;
+
 static void *watch(void *fd) {
 	int result = 0, number = (int)(long)fd;
 	ssize_t n;
 	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0)
 		result = errno;
+	sem_post(&ready);
 	do
 		n = recv(number, &message, sizeof(message), 0);
 	while (n < 0 && errno == EINTR);
@@ -52,11 +57,14 @@ static int start(int fd) {
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int err = pthread_attr_init(&attributes);
+	int err = sem_init(&ready, 0, 0) < 0 ? errno : pthread_attr_init(&attributes);
 	if (err == 0)
 		err = pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	if (err == 0)
 		err = pthread_create(&thread, &attributes, watch, (void *)(long)fd);
+	if (err == 0)
+		while (sem_wait(&ready) < 0 && errno == EINTR)
+			;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return err;
 }
@@ -71,7 +79,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch starts the thread in an init that was given a guard. It is called before libcontainer's part begins.
+// Watch starts the thread in an init that was given a guard, and returns when it may become whoever it wants. It is called before
+// libcontainer's part begins.
 func Watch() {
 	kind, err := unix.GetsockoptInt(descriptor, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil || kind != unix.SOCK_DGRAM {
