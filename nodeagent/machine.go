@@ -72,7 +72,7 @@ func openRuntime(opts Options) (*containerd.Runtime, error) {
 
 // runProxy feeds a proxier with the services of the cluster and the host ports of the node, and runs it once it has all.
 func runProxy(ctx context.Context, cache cache.Cache, tables iptables.Tables, config proxy.Config, log logr.Logger) error {
-	flows, err := conntrack.Open()
+	flows, err := conntrack.Open(nil)
 	if err != nil {
 		return err
 	}

@@ -269,7 +269,7 @@ func TestSpreadsAndKeepsWithinTheNodes(t *testing.T) {
 		waiting = 0
 		list := &miniv1.MiniPodList{}
 		w.must(w.c.List(t.Context(), list, client.InNamespace(w.ns)))
-		undecided := 0
+		undecided := pods - len(list.Items)
 		for i := range list.Items {
 			if node := list.Items[i].Status.NodeName; node != "" {
 				perNode[node]++

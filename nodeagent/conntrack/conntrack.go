@@ -3,8 +3,8 @@
 // away a backend or an address therefore deletes the flows that know it.
 //
 // The kernel finds such flows only by walking its whole table, which takes milliseconds even when it is empty. Calls that
-// arrive during a walk and the rest after it share the next one, so that the end of a hundred MiniPods costs a few walks and
-// not a hundred.
+// arrive during a walk share the next one; in a table with Rest also those that arrive for a while after it, so that the end of
+// a hundred MiniPods costs a few walks and not a hundred.
 package conntrack
 
 import (
@@ -56,8 +56,9 @@ type Table struct {
 	walks  coalesce.Batcher[Match]
 }
 
-// Open opens the table of the calling thread's network namespace.
-func Open() (*Table, error) {
+// Open opens the table of the calling thread's network namespace. rest is Rest, or nil for whoever holds up other work while it
+// waits: then a walk begins as soon as the last one is over.
+func Open(rest func(took time.Duration) time.Duration) (*Table, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("conntrack: opening netlink: %w", err)
@@ -67,8 +68,8 @@ func Open() (*Table, error) {
 	return t, nil
 }
 
-// rest lets walks take a tenth of the time, and nobody wait for long.
-func rest(took time.Duration) time.Duration { return min(9*took, 500*time.Millisecond) }
+// Rest lets walks take a tenth of the time, and nobody wait for long.
+func Rest(took time.Duration) time.Duration { return min(9*took, 500*time.Millisecond) }
 
 // Close gives the kernel's socket back.
 func (t *Table) Close() { t.handle.Close() }

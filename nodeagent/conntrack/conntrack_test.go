@@ -41,7 +41,7 @@ func TestDeleteUDP(t *testing.T) {
 	var table *conntrack.Table
 	a.Do(func() {
 		var err error
-		if table, err = conntrack.Open(); err != nil {
+		if table, err = conntrack.Open(nil); err != nil {
 			t.Error(err)
 		}
 	})

@@ -77,7 +77,7 @@ func cleanupFlows(ctx context.Context, addrs map[netip.Addr]bool) error {
 	if len(addrs) == 0 {
 		return nil
 	}
-	flows, err := conntrack.Open()
+	flows, err := conntrack.Open(nil)
 	if err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func (n *Node) open() (err error) {
 	if n.reaper, err = newReaper(n.handle); err != nil {
 		return err
 	}
-	n.flows, err = conntrack.Open()
+	n.flows, err = conntrack.Open(conntrack.Rest)
 	return err
 }
 

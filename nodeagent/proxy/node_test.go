@@ -73,7 +73,7 @@ func (n *testNode) restart() {
 	n.Do(func() {
 		tables, err := iptables.New(n.programs)
 		must(n.t, err)
-		flows, err := conntrack.Open()
+		flows, err := conntrack.Open(nil)
 		must(n.t, err)
 		n.t.Cleanup(flows.Close)
 		n.proxy = New(Options{Config: n.config, Tables: tables, Flows: flows, Log: logr.Discard()})
