@@ -2,6 +2,7 @@ package scheduling_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,14 +130,8 @@ func TestNewNamespace(t *testing.T) {
 		w.create(builders.Pod("", "web").With(owned).Obj())
 		w.untilBound("web")
 	}
-	for _, write := range w.writes.about("web") {
-		if write != "PATCH web/status" {
-			t.Errorf("wrote %s", write)
-		}
-	}
-	if n := len(w.writes.about("web")); n != 5 {
-		t.Errorf("%d writes for 5 bindings", n)
-	}
+	bindings := slices.Repeat([]string{"PATCH web/status"}, 5)
+	w.untilWrote("web", bindings...)
 }
 
 // A scheduler that may not read namespaces binds nothing.
