@@ -70,6 +70,7 @@ func TestManagerWithCollidingRangesDoesNotStart(t *testing.T) {
 	useCluster(t, config)
 	o := defaults()
 	o.serviceCIDR = netip.PrefixFrom(netip.MustParseAddr(kubernetes.Spec.ClusterIP), 28).Masked()
+	o.metricsAddress, o.healthAddress = "0", "127.0.0.1:0" // whatever else runs on this machine
 	err := run(t.Context(), o)
 	if err == nil || !strings.Contains(err.Error(), "overlaps the cluster's ServiceCIDR kubernetes") {
 		t.Errorf("error %v", err)
