@@ -191,6 +191,11 @@ func testExec(t *testing.T, n *node) {
 	if code != 9 || out != "hello\nSeccomp:\t2\nerr\n" {
 		t.Errorf("%d %q", code, out)
 	}
+	// The end of the input, which is told before most of it is read, cuts nothing off.
+	much := strings.Repeat("a line\n", 1<<20)
+	if out, code = execute(ctx, t, task, spec.Process, "much", false, much, "wc -l"); code != 0 || strings.TrimSpace(out) != "1048576" {
+		t.Errorf("%d %q", code, out)
+	}
 	if out, code = execute(ctx, t, task, spec.Process, "group", false, "", "grep memory /proc/self/cgroup || cat /proc/self/cgroup"); code != 0 || !strings.Contains(out, "/execs\n") {
 		t.Errorf("%d %q", code, out)
 	}

@@ -152,18 +152,26 @@ func (s *streams) openPipes(to stdio, p *libcontainer.Process) error {
 			p.Stderr = theirs
 		}
 	}
-	s.stdin = ends[0]
 	s.pump = func() error {
 		return errors.Join(s.copyIn(to.stdin, ends[0]), s.copyOut(to.stdout, ends[1]), s.copyOut(to.stderr, ends[2]))
 	}
 	return nil
 }
 
-// copyIn copies from a FIFO until its writers are gone, and then ends the process's input.
+// copyIn copies from a FIFO until nobody has it open for writing, and then ends the process's input. It is held open for writing here,
+// until closeStdin: writers may come and go, and what they have written by then is copied.
 func (s *streams) copyIn(path string, to *os.File) error {
 	if path == "" || to == nil {
 		return nil
 	}
+	held, err := fifo.OpenFifo(context.Background(), path, syscall.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("stdin: %w", err)
+	}
+	s.keep(held)
+	s.mu.Lock()
+	s.stdin = held
+	s.mu.Unlock()
 	from, err := fifo.OpenFifo(context.Background(), path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("stdin: %w", err)
@@ -232,7 +240,7 @@ func (s *streams) drain() {
 	}
 }
 
-// closeStdin ends the process's input.
+// closeStdin ends the process's input, once all writers of it are gone.
 func (s *streams) closeStdin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
