@@ -120,7 +120,7 @@ __attribute__((used)) void begin(long *stack) {
 		log_main(argc, argv);
 	if ((argc == 3 || argc == 6) && same(argv[1], "sandbox"))
 		sandbox_main(argc, argv);
-	if (argc > 2 && argv[1][0] == '-')
+	if (argc > 1 && argv[1][0] == '-')
 		shim_main(argc, argv);
 	leave(2);
 }

@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/api/types"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/proto"
 
 	"miniplane.dev/miniplane/test/containerdenv"
 )
@@ -87,6 +89,22 @@ func TestShortAnswers(t *testing.T) {
 	}
 	if _, err := ask(program, "there", "delete"); err == nil {
 		t.Error("delete of what is there was answered by the small program")
+	}
+}
+
+// TestInfo: containerd is told what the shim is, and need not ask again.
+func TestInfo(t *testing.T) {
+	program, _ := small(t)
+	out, err := exec.Command(program, "-info").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := &types.RuntimeInfo{}
+	if err := proto.Unmarshal(out, info); err != nil {
+		t.Fatal(err)
+	}
+	if want := (&types.RuntimeInfo{Name: "containerd-shim-miniplane-v1"}); !proto.Equal(info, want) {
+		t.Errorf("%v, want %v", info, want)
 	}
 }
 
