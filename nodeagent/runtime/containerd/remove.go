@@ -95,29 +95,20 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// removeTask ends a task if it runs and deletes it. Between two calls it may exit by itself, so a refusal to delete counts
-// only when the task had stopped before.
+// removeTask ends a task if it runs and deletes it. It looks first: what is refused, containerd logs as an error.
 func (r *Runtime) removeTask(ctx context.Context, id string) error {
 	service := r.client.TaskService()
-	for stopped := false; ; {
-		_, err := service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
-		if err = native(err); err == nil || errdefs.IsNotFound(err) {
-			return nil
-		}
-		if stopped {
+	task, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id})
+	if err = native(err); errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err == nil && state(task.Process) == runtime.StateRunning {
+		if err := r.endTask(ctx, id, int(task.Process.Pid)); err != nil {
 			return err
 		}
-		task, getErr := service.Get(ctx, &tasks.GetRequest{ContainerID: id})
-		if getErr != nil {
-			return ignore(native(getErr))
-		}
-		if state(task.Process) == runtime.StateRunning {
-			if err := r.endTask(ctx, id, int(task.Process.Pid)); err != nil {
-				return err
-			}
-		}
-		stopped = true
 	}
+	_, err = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}) // also when its shim does not answer any more
+	return ignore(native(err))
 }
 
 // endTask kills a container's first process, with which all others of its PID namespace die, and waits for its end.

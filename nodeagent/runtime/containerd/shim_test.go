@@ -68,6 +68,30 @@ func TestServersAreFew(t *testing.T) {
 	}
 }
 
+// TestNoErrorsLogged: containerd, which belongs to somebody else, finds nothing wrong in the life of a container.
+func TestNoErrorsLogged(t *testing.T) {
+	for name, node := range shims {
+		t.Run(name, func(t *testing.T) {
+			n := node(t)
+			r := n.runtime(t)
+			pids, _ := several(t, n, r, 2)
+			n.start(t, r, "ended", "exit 3")
+			awaits(t, r, "ended", runtime.StateExited)
+			for id := range pids {
+				must(t, r.Remove(t.Context(), id))
+			}
+			must(t, r.Remove(t.Context(), "ended"))
+			log, err := os.ReadFile(filepath.Join(n.Dir, "containerd.log"))
+			must(t, err)
+			for line := range strings.Lines(string(log)) {
+				if strings.Contains(line, "level=error") {
+					t.Error(line)
+				}
+			}
+		})
+	}
+}
+
 // TestServerKilled: a server's containers end with it and are told as ended; those of others do not notice; the next container
 // of the same MiniPod gets a new server.
 func TestServerKilled(t *testing.T) {
