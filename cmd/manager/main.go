@@ -31,14 +31,16 @@ func run(ctx context.Context, o options) error {
 	if o.uninstall {
 		return runUninstall(ctx)
 	}
-	mgr, err := newManager(o)
+	config, scheme, err := connection()
 	if err != nil {
 		return err
 	}
-	if err := checkRanges(ctx, mgr.GetAPIReader(), o); err != nil {
+	work, err := newWork(ctx, config, scheme, o)
+	if err != nil {
 		return err
 	}
-	if err := setup(ctx, mgr, o); err != nil {
+	mgr, err := newManager(config, scheme, o, work)
+	if err != nil {
 		return err
 	}
 	return mgr.Start(ctx)

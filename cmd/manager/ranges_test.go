@@ -16,8 +16,6 @@ import (
 	"miniplane.dev/miniplane/test/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
-
 // A real API server tells its range of Services itself; nodes are made here.
 func TestCheckRanges(t *testing.T) {
 	_, c := testenv.Start(t)

@@ -6,16 +6,22 @@ import (
 	"net/http"
 	"time"
 
-	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-// synced is ready once the cache has seen everything. A manager that stands by for the leader is ready too: its cache is warm.
-func synced(mgr ctrl.Manager) healthz.Checker {
+// ready tells whether the manager can do what is asked of it: the leader when its cache has seen everything, one that stands by at
+// once.
+func ready(elected <-chan struct{}, seen cache.Cache) healthz.Checker {
 	return func(r *http.Request) error {
+		select {
+		case <-elected:
+		default:
+			return nil
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
 		defer cancel()
-		if !mgr.GetCache().WaitForCacheSync(ctx) {
+		if !seen.WaitForCacheSync(ctx) {
 			return errors.New("the cache is still filling")
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -52,15 +53,30 @@ func runUninstall(ctx context.Context) error {
 	return uninstall.Run(ctx, c, ctrl.Log.WithName("uninstall"))
 }
 
-func newManager(o options) (ctrl.Manager, error) {
-	config, scheme, err := connection()
+// newWork makes what only the leader runs: the cache, and the controllers that live on it.
+func newWork(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o options) (ctrl.Manager, error) {
+	timeout := stopTimeout
+	work, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                  scheme,
+		Cache:                   controllers.Cache(),
+		Metrics:                 metricsserver.Options{BindAddress: "0"}, // newManager's serve those of the whole process
+		GracefulShutdownTimeout: &timeout,
+	})
 	if err != nil {
 		return nil, err
 	}
-	timeout := stopTimeout
-	return ctrl.NewManager(config, ctrl.Options{
+	if err := checkRanges(ctx, work.GetAPIReader(), o); err != nil {
+		return nil, err
+	}
+	return work, controllers.Setup(ctx, work, o.controllers())
+}
+
+// newManager makes what every manager runs: metrics, probes, and the election of the one that works. Who stands by costs the API
+// server and the machine nothing: it fills its cache when it is elected, as kube-controller-manager does.
+func newManager(config *rest.Config, scheme *runtime.Scheme, o options, work ctrl.Manager) (ctrl.Manager, error) {
+	timeout := stopTimeout + time.Second // the work's own comes first
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.Cache(),
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
 		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElect,
@@ -69,15 +85,14 @@ func newManager(o options) (ctrl.Manager, error) {
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &timeout,
 	})
-}
-
-// setup adds the controllers and the probes: alive as long as the process answers, ready once the cache has seen everything.
-func setup(ctx context.Context, mgr ctrl.Manager, o options) error {
-	if err := controllers.Setup(ctx, mgr, o.controllers()); err != nil {
-		return err
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.Add(manager.RunnableFunc(work.Start)); err != nil { // runs when elected
+		return nil, err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return err
+		return nil, err
 	}
-	return mgr.AddReadyzCheck("cache", synced(mgr))
+	return mgr, mgr.AddReadyzCheck("cache", ready(mgr.Elected(), work.GetCache()))
 }

@@ -116,7 +116,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	return mgr.Add(s)
 }
 
-// NeedLeaderElection is for the manager: only the leader decides. The others keep their caches warm.
+// NeedLeaderElection is for the manager: only the leader decides.
 func (s *Scheduler) NeedLeaderElection() bool { return true }
 
 // listen makes the informers feed the scheduler.
