@@ -2,6 +2,8 @@
 // nodes of a second, fast lane. Field names and meanings are core/v1's and apps/v1's. What a type does not list is not
 // supported, and the API server refuses it by name.
 //
+// A status is miniplane's, and atomic: the API server notes who wrote it last, and not who wrote which of its fields.
+//
 // +kubebuilder:object:generate=true
 // +groupName=miniplane.dev
 package v1alpha1

@@ -176,6 +176,7 @@ type MiniDeployment struct {
 
 	// status is what the controller sees.
 	// +optional
+	// +structType=atomic
 	Status MiniDeploymentStatus `json:"status,omitzero"`
 }
 

@@ -123,6 +123,7 @@ type MiniNode struct {
 
 	// status is what the agent reports.
 	// +optional
+	// +structType=atomic
 	Status MiniNodeStatus `json:"status,omitzero"`
 }
 

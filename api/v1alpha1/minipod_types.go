@@ -241,6 +241,7 @@ type MiniPod struct {
 
 	// status is what the system knows.
 	// +optional
+	// +structType=atomic
 	Status MiniPodStatus `json:"status,omitzero"`
 }
 

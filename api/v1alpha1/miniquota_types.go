@@ -70,6 +70,7 @@ type MiniQuota struct {
 
 	// status is what is used.
 	// +optional
+	// +structType=atomic
 	Status MiniQuotaStatus `json:"status,omitzero"`
 }
 

@@ -88,6 +88,7 @@ type MiniReplicaSet struct {
 
 	// status is what the controller sees.
 	// +optional
+	// +structType=atomic
 	Status MiniReplicaSetStatus `json:"status,omitzero"`
 }
 

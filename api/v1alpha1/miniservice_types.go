@@ -184,6 +184,7 @@ type MiniService struct {
 
 	// status is what was given.
 	// +optional
+	// +structType=atomic
 	Status MiniServiceStatus `json:"status,omitzero"`
 }
 
