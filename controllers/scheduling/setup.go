@@ -116,9 +116,6 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	return mgr.Add(s)
 }
 
-// NeedLeaderElection is for the manager: only the leader decides.
-func (s *Scheduler) NeedLeaderElection() bool { return true }
-
 // listen makes the informers feed the scheduler.
 func (s *Scheduler) listen(mgr ctrl.Manager) error {
 	for _, feed := range []struct {
