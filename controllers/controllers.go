@@ -38,6 +38,8 @@ type Options struct {
 	NodeGracePeriod, EvictionWait time.Duration
 	// NoDrainMarkers: `kubectl drain` does not see MiniPods.
 	NoDrainMarkers bool
+	// ScoreWeights replace the default weights of the scheduler's scores, by name.
+	ScoreWeights map[string]int64
 }
 
 // Cache is what the manager's cache has to hold: little of what others own, and nobody's managed fields.
@@ -59,7 +61,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		func() error { return deployment.Setup(mgr, deployment.Options{}) },
 		func() error { return replicaset.Setup(mgr, replicaset.Options{}) },
 		// … which get a node, within their namespace's quota …
-		func() error { return scheduling.Setup(mgr, scheduling.Options{}) },
+		func() error { return scheduling.Setup(mgr, scheduling.Options{Weights: o.ScoreWeights}) },
 		func() error { return quota.Setup(mgr, quota.Options{}) },
 		// … and are reached through services.
 		func() error {

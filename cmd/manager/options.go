@@ -5,10 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"miniplane.dev/miniplane/controllers"
 	"miniplane.dev/miniplane/internal/ipam"
+	"miniplane.dev/miniplane/internal/sched"
 )
 
 // options are the manager's flags.
@@ -19,6 +22,7 @@ type options struct {
 	nodeGracePeriod      time.Duration
 	podEvictionWait      time.Duration
 	drainMarkers         bool
+	scoreWeights         map[string]int64
 	leaderElect          bool
 	leaderElectNamespace string
 	metricsAddress       string
@@ -52,6 +56,10 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.DurationVar(&o.nodeGracePeriod, "node-grace-period", o.nodeGracePeriod, "how long a node's agent may be silent before its MiniNode is not ready")
 	flags.DurationVar(&o.podEvictionWait, "pod-eviction-wait", o.podEvictionWait, "how long a MiniNode may be not ready before its MiniPods are replaced elsewhere")
 	flags.BoolVar(&o.drainMarkers, "drain-markers", o.drainMarkers, "keep a finished Pod for each node, whose eviction makes kubectl drain move the node's MiniPods and wait for them")
+	flags.Func("score-weights", "how much each score of the scheduler counts, as LeastRequested=1,Spread=2,PreferNoSchedule=3 (the defaults); 0 switches one off", func(text string) (err error) {
+		o.scoreWeights, err = parseWeights(text)
+		return err
+	})
 	flags.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "run only while holding a Lease, so that several managers can stand by")
 	flags.StringVar(&o.leaderElectNamespace, "leader-elect-namespace", o.leaderElectNamespace, "namespace of that Lease")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, "address of /metrics; 0 turns it off")
@@ -82,7 +90,24 @@ func (o *options) validate() error {
 	if o.podEvictionWait <= 0 {
 		errs = append(errs, fmt.Errorf("--pod-eviction-wait %s: must be more than 0", o.podEvictionWait))
 	}
+	if _, err := sched.DefaultProfile(o.scoreWeights); err != nil {
+		errs = append(errs, fmt.Errorf("--score-weights: %w", err))
+	}
 	return errors.Join(errs...)
+}
+
+// parseWeights reads weights as a list of name=weight.
+func parseWeights(text string) (map[string]int64, error) {
+	weights := map[string]int64{}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, _ := strings.Cut(pair, "=")
+		weight, err := strconv.ParseInt(value, 10, 64)
+		if _, twice := weights[name]; err != nil || twice {
+			return nil, fmt.Errorf("%q: want each score once, as Spread=5", pair)
+		}
+		weights[name] = weight
+	}
+	return weights, nil
 }
 
 // controllers are the options that concern the controllers, once they are valid.
@@ -90,5 +115,6 @@ func (o *options) controllers() controllers.Options {
 	return controllers.Options{
 		ServiceCIDR: o.serviceCIDR, PodCIDR: o.podCIDR, NodeMaskBits: o.nodeCIDRMaskSize, NodePorts: o.nodePorts,
 		NodeGracePeriod: o.nodeGracePeriod, EvictionWait: o.podEvictionWait, NoDrainMarkers: !o.drainMarkers,
+		ScoreWeights: o.scoreWeights,
 	}
 }

@@ -20,6 +20,11 @@ func TestOptions(t *testing.T) {
 		"impatient":           {[]string{"--node-grace-period=1s"}, "must be at least 2s"},
 		"ports":               {[]string{"--node-port-range=31000-31999"}, ""},
 		"ports upside down":   {[]string{"--node-port-range=2-1"}, "is not a range of ports"},
+		"weights":             {[]string{"--score-weights=Spread=5,LeastRequested=0"}, ""},
+		"unknown score":       {[]string{"--score-weights=Speed=5"}, `there is no score "Speed"; there are LeastRequested`},
+		"weight too high":     {[]string{"--score-weights=Spread=5000"}, "must be 0 to 1000"},
+		"weight missing":      {[]string{"--score-weights=Spread"}, `"Spread": want each score once, as Spread=5`},
+		"weight twice":        {[]string{"--score-weights=Spread=1,Spread=2"}, "want each score once"},
 		"negative wait":       {[]string{"--pod-eviction-wait=-1s"}, "must be more than 0"},
 	}
 	for name, tc := range tests {

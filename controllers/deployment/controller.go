@@ -101,8 +101,9 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, passErr error) (ctrl.
 	if s.planned {
 		before := s.deployment.DeepCopy()
 		wake = s.updateStatus()
-		_, err = statuspatch.Patch(ctx, r.client, before, s.deployment)
-		r.report(s)
+		if _, err = statuspatch.Patch(ctx, r.client, before, s.deployment); err == nil {
+			r.report(s)
+		}
 	}
 	err = errors.Join(passErr, client.IgnoreNotFound(err))
 	if apierrors.IsConflict(passErr) || errors.Is(passErr, errAgain) {

@@ -74,6 +74,28 @@ func (b *breaking) Patch(ctx context.Context, o client.Object, patch client.Patc
 	return b.Client.Patch(ctx, o, patch, opts...)
 }
 
+// Events follow a status that was stored.
+func TestNoEventWithoutStatus(t *testing.T) {
+	w := newWorld(t)
+	d := w.deployment("web", 1)
+	r := deployment.NewReconciler(statusless{fresh.Client(w.Client)}, w.Client, w.events, func() time.Time { return w.time })
+	if _, err := r.Reconcile(t.Context(), request(d)); !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("the status was not stored, and that is %v", err)
+	}
+	w.wantEvents()
+}
+
+// statusless is a connection on which no status can be written.
+type statusless struct{ client.Client }
+
+func (s statusless) Status() client.SubResourceWriter { return refusing{s.Client.Status()} }
+
+type refusing struct{ client.SubResourceWriter }
+
+func (refusing) Patch(context.Context, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+	return apierrors.NewServiceUnavailable("connection lost")
+}
+
 // A cache that lags behind its own last pass does nothing twice: the set's name is taken, or its version is another.
 func TestStaleCache(t *testing.T) {
 	w := newWorld(t)

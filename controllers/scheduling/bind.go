@@ -24,15 +24,21 @@ var errMoot = errors.New("the MiniPod is gone, being deleted, or bound by now")
 // errDone says that the binding stands already: an earlier answer was lost.
 var errDone = errors.New("bound already")
 
+// errUnknown says that the API server gave no answer that tells whether something was written.
+var errUnknown = errors.New("it is not known whether it was written")
+
+// A write without an answer is repeated so often, after waits that double from the first; what then still has none goes back to
+// the queue.
 const (
 	firstRetry = 50 * time.Millisecond
-	maxRetry   = 5 * time.Second
+	quickTries = 4
 )
 
-// bind writes a decision that was assumed, and confirms it or takes it back.
-func (s *Scheduler) bind(ctx context.Context, pod *framework.Pod, node string) {
+// bind writes a decision that was assumed, and confirms it or takes it back. Where neither can be said, the MiniPod stays charged and is
+// doubtful, and is written again after a while. It reports whether there was an answer.
+func (s *Scheduler) bind(ctx context.Context, reader client.Reader, pod *framework.Pod, node string) (answered bool) {
 	start := time.Now()
-	err := s.untilKnown(ctx, func(reader client.Reader) error { return s.writeBinding(ctx, reader, pod, node) })
+	err := s.tryToWrite(ctx, reader, func(reader client.Reader) error { return s.writeBinding(ctx, reader, pod, node) })
 	switch {
 	case err == nil || errors.Is(err, errDone):
 		s.cache.Confirm(pod.UID)
@@ -40,6 +46,9 @@ func (s *Scheduler) bind(ctx context.Context, pod *framework.Pod, node string) {
 		bindSeconds.Observe(time.Since(start).Seconds())
 	case ctx.Err() != nil:
 		// The end of this process: its successor reads from the API what was written.
+	case errors.Is(err, errUnknown):
+		s.doubt(ctx, pod, node, err)
+		return false
 	case errors.Is(err, errMoot):
 		s.forget(pod)
 		s.queue.Delete(pod.UID)
@@ -50,26 +59,41 @@ func (s *Scheduler) bind(ctx context.Context, pod *framework.Pod, node string) {
 		s.forget(pod)
 		s.queue.Backoff(pod.UID)
 	}
+	return true
 }
 
-// untilKnown writes until the outcome is certain: written, moot, or refused. The first try trusts the cache, those after a
-// conflict or a lost answer read the live object.
-func (s *Scheduler) untilKnown(ctx context.Context, write func(client.Reader) error) error {
-	reader := client.Reader(s.client)
-	for wait := firstRetry; ; wait = min(2*wait, maxRetry) {
+// doubt keeps the charge of a MiniPod whose binding may have been written or not, and says once why it does not go on.
+func (s *Scheduler) doubt(ctx context.Context, pod *framework.Pod, node string, why error) {
+	attempts.WithLabelValues(resultUnknown).Inc()
+	if s.cache.Doubt(pod.UID) {
+		ctrl.LoggerFrom(ctx).Error(why, "binding a MiniPod, again and again until there is an answer", "minipod", pod.NamespacedName, "node", node)
+		s.warn(&miniv1.MiniPod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}}, "BindingUnknown", "Binding",
+			fmt.Sprintf("chosen: node %s; written again and again until the API server says whether it was written: %v", node, why))
+	}
+	s.queue.Backoff(pod.UID)
+}
+
+// tryToWrite writes until the outcome is certain (written, moot, or refused) or the quick tries are used up. The first trusts the
+// reader, those after a conflict or a lost answer read the live object.
+func (s *Scheduler) tryToWrite(ctx context.Context, reader client.Reader, write func(client.Reader) error) error {
+	conflicts := 0
+	for try := 1; ; try++ {
 		err := write(reader)
 		if err == nil || errors.Is(err, errMoot) || errors.Is(err, errDone) || refused(err) {
 			return err
 		}
 		reader = s.live
-		if apierrors.IsConflict(err) && wait == firstRetry {
+		if apierrors.IsConflict(err) && conflicts == 0 {
+			conflicts++
 			continue
 		}
-		ctrl.LoggerFrom(ctx).V(1).Info("writing again", "error", err.Error(), "wait", wait)
+		if try >= quickTries {
+			return fmt.Errorf("%w: %w", errUnknown, err)
+		}
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(wait):
+		case <-time.After(firstRetry << (try - 1)):
 		}
 	}
 }

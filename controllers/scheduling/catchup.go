@@ -59,9 +59,9 @@ func (s *Scheduler) catchUp(ctx context.Context) error {
 // boundLive lists from the API server, past the cache, who holds room.
 func (s *Scheduler) boundLive(ctx context.Context) (map[types.UID]client.ObjectKey, error) {
 	out := map[types.UID]client.ObjectKey{}
-	list := &miniv1.MiniPodList{}
-	for {
-		if err := s.live.List(ctx, list, client.Limit(listPage), client.Continue(list.Continue)); err != nil {
+	for next := ""; ; {
+		list := &miniv1.MiniPodList{} // a new one for each page: decoding into the last one keeps what the new page leaves out
+		if err := s.live.List(ctx, list, client.Limit(listPage), client.Continue(next)); err != nil {
 			return nil, err
 		}
 		for i := range list.Items {
@@ -69,7 +69,7 @@ func (s *Scheduler) boundLive(ctx context.Context) (map[types.UID]client.ObjectK
 				out[pod.UID] = client.ObjectKeyFromObject(pod)
 			}
 		}
-		if list.Continue == "" {
+		if next = list.Continue; next == "" {
 			return out, nil
 		}
 	}

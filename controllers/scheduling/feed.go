@@ -42,7 +42,12 @@ func (s *Scheduler) podUpdated(o, n any) {
 	} else if bothCharged(before, now) {
 		return // the agent reports; nothing of that is about room
 	} else if podsecurity.Digest(before) != podsecurity.Digest(now) {
-		s.queue.Delete(now.UID) // annotations can change what the level says of it: it is another case now
+		// Annotations can change what the level says of it: it is another case now, or will be if its binding fails.
+		if s.holds(now.UID) {
+			s.queue.Renew(framework.NewPod(now))
+		} else {
+			s.queue.Delete(now.UID)
+		}
 	}
 	s.podSeen(now)
 }

@@ -22,7 +22,7 @@ func (s *Scheduler) Start(ctx context.Context) error {
 		return err
 	}
 	log.Info("scheduling starts", "queue", s.queue.Depths())
-	defer s.writing.Wait()
+	defer s.writers.going.Wait()
 	s.startOrphanWorkers(ctx)
 	ticker := time.NewTicker(amnesty)
 	defer ticker.Stop()
@@ -36,7 +36,7 @@ func (s *Scheduler) Start(ctx context.Context) error {
 
 // rest sleeps until there is something to do.
 func (s *Scheduler) rest(ctx context.Context, amnesty <-chan time.Time) {
-	reportDepths(s.queue.Depths())
+	s.report()
 	retry := make(<-chan time.Time)
 	if at, ok := s.queue.NextRetry(); ok {
 		timer := time.NewTimer(time.Until(at))
@@ -55,26 +55,28 @@ func (s *Scheduler) rest(ctx context.Context, amnesty <-chan time.Time) {
 // attemptNext tries the next MiniPod; it reports whether there was one.
 func (s *Scheduler) attemptNext(ctx context.Context) bool {
 	select {
-	case s.slots <- struct{}{}:
+	case s.writers.slots <- struct{}{}:
 	case <-ctx.Done():
 		return false
 	}
 	pod, ok := s.queue.Pop()
 	if !ok {
-		<-s.slots
+		<-s.writers.slots
 		return false
+	}
+	if node, doubtful := s.cache.Doubtful(pod.UID); doubtful { // it is decided; only the answer is missing
+		s.writers.start(pod.Namespace, func() bool { return s.bind(ctx, s.live, pod, node) })
+		return true
 	}
 	start := time.Now()
 	outcome := s.decide(pod)
 	decisionSeconds.Observe(time.Since(start).Seconds())
 	attempts.WithLabelValues(outcome.result).Inc()
-	s.writing.Go(func() {
-		defer func() { <-s.slots }()
+	s.writers.start(pod.Namespace, func() bool {
 		if outcome.node != "" {
-			s.bind(ctx, pod, outcome.node)
-		} else {
-			s.park(ctx, pod, outcome)
+			return s.bind(ctx, s.client, pod, outcome.node)
 		}
+		return s.park(ctx, pod, outcome)
 	})
 	return true
 }

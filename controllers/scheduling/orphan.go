@@ -19,12 +19,12 @@ const orphanWorkers = 8
 // that could.
 func (s *Scheduler) startOrphanWorkers(ctx context.Context) {
 	for range orphanWorkers {
-		s.writing.Go(func() {
+		s.writers.going.Go(func() {
 			for s.nextOrphan(ctx) {
 			}
 		})
 	}
-	s.writing.Go(func() {
+	s.writers.going.Go(func() {
 		<-ctx.Done()
 		s.orphans.ShutDown()
 	})

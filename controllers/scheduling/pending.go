@@ -19,17 +19,17 @@ import (
 const maxNote = 1024
 
 // park says in the MiniPod's status why it waits, and then lets it wait. In this order, so that nothing else is written
-// about the MiniPod meanwhile; what happens meanwhile is seen by Park.
-func (s *Scheduler) park(ctx context.Context, pod *framework.Pod, why outcome) {
+// about the MiniPod meanwhile; what happens meanwhile is seen by Park. It reports whether there was an answer.
+func (s *Scheduler) park(ctx context.Context, pod *framework.Pod, why outcome) (answered bool) {
 	if why.reason == miniv1.ReasonPodSecurityUnknown {
 		refusal := s.relook(ctx, pod)
 		if refusal == nil {
 			s.queue.Park(pod.UID, why.wait) // and is tried again at once, since what it waited for has come
-			return
+			return true
 		}
 		why = notAllowed(refusal)
 	}
-	err := s.untilKnown(ctx, func(reader client.Reader) error { return s.writePending(ctx, reader, pod, why) })
+	err := s.tryToWrite(ctx, s.client, func(reader client.Reader) error { return s.writePending(ctx, reader, pod, why) })
 	switch {
 	case err == nil:
 		s.queue.Park(pod.UID, why.wait)
@@ -42,6 +42,7 @@ func (s *Scheduler) park(ctx context.Context, pod *framework.Pod, why outcome) {
 		attempts.WithLabelValues(resultError).Inc()
 		s.queue.Backoff(pod.UID)
 	}
+	return !errors.Is(err, errUnknown)
 }
 
 // writePending writes the condition, if it is not there already. An Event follows when the reason is another than before.
@@ -64,7 +65,12 @@ func (s *Scheduler) writePending(ctx context.Context, reader client.Reader, pod 
 		return mootIfGone(err)
 	}
 	if old == nil || old.Reason != why.reason {
-		s.recorder.Eventf(obj, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", why.message[:min(len(why.message), maxNote)])
+		s.warn(obj, "FailedScheduling", "Scheduling", why.message)
 	}
 	return nil
+}
+
+// warn records an Event about a MiniPod.
+func (s *Scheduler) warn(obj *miniv1.MiniPod, reason, action, note string) {
+	s.recorder.Eventf(obj, nil, corev1.EventTypeWarning, reason, action, "%s", note[:min(len(note), maxNote)])
 }

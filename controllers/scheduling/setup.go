@@ -17,7 +17,8 @@
 //     a MiniPod can be deleted, or made again under its name, while its binding is written: so the patch carries the
 //     resourceVersion that the decision was made on, and on a conflict the live object decides.
 //   - An answer may be lost. Until it is known whether a binding was written, the MiniPod stays charged: room and quota are
-//     never promised twice.
+//     never promised twice. It waits for that in the queue, and holds nobody up.
+//   - What stands in the way of one tenant's writes must not stand in the way of others' (writers.go).
 //   - A new leader's informers may not have seen the old one's last bindings. It asks the API server once for what is
 //     bound and decides nothing until its cache shows all of that (catchup.go).
 package scheduling
@@ -77,8 +78,7 @@ type Scheduler struct {
 	charging sync.Mutex
 
 	fed     []toolscache.InformerSynced
-	slots   chan struct{} // one for each write that may be under way
-	writing sync.WaitGroup
+	writers *writers
 }
 
 // Setup adds the scheduler to the manager.
@@ -106,7 +106,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		queue:    queue.New(time.Now),
 		ledger:   quota.NewLedger(),
 		cycle:    sched.NewCycle(nodes, profile, opts.Seed),
-		slots:    make(chan struct{}, opts.Writers),
+		writers:  newWriters(opts.Writers),
 		orphans: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[client.ObjectKey](50*time.Millisecond, 10*time.Second)),
 	}

@@ -50,7 +50,7 @@ func DefaultProfile(weights map[string]int64) (*Profile, error) {
 	for _, name := range slices.Sorted(maps.Keys(weights)) {
 		i := slices.IndexFunc(p.Scores, func(s Weighted) bool { return s.Name() == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no score %q to weigh", name)
+			return nil, fmt.Errorf("there is no score %q; there are LeastRequested, Spread and PreferNoSchedule", name)
 		}
 		if w := weights[name]; w < 0 || w > maxWeight {
 			return nil, fmt.Errorf("weight %d of score %s: must be 0 to %d", w, name, maxWeight)

@@ -12,6 +12,8 @@
 //		     └────── Forget ─────────┘                         │    the binding failed
 //		     └────── Remove ─────────┴─────────────────────────┘    ended for good, or gone
 //
+//	  - ASSUMED may be DOUBTFUL: nobody knows whether the binding was written, since the API server gave no answer. It is as
+//	    charged as before, and written again until there is an answer, or until the API shows what became of it.
 //	  - A binding is for ever: news that show a MiniPod unbound are old news once it is ASSUMED or BOUND, and the caller
 //	    drops them (see Holds).
 //	  - Confirm and Forget of a MiniPod that was removed meanwhile do nothing; so a deletion that overtakes the answer to
@@ -41,6 +43,7 @@ type Cache struct {
 	dirty  []int32          // slots that the snapshot has not seen
 	pods   map[types.UID]*charged
 	groups map[framework.Group]int
+	doubts int // how many are doubtful
 }
 
 type node struct {
@@ -54,6 +57,7 @@ type charged struct {
 	pod     *framework.Pod
 	slot    int32
 	assumed bool
+	doubt   bool
 }
 
 // New makes an empty cache.
@@ -85,8 +89,38 @@ func (c *Cache) Confirm(uid types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p, ok := c.pods[uid]; ok {
-		p.assumed = false
+		c.settle(p)
 	}
+}
+
+// Doubt says that it is not known whether the binding of an assumed MiniPod was written. It reports whether that is news.
+func (c *Cache) Doubt(uid types.UID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, ok := c.pods[uid]
+	if !ok || !p.assumed || p.doubt {
+		return false
+	}
+	p.doubt = true
+	c.doubts++
+	return true
+}
+
+// Doubtful is the node that a MiniPod was assumed on, if it is not known whether that was written.
+func (c *Cache) Doubtful(uid types.UID) (nodeName string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, found := c.pods[uid]; found && p.doubt {
+		return c.nodes[p.slot].Name, true
+	}
+	return "", false
+}
+
+// Doubts is how many MiniPods are doubtful.
+func (c *Cache) Doubts() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.doubts
 }
 
 // Forget takes back an assumption, since the binding failed. A MiniPod that is bound by now stays. It reports whether
@@ -105,7 +139,7 @@ func (c *Cache) Bind(pod *framework.Pod, nodeName string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p, ok := c.pods[pod.UID]; ok && c.nodes[p.slot].Name == nodeName && p.pod.Class == pod.Class {
-		p.assumed = false
+		c.settle(p)
 		return
 	}
 	c.put(pod, nodeName, false)
@@ -132,14 +166,6 @@ func (c *Cache) Holds(uid types.UID) (nodeName string, ok bool) {
 		return c.nodes[p.slot].Name, true
 	}
 	return "", false
-}
-
-// Assumed tells whether a binding of the MiniPod is being written.
-func (c *Cache) Assumed(uid types.UID) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p, ok := c.pods[uid]
-	return ok && p.assumed
 }
 
 // Node is a copy of one node; ok is false where there is none for the scheduler.
@@ -193,6 +219,7 @@ func (c *Cache) drop(uid types.UID) bool {
 	if !ok {
 		return false
 	}
+	c.settle(p)
 	delete(c.pods, uid)
 	c.nodes[p.slot].Release(p.pod)
 	if group := p.pod.Group; group != 0 {
@@ -203,6 +230,15 @@ func (c *Cache) drop(uid types.UID) bool {
 	c.touch(p.slot)
 	c.tidy(p.slot)
 	return true
+}
+
+// settle ends assumption and doubt.
+func (c *Cache) settle(p *charged) {
+	p.assumed = false
+	if p.doubt {
+		p.doubt = false
+		c.doubts--
+	}
 }
 
 func (c *Cache) slotOf(name string) int32 {

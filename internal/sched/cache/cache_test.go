@@ -37,18 +37,27 @@ func TestStateMachine(t *testing.T) {
 		steps   func(c *Cache)
 		held    string
 		assumed bool
+		doubt   string
 	}{
-		{"unknown", func(*Cache) {}, "", false},
-		{"assume", func(c *Cache) { c.Assume(p, "n1") }, "n1", true},
-		{"assume, confirm", func(c *Cache) { c.Assume(p, "n1"); c.Confirm(uid) }, "n1", false},
-		{"assume, forget", func(c *Cache) { c.Assume(p, "n1"); c.Forget(uid) }, "", false},
-		{"assume, bound seen", func(c *Cache) { c.Assume(p, "n1"); c.Bind(p, "n1") }, "n1", false},
-		{"assume, bound elsewhere seen", func(c *Cache) { c.Assume(p, "n1"); c.Bind(p, "n2") }, "n2", false},
-		{"bound, forget does nothing", func(c *Cache) { c.Bind(p, "n1"); c.Forget(uid) }, "n1", false},
-		{"assume, bound seen, forget does nothing", func(c *Cache) { c.Assume(p, "n1"); c.Bind(p, "n1"); c.Forget(uid) }, "n1", false},
-		{"assume, removed", func(c *Cache) { c.Assume(p, "n1"); c.Remove(uid) }, "", false},
-		{"assume, removed, confirm comes too late", func(c *Cache) { c.Assume(p, "n1"); c.Remove(uid); c.Confirm(uid) }, "", false},
-		{"bound, removed", func(c *Cache) { c.Bind(p, "n1"); c.Remove(uid) }, "", false},
+		{"unknown", func(*Cache) {}, "", false, ""},
+		{"assume", func(c *Cache) { c.Assume(p, "n1") }, "n1", true, ""},
+		{"assume, confirm", func(c *Cache) { c.Assume(p, "n1"); c.Confirm(uid) }, "n1", false, ""},
+		{"assume, forget", func(c *Cache) { c.Assume(p, "n1"); c.Forget(uid) }, "", false, ""},
+		{"assume, bound seen", func(c *Cache) { c.Assume(p, "n1"); c.Bind(p, "n1") }, "n1", false, ""},
+		{"assume, bound elsewhere seen", func(c *Cache) { c.Assume(p, "n1"); c.Bind(p, "n2") }, "n2", false, ""},
+		{"bound, forget does nothing", func(c *Cache) { c.Bind(p, "n1"); c.Forget(uid) }, "n1", false, ""},
+		{"assume, bound seen, forget does nothing", func(c *Cache) { c.Assume(p, "n1"); c.Bind(p, "n1"); c.Forget(uid) }, "n1", false, ""},
+		{"assume, removed", func(c *Cache) { c.Assume(p, "n1"); c.Remove(uid) }, "", false, ""},
+		{"assume, removed, confirm comes too late", func(c *Cache) { c.Assume(p, "n1"); c.Remove(uid); c.Confirm(uid) }, "", false, ""},
+		{"bound, removed", func(c *Cache) { c.Bind(p, "n1"); c.Remove(uid) }, "", false, ""},
+		{"assume, doubt", func(c *Cache) { c.Assume(p, "n1"); c.Doubt(uid) }, "n1", true, "n1"},
+		{"assume, doubt, confirm", func(c *Cache) { c.Assume(p, "n1"); c.Doubt(uid); c.Confirm(uid) }, "n1", false, ""},
+		{"assume, doubt, bound seen", func(c *Cache) { c.Assume(p, "n1"); c.Doubt(uid); c.Bind(p, "n1") }, "n1", false, ""},
+		{"assume, doubt, bound elsewhere seen", func(c *Cache) { c.Assume(p, "n1"); c.Doubt(uid); c.Bind(p, "n2") }, "n2", false, ""},
+		{"assume, doubt, forget", func(c *Cache) { c.Assume(p, "n1"); c.Doubt(uid); c.Forget(uid) }, "", false, ""},
+		{"assume, doubt, removed", func(c *Cache) { c.Assume(p, "n1"); c.Doubt(uid); c.Remove(uid) }, "", false, ""},
+		{"bound, doubt comes too late", func(c *Cache) { c.Bind(p, "n1"); c.Doubt(uid) }, "n1", false, ""},
+		{"doubt about nobody", func(c *Cache) { c.Doubt(uid) }, "", false, ""},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -57,8 +66,12 @@ func TestStateMachine(t *testing.T) {
 			c.SetMiniNode("n2", mini("n2"))
 			tc.steps(c)
 			held, ok := c.Holds(uid)
-			if held != tc.held || ok != (tc.held != "") || c.Assumed(uid) != tc.assumed {
-				t.Errorf("held on %q, assumed %v", held, c.Assumed(uid))
+			if held != tc.held || ok != (tc.held != "") {
+				t.Errorf("held on %q, want %q", held, tc.held)
+			}
+			doubt, ok := c.Doubtful(uid)
+			if doubt != tc.doubt || ok != (tc.doubt != "") || c.Doubts() != map[bool]int{true: 1}[ok] {
+				t.Errorf("doubtful on %q (%d in all), want %q", doubt, c.Doubts(), tc.doubt)
 			}
 			for _, node := range []string{"n1", "n2"} {
 				want := int64(0)
@@ -72,7 +85,22 @@ func TestStateMachine(t *testing.T) {
 			if got, want := c.GroupSize(p.Group), map[bool]int{true: 1}[tc.held != ""]; got != want {
 				t.Errorf("group size %d, want %d", got, want)
 			}
+			if c.Forget(uid) != tc.assumed || c.Doubts() != 0 {
+				t.Errorf("only what is assumed (%v) can be forgotten, and its doubt with it (%d left)", tc.assumed, c.Doubts())
+			}
 		})
+	}
+}
+
+func TestDoubtIsNewsOnce(t *testing.T) {
+	c, p := New(), pod("p")
+	c.Assume(p, "n1")
+	if !c.Doubt(p.UID) || c.Doubt(p.UID) {
+		t.Error("news once, and then not")
+	}
+	c.Assume(p, "n2") // decided anew
+	if _, doubt := c.Doubtful(p.UID); doubt || c.Doubts() != 0 {
+		t.Error("the doubt was about another decision")
 	}
 }
 

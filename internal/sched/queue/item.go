@@ -25,6 +25,8 @@ type item struct {
 	at      int // in the heap that it is in
 	// poppedAt is the number of the first event after its last Pop.
 	poppedAt int64
+	// placed: since its last Pop a node was found, and the next of its class got its turn.
+	placed bool
 	// errors in a row, and when to try again after them.
 	errors  int
 	retryAt time.Time

@@ -102,8 +102,8 @@ func (q *Queue) Add(pod *framework.Pod) {
 	q.activate(it)
 }
 
-// Delete drops a MiniPod that is gone, or bound, or being deleted. If it was to be tried next, the next of its class gets
-// its turn.
+// Delete drops a MiniPod that is gone, or bound, or being deleted. If it was to be tried, or was being tried and no node was
+// found yet, the next of its class gets its turn: the event that woke it may help that one.
 func (q *Queue) Delete(uid types.UID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -113,7 +113,7 @@ func (q *Queue) Delete(uid types.UID) {
 	}
 	q.leave(it)
 	delete(q.items, uid)
-	if it.state == inActive {
+	if it.state != waiting && !it.placed {
 		q.passBaton(it.pod.Class)
 	}
 	it.state = gone
@@ -130,7 +130,7 @@ func (q *Queue) Pop() (pod *framework.Pod, ok bool) {
 		return nil, false
 	}
 	it := heap.Pop(&q.active).(*item)
-	it.state, it.poppedAt = inFlight, q.base+int64(len(q.events))
+	it.state, it.placed, it.poppedAt = inFlight, false, q.base+int64(len(q.events))
 	q.flying++
 	return it.pod, true
 }
@@ -139,7 +139,19 @@ func (q *Queue) Pop() (pod *framework.Pod, ok bool) {
 func (q *Queue) Placed(pod *framework.Pod) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if it, known := q.items[pod.UID]; known {
+		it.placed = true
+	}
 	q.passBaton(pod.Class)
+}
+
+// Renew takes up what changed about a MiniPod whose binding is being written: it stays where it is in the queue.
+func (q *Queue) Renew(pod *framework.Pod) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if it, known := q.items[pod.UID]; known && (it.state == inFlight || it.state == backingOff) {
+		it.pod = pod
+	}
 }
 
 // Park puts a MiniPod that was in flight among the waiting, unless something happened since it was popped that helps.

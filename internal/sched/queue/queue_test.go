@@ -99,6 +99,51 @@ func TestBatonIsPassedWhenTheNextIsDeleted(t *testing.T) {
 	want(t, drain(q), []string{"a3"})
 }
 
+// Who was woken and is deleted before it was decided leaves its turn to the next, wherever it is.
+func TestBatonIsPassedWhenOneInFlightIsDeleted(t *testing.T) {
+	for name, meanwhile := range map[string]func(*Queue){
+		"in flight":   func(*Queue) {},
+		"backing off": func(q *Queue) { q.Backoff("a1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			q, _ := newQueue()
+			for i, name := range []string{"a1", "a2", "a3"} {
+				q.Add(pod(name, "a", i))
+			}
+			for _, name := range drain(q) {
+				q.Park(types.UID(name), ForNode)
+			}
+			q.Wake(helpsClass("a"))
+			want(t, drain(q), []string{"a1"})
+			meanwhile(q)
+			q.Delete("a1")
+			want(t, drain(q), []string{"a2"})
+			q.Placed(pod("a2", "a", 1))
+			want(t, drain(q), []string{"a3"})
+			q.Delete("a2") // it passed the baton already
+			q.Park("a3", ForNode)
+			want(t, q.Depths(), Depths{Waiting: 1})
+		})
+	}
+}
+
+// What changes about a MiniPod while its binding is written is what waits when the binding fails.
+func TestRenew(t *testing.T) {
+	q, c := newQueue()
+	q.Add(pod("a", "old", 0))
+	q.Renew(pod("a", "not yet", 0)) // nobody writes about it
+	drain(q)
+	q.Renew(pod("a", "new", 0))
+	q.Backoff("a")
+	c.t = c.t.Add(time.Minute)
+	p, _ := q.Pop()
+	want(t, p.Class, "new")
+	q.Park("a", ForNode)
+	want(t, q.Wake(helpsClass("new")), 1)
+	q.Renew(pod("nobody", "x", 0))
+	want(t, q.Depths(), Depths{Active: 1})
+}
+
 func TestEventDuringFlightIsNotLost(t *testing.T) {
 	q, _ := newQueue()
 	q.Add(pod("x", "x", 0))
@@ -189,6 +234,11 @@ func TestNoPlaceStaysFreeWhileSomebodyWaits(t *testing.T) {
 			if !ok {
 				return false
 			}
+			if r.IntN(6) == 0 { // deleted by its user before it is decided, whatever happens meanwhile
+				q.Delete(p.UID)
+				q.Park(p.UID, ForNode)
+				return true
+			}
 			fits := free > 0
 			if fits {
 				free--
@@ -198,10 +248,13 @@ func TestNoPlaceStaysFreeWhileSomebodyWaits(t *testing.T) {
 				placed, free = placed[1:], free+1
 				q.Wake(freed)
 			}
-			if fits {
+			switch {
+			case fits:
 				placed = append(placed, p.UID)
 				q.Delete(p.UID)
-			} else {
+			case r.IntN(4) == 0: // deleted by its user
+				q.Delete(p.UID)
+			default:
 				q.Park(p.UID, ForNode)
 			}
 			return true
