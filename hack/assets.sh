@@ -58,6 +58,9 @@ ensure() {
   esac
 }
 
+# What is there is whole, so who needs nothing else waits for nobody.
+there() { local name; for name in "$@"; do [ -x "$bin/$name" ] || return 1; done; }
+if there "$@"; then echo "$bin"; exit; fi
 exec 9>"$cache/.lock"
 flock -n 9 || { say "waiting for another run that builds"; flock 9; }
 for name in "$@"; do ensure "$name"; done

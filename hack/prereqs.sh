@@ -2,7 +2,8 @@
 # prereqs.sh [--install] — check that this machine can run local clusters and node tests; say in one message what is
 # missing and how to get it. With --install, get the missing Debian packages, saying so.
 #
-# Go itself is not checked: everything here is started by it. gcc and libseccomp are for runc, the pause program and the shim.
+# Go is expected, since everything here is started by it. gcc and libseccomp are for runc, the pause program and the shim. With
+# MINIPLANE_PREBUILT set nothing is compiled here, and none of them is asked for.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin # where iptables is, and a plain su does not look
 fail() { echo "prereqs: $*" >&2; exit 1; }
@@ -14,16 +15,19 @@ fail() { echo "prereqs: $*" >&2; exit 1; }
 packages=() names=()
 need() { names+=("$1"); packages+=("$2"); }
 has() { command -v "$1" >/dev/null; }
-has go || fail "Go is missing; https://go.dev/dl has it (go.mod says which version)"
+compiles() { [ -z "${MINIPLANE_PREBUILT:-}" ]; }
+! compiles || has go || fail "Go is missing; https://go.dev/dl has it (go.mod says which version)"
 has ip || need ip iproute2
 has iptables && has iptables-restore || need iptables iptables
 has conntrack || need conntrack conntrack
 has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || need "a static busybox" busybox-static
 has flock || need flock util-linux
-has gcc || need gcc gcc
-echo '#include <linux/prctl.h>' | gcc -E - >/dev/null 2>&1 || need "the C library's and kernel's headers" libc6-dev
-has pkg-config || need pkg-config pkg-config
-pkg-config --exists libseccomp 2>/dev/null || need "libseccomp's headers" libseccomp-dev
+if compiles; then
+  has gcc || need gcc gcc
+  echo '#include <linux/prctl.h>' | gcc -E - >/dev/null 2>&1 || need "the C library's and kernel's headers" libc6-dev
+  has pkg-config || need pkg-config pkg-config
+  pkg-config --exists libseccomp 2>/dev/null || need "libseccomp's headers" libseccomp-dev
+fi
 
 if [ ${#packages[@]} -gt 0 ]; then
   mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)

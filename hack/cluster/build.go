@@ -51,6 +51,9 @@ func (c *Cluster) build(ctx context.Context) error {
 	if err := os.MkdirAll(c.BinDir(), 0o755); err != nil {
 		return err
 	}
+	if os.Getenv("MINIPLANE_PREBUILT") != "" { // on a machine without Go; hack/vm brought programs and images
+		return c.linkPrograms(ctx)
+	}
 	packages := []string{"./hack/registry", "./test/images/echo"}
 	if !c.without["manager"] && !c.full {
 		packages = append(packages, "./cmd/manager")
@@ -61,6 +64,14 @@ func (c *Cluster) build(ctx context.Context) error {
 	if err := c.goCommand(ctx, append([]string{"build", "-o", c.BinDir() + "/"}, packages...)...); err != nil {
 		return err
 	}
+	if err := c.linkPrograms(ctx); err != nil {
+		return err
+	}
+	return c.goCommand(ctx, append([]string{"run", "./hack/image", "-o", c.ImageDir(), "echo", "busybox"}, c.fullImages()...)...)
+}
+
+// linkPrograms puts those that are kept in the user's cache beside the others.
+func (c *Cluster) linkPrograms(ctx context.Context) error {
 	for _, program := range []string{"pause", "shim"} {
 		dir, err := c.script(ctx, program+".sh")
 		if err != nil {
@@ -70,10 +81,7 @@ func (c *Cluster) build(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := link(c.asset("kubectl"), c.binary("kubectl")); err != nil {
-		return err
-	}
-	return c.goCommand(ctx, append([]string{"run", "./hack/image", "-o", c.ImageDir(), "echo", "busybox"}, c.fullImages()...)...)
+	return link(c.asset("kubectl"), c.binary("kubectl"))
 }
 
 func (c *Cluster) goCommand(ctx context.Context, args ...string) error {

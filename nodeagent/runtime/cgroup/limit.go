@@ -22,9 +22,9 @@ type Limits struct {
 // ErrInUse says that more memory is used already than the limit would allow. Nothing is killed for a limit.
 var ErrInUse = errors.New("more memory is in use than the limit")
 
-// SetLimits sets the limits of a cgroup that was created, in the hierarchies that have the controllers. Where a limit cannot
-// be set the error names the file; it is ErrInUse where the memory limit is lower than what is in use, and then the old
-// limit stays.
+// SetLimits sets the limits of a cgroup that was created and that others are in, not processes, in the hierarchies that have the
+// controllers. Where a limit cannot be set the error names the file; it is ErrInUse where the memory limit is lower than what is
+// in use, and then the old limit stays.
 func SetLimits(path string, l Limits) error {
 	return errors.Join(
 		set(path, weight(l.CPUMillis)),
@@ -115,17 +115,21 @@ func fits(inUseFile string, limit int64) error {
 	return nil
 }
 
-// enable gives a controller of version 2 to the cgroups from the root down to the one above path. Where the controller is
-// bound to a hierarchy of version 1, there is none to give, and the limit's file will not be there either.
+// enable gives a controller of version 2 to the cgroups from the root down to those in path. Where the controller is bound to a
+// hierarchy of version 1, there is none to give, and the limit's file will not be there either.
+//
+// The cgroup itself needs it for no limit of its own. But what is given at the root is systemd's to take back, which it does,
+// with all limits, whenever it loads its units or starts one and none of them asks for that controller; and the kernel refuses to
+// take from a cgroup what it gives on.
 func (h hierarchy) enable(path, controller string) {
-	var above []string
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		above = append(above, dir)
+	var down []string
+	for dir := path; ; dir = filepath.Dir(dir) {
+		down = append(down, dir)
 		if dir == "/" || dir == "." {
 			break
 		}
 	}
-	for _, dir := range slices.Backward(above) {
+	for _, dir := range slices.Backward(down) {
 		_ = os.WriteFile(filepath.Join(h.root, dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
 	}
 }

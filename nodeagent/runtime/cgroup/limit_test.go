@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,6 +111,42 @@ func TestSetLimits(t *testing.T) {
 	}
 	if got := read(t, path, "memory.limit_in_bytes", "memory.max"); got == fmt.Sprint(1<<20) {
 		t.Error("the limit was set all the same")
+	}
+}
+
+// systemd owns the root of cgroup v2, and takes back there what none of its units needs. Limits stay all the same.
+func TestLimitsOutliveSystemd(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root")
+	}
+	if _, err := os.Stat("/run/systemd/system"); err != nil || !slices.ContainsFunc(hierarchies(), func(h hierarchy) bool { return h.v2 }) {
+		t.Skip("SKIPPED: needs cgroup v2 and systemd; hack/vm has both")
+	}
+	path := fmt.Sprintf("/miniplane-systemd-test-%d", os.Getpid())
+	t.Cleanup(func() {
+		if err := Remove(context.Background(), path); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := Create(path); err != nil {
+		t.Fatal(err)
+	}
+	const budget = 256 << 20
+	if err := SetLimits(path, Limits{CPUMillis: 500, MemoryBytes: budget}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
+		t.Fatalf("systemctl daemon-reload: %v: %s", err, out)
+	}
+	// It does it when it next has to do with a unit.
+	if out, err := exec.Command("systemd-run", "--wait", "true").CombinedOutput(); err != nil {
+		t.Fatalf("systemd-run: %v: %s", err, out)
+	}
+	if got := read(t, path, "memory.limit_in_bytes", "memory.max"); got != fmt.Sprint(budget) {
+		t.Errorf("memory limit is %s, want %d", got, budget)
+	}
+	if got := read(t, path, "cpu.shares", "cpu.weight"); got != "512" && got != "20" {
+		t.Errorf("cpu weight is %s, want 512 shares or weight 20", got)
 	}
 }
 

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# run.sh PART [TEST-FLAG ...] — run a part of the tests in a machine, from the copy of the clone that is here.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+root=$PWD part=$1; shift
+. hack/vm/parts.sh
+export CI=true MINIPLANE_PREBUILT=1 MINIPLANE_CACHE=$root/.vm/cache HOME=/root PATH=$PATH:/usr/sbin:/sbin TMPDIR=/var/tmp
+[ ! -e .vm/containerd ] || export MINIPLANE_TEST_CONTAINERD_DIR=$root/.vm/containerd
+status=0
+if [ "$part" = e2e ]; then
+  bin/cluster up -nodes "${NODES:-3}" || exit 1
+  PATH=$(hack/assets.sh kubectl):$PATH
+fi
+for package in $(part_packages "$part"); do
+  echo "=== PACKAGE $package"
+  (cd "$package" && "$root/.vm/tests/$(part_binary "$package")" -test.v -test.timeout 60m "$@") || status=1
+done
+if [ "$part" = e2e ]; then bin/cluster down || status=1; fi
+exit $status

@@ -1,0 +1,22 @@
+# parts.sh — which tests make up each part that runs in a machine. To be sourced.
+
+# What `make test-vm` runs, and what of it CI does.
+all_parts="cgroup sandbox network runtime agent node e2e"
+short_parts="cgroup sandbox network runtime"
+
+# part_packages PART: its packages, one a line.
+part_packages() {
+  case $1 in
+    cgroup) echo nodeagent/runtime/cgroup ;;
+    sandbox) echo nodeagent/sandbox ;;
+    network) printf '%s\n' nodeagent/conntrack nodeagent/iptables nodeagent/network nodeagent/proxy ;;
+    runtime) printf '%s\n' nodeagent/runtime/containerd nodeagent/runtime/containerd/shim nodeagent/runtime/containerd/shim/guard ;;
+    agent) printf '%s\n' nodeagent nodeagent/podworker ;;
+    node) echo test/node ;;
+    e2e) echo test/e2e ;;
+    *) echo "vm: there is no part $1; there are: $all_parts" >&2; return 2 ;;
+  esac
+}
+
+# part_binary PACKAGE: the name of its test binary.
+part_binary() { echo "${1//\//_}.test"; }
