@@ -28,6 +28,7 @@ import (
 
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
+		shim.BeginClean()
 		guard.Watch()
 		libcontainer.Init() // does not return
 	}

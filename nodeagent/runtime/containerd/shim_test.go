@@ -233,8 +233,13 @@ func testExec(t *testing.T, n *node) {
 
 func execute(ctx context.Context, t *testing.T, task client.Task, like *specs.Process, id string, terminal bool, input, script string) (string, uint32) {
 	t.Helper()
+	return executeProgram(ctx, t, task, like, id, terminal, input, shell(script))
+}
+
+func executeProgram(ctx context.Context, t *testing.T, task client.Task, like *specs.Process, id string, terminal bool, input string, args []string) (string, uint32) {
+	t.Helper()
 	process := *like
-	process.Args, process.Terminal = shell(script), terminal
+	process.Args, process.Terminal = args, terminal
 	var out, errs bytes.Buffer
 	streams := []cio.Opt{cio.WithStreams(strings.NewReader(input), &out, &errs)}
 	if terminal {

@@ -58,9 +58,9 @@ func Serve(ctx context.Context, call Call) error {
 
 // untilIdle returns when the server should end, with its socket gone.
 func (s *service) untilIdle(ctx context.Context, ended <-chan error) error {
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-	asked := make(chan os.Signal, 1)
+	asked, unheard := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(unheard, syscall.SIGHUP, syscall.SIGPIPE) // and not ignored, which its children would inherit
 	ticker := time.NewTicker(lookAround)
 	defer ticker.Stop()
 	for {

@@ -102,7 +102,7 @@ func (s *service) Create(ctx context.Context, r *tasks.CreateTaskRequest) (*task
 		return nil, fail(fmt.Errorf("container %q: %w", r.ID, errdefs.ErrAlreadyExists))
 	}
 	defer close(c.made)
-	c.err = c.create(s, r)
+	c.err = c.explain(c.create(s, r))
 	if c.err == nil {
 		go s.followInit(c)
 		c.err = s.wanted(ctx, c)
@@ -177,7 +177,7 @@ func (s *service) Start(_ context.Context, r *tasks.StartRequest) (*tasks.StartR
 		return nil, fail(fmt.Errorf("container %q was started: %w", r.ID, errdefs.ErrFailedPrecondition))
 	}
 	if err := c.lib.Exec(); err != nil {
-		return nil, fail(fmt.Errorf("start container %q: %w", r.ID, err))
+		return nil, fail(fmt.Errorf("start container %q: %w", r.ID, c.explain(err)))
 	}
 	t.letGo()
 	s.events.send(&events.TaskStart{ContainerID: r.ID, Pid: uint32(t.pid)})
