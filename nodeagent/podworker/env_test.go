@@ -65,7 +65,7 @@ func TestContainerSpec(t *testing.T) {
 	o := seen()
 	got := containerSpec(Layout{RootDir: "/root", StateDir: "/state", CgroupParent: "/mini"}, Machine{NodeName: "n1", NodeIP: "10.0.0.1", MemoryBytes: 1 << 30},
 		pod, &o, Action{Container: "main", Attempt: 3, Crashes: 2})
-	dir := "/state/pods/" + testUID + "/"
+	dir := "/files/"
 	want := runtime.ContainerSpec{
 		ID: id("main", 3), Group: testUID, Image: "echo:test",
 		Labels: container("main", 3, 2).Labels,
@@ -143,17 +143,17 @@ func TestHostname(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
-	l := Layout{StateDir: t.TempDir()}
+	l, dir := Layout{RootDir: t.TempDir(), StateDir: t.TempDir()}, t.TempDir()
 	pod := testPod().Obj()
-	if err := l.writeFiles(pod, "100.64.0.9"); err != nil {
+	if err := writeFiles(pod, "100.64.0.9", dir); err != nil {
 		t.Fatal(err)
 	}
-	hosts, err := os.ReadFile(filepath.Join(l.podDir(pod.UID), "hosts"))
+	hosts, err := os.ReadFile(filepath.Join(dir, "hosts"))
 	if err != nil || !strings.Contains(string(hosts), "100.64.0.9\tweb\n") {
 		t.Errorf("hosts: %v\n%s", err, hosts)
 	}
 	inode := func() os.FileInfo {
-		info, err := os.Stat(filepath.Join(l.podDir(pod.UID), "hosts"))
+		info, err := os.Stat(filepath.Join(dir, "hosts"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,12 +161,15 @@ func TestFiles(t *testing.T) {
 	}
 	before := inode()
 	for _, address := range []string{"100.64.0.9", "100.64.0.10"} {
-		if err := l.writeFiles(pod, address); err != nil {
+		if err := writeFiles(pod, address, dir); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if !os.SameFile(before, inode()) {
 		t.Error("a running container would not see the new hosts file")
+	}
+	if err := os.MkdirAll(l.podDir(pod.UID), 0o755); err != nil { // as an earlier version of the agent left it
+		t.Fatal(err)
 	}
 	log := l.logPath(pod, "main", 0)
 	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
@@ -188,6 +191,34 @@ func TestFiles(t *testing.T) {
 	}
 	if uids, err := l.podsWithFiles(); len(uids) > 0 || err != nil {
 		t.Errorf("left: %v %v", uids, err)
+	}
+}
+
+// TestFilesOfTenants: what containers made of their files is not read beyond what the files can be, and is put right again.
+func TestFilesOfTenants(t *testing.T) {
+	dir := t.TempDir()
+	pod := testPod().Obj()
+	for name, change := range map[string]func(path string) error{
+		"a terabyte": func(path string) error { return os.Truncate(path, 1<<40) },
+		"emptied":    func(path string) error { return os.Truncate(path, 0) },
+		"changed":    func(path string) error { return os.WriteFile(path, []byte("127.0.0.1 ads.example\n"), 0o644) },
+	} {
+		if err := writeFiles(pod, "100.64.0.9", dir); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "hosts")
+		if err := change(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := writeFiles(pod, "100.64.0.9", dir); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Size() > 4096 {
+			t.Fatalf("%s: %+v, %v", name, info, err)
+		}
+		if text, err := os.ReadFile(path); err != nil || string(text) != string(hostsFile("100.64.0.9", "web")) {
+			t.Errorf("%s: %v\n%s", name, err, text)
+		}
 	}
 }
 

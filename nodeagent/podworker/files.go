@@ -1,7 +1,6 @@
 package podworker
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/foreign"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -21,20 +21,22 @@ const (
 	stubbedResolvConf = "/run/systemd/resolve/resolv.conf"
 )
 
-// mountedFiles are the files of a MiniPod's directory and where its containers see them.
+// mountedFiles are the files that each MiniPod has and where its containers see them.
 var mountedFiles = map[string]string{
 	"hosts":       "/etc/hosts",
 	"hostname":    "/etc/hostname",
 	"resolv.conf": resolvConf,
 }
 
-// writeFiles writes the files that all containers of the MiniPod see. What is right already is left alone, because running
-// containers may be reading it.
-func (l Layout) writeFiles(pod *miniv1.MiniPod, podIP string) error {
-	dir := l.podDir(pod.UID)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// writeFiles writes the files that all containers of the MiniPod see into the sandbox's directory for them. Containers may
+// write to them too, and so fill that directory and nothing else. What is right already is left alone, because running containers
+// may be reading it.
+func writeFiles(pod *miniv1.MiniPod, podIP, files string) error {
+	dir, err := os.OpenRoot(files)
+	if err != nil {
 		return err
 	}
+	defer func() { _ = dir.Close() }()
 	resolver, err := hostResolver()
 	if err != nil {
 		return err
@@ -45,19 +47,11 @@ func (l Layout) writeFiles(pod *miniv1.MiniPod, podIP string) error {
 		"hostname":    []byte(hostname + "\n"),
 		"resolv.conf": resolver,
 	} {
-		if err := writeChanged(filepath.Join(dir, name), content); err != nil {
-			return err
+		if err := foreign.Write(dir, name, content); err != nil {
+			return fmt.Errorf("%s (MiniPods have %s for such files): %w", mountedFiles[name], files, err)
 		}
 	}
 	return nil
-}
-
-// writeChanged keeps the inode, which is what containers have mounted.
-func writeChanged(path string, content []byte) error {
-	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, content) {
-		return nil
-	}
-	return os.WriteFile(path, content, 0o644)
 }
 
 func hostsFile(podIP, hostname string) []byte {
@@ -106,15 +100,15 @@ func onlyLoopback(resolver []byte) bool {
 }
 
 // mounts of the MiniPod's files, read-only where the whole file system is to be.
-func (l Layout) mounts(uid types.UID, readOnly bool) []runtime.Mount {
+func fileMounts(files string, readOnly bool) []runtime.Mount {
 	var out []runtime.Mount
 	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
-		out = append(out, runtime.Mount{HostPath: filepath.Join(l.podDir(uid), name), ContainerPath: mountedFiles[name], ReadOnly: readOnly})
+		out = append(out, runtime.Mount{HostPath: filepath.Join(files, name), ContainerPath: mountedFiles[name], ReadOnly: readOnly})
 	}
 	return out
 }
 
-// removeFiles removes the files and the logs of a MiniPod.
+// removeFiles removes the logs of a MiniPod. Its other files go with its sandbox, but for those of an earlier version.
 func (l Layout) removeFiles(uid types.UID) error {
 	logs, err := filepath.Glob(filepath.Join(l.logsDir(), "*_"+string(uid)))
 	if err != nil {

@@ -110,7 +110,7 @@ func (o *Observation) sandboxWhole() bool {
 		return false
 	}
 	ns := o.Sandbox.Namespaces
-	return ns.Net != "" && ns.IPC != "" && ns.UTS != ""
+	return ns.Net != "" && ns.IPC != "" && ns.UTS != "" && o.Sandbox.Files != ""
 }
 
 // history lists the containers of one name, the newest attempt first.

@@ -44,7 +44,7 @@ func policy(p corev1.RestartPolicy) func(*miniv1.MiniPod) {
 
 // seen is an observation with everything up to the files, and these containers.
 func seen(containers ...runtime.Container) Observation {
-	o := Observation{Sandbox: &sandbox.Sandbox{PodUID: testUID, PausePID: 7, Namespaces: runtime.Namespaces{Net: "/net", IPC: "/ipc", UTS: "/uts"}, SharedMemory: "/shm"},
+	o := Observation{Sandbox: &sandbox.Sandbox{PodUID: testUID, PausePID: 7, Namespaces: runtime.Namespaces{Net: "/net", IPC: "/ipc", UTS: "/uts"}, SharedMemory: "/shm", Files: "/files"},
 		Address: testAddr, FilesFor: testAddr, Containers: containers, TakenUp: t0}
 	o.init()
 	return o

@@ -15,14 +15,26 @@ import (
 // namespaces that are pinned, by their names in /proc/PID/ns.
 var namespaces = []string{"net", "ipc", "uts"}
 
-// shmName is the tmpfs that all containers of the sandbox have at /dev/shm.
-const shmName = "shm"
+// memory are the small file systems in memory that belong to a sandbox, by their names, with what mount(2) is told. Each has a
+// size of its own, so that whoever fills one takes nothing from anybody but its own MiniPod: what is in them is charged to the
+// cgroup of the container that wrote it, and goes with the sandbox.
+var memory = map[string]string{
+	shmName: "mode=1777,size=65536k",
+	// Containers can write to the files, and cannot make any.
+	filesName: "mode=755,size=1024k,nr_inodes=16",
+}
+
+// shmName is what all containers of the sandbox have at /dev/shm, filesName holds single files that they have, /etc/hosts for
+// one.
+const shmName, filesName = "shm", "files"
 
 // unpinned are the pins that are missing.
 func unpinned(dir string) []string {
 	missing := unpinnedNamespaces(dir)
-	if !isType(filepath.Join(dir, shmName), unix.TMPFS_MAGIC) || !mountpoint(filepath.Join(dir, shmName)) {
-		missing = append(missing, shmName)
+	for _, name := range []string{shmName, filesName} {
+		if path := filepath.Join(dir, name); !isType(path, unix.TMPFS_MAGIC) || !mountpoint(path) {
+			missing = append(missing, name)
+		}
 	}
 	return missing
 }
@@ -48,7 +60,7 @@ func mountpoint(path string) bool {
 	return unix.Stat(path, &own) == nil && unix.Stat(filepath.Dir(path), &parent) == nil && own.Dev != parent.Dev
 }
 
-// pin pins what is not pinned yet of a process's namespaces, and mounts the shared memory.
+// pin pins what is not pinned yet of a process's namespaces, and mounts what is in memory.
 func pin(dir string, pid int, after func(string) error) error {
 	for _, name := range unpinned(dir) {
 		target := filepath.Join(dir, name)
@@ -63,11 +75,11 @@ func pin(dir string, pid int, after func(string) error) error {
 }
 
 func pinOne(target, name string, pid int) error {
-	if name == shmName {
+	if options, ok := memory[name]; ok {
 		if err := os.Mkdir(target, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		return unix.Mount("shm", target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size=65536k")
+		return unix.Mount(name, target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options)
 	}
 	f, err := os.OpenFile(target, os.O_CREATE|os.O_RDONLY, 0o444)
 	if err != nil {
@@ -79,9 +91,9 @@ func pinOne(target, name string, pid int) error {
 
 // unpin takes all pins away, whatever was mounted how often.
 func unpin(dir string) error {
-	for _, name := range append(slices.Clone(namespaces), shmName) {
+	for _, name := range append(slices.Clone(namespaces), shmName, filesName) {
 		target := filepath.Join(dir, name)
-		for isType(target, unix.NSFS_MAGIC) || name == shmName && mountpoint(target) {
+		for isType(target, unix.NSFS_MAGIC) || memory[name] != "" && mountpoint(target) {
 			if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
 				return fmt.Errorf("unpin %s: %w", name, err)
 			}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"miniplane.dev/miniplane/nodeagent/network"
@@ -18,14 +20,17 @@ import (
 type Sandboxes struct {
 	mu    sync.Mutex
 	there map[string]sandbox.Sandbox
+	dir   string
 	// Fail, when set, is asked before each operation.
 	Fail func(op, podUID string) error
 }
 
 var _ sandbox.Manager = (*Sandboxes)(nil)
 
-// NewSandboxes makes one without sandboxes.
-func NewSandboxes() *Sandboxes { return &Sandboxes{there: map[string]sandbox.Sandbox{}} }
+// NewSandboxes makes one without sandboxes. Their files are below a directory.
+func NewSandboxes(dir string) *Sandboxes {
+	return &Sandboxes{there: map[string]sandbox.Sandbox{}, dir: dir}
+}
 
 // Ensure implements sandbox.Manager.
 func (s *Sandboxes) Ensure(_ context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
@@ -37,7 +42,11 @@ func (s *Sandboxes) Ensure(_ context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	if box, ok := s.there[spec.PodUID]; ok && box.PausePID != 0 {
 		return box, nil
 	}
-	box := sandbox.Sandbox{PodUID: spec.PodUID, PausePID: 100 + len(s.there), Namespaces: runtime.Namespaces{
+	files := filepath.Join(s.dir, spec.PodUID)
+	if err := os.MkdirAll(files, 0o755); err != nil {
+		return sandbox.Sandbox{}, err
+	}
+	box := sandbox.Sandbox{PodUID: spec.PodUID, PausePID: 100 + len(s.there), Files: files, Namespaces: runtime.Namespaces{
 		Net: "/ns/" + spec.PodUID + "/net", IPC: "/ns/" + spec.PodUID + "/ipc", UTS: "/ns/" + spec.PodUID + "/uts"}}
 	s.there[spec.PodUID] = box
 	return box, nil
@@ -64,7 +73,10 @@ func (s *Sandboxes) Remove(_ context.Context, podUID string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.there, podUID)
+	if box, ok := s.there[podUID]; ok {
+		delete(s.there, podUID)
+		return os.RemoveAll(box.Files)
+	}
 	return nil
 }
 

@@ -1,0 +1,62 @@
+// Package foreign reads and writes files that somebody else can write too: a tenant from inside a container, or the maker of an
+// image.
+//
+// Idea. Such a file may have become anything meanwhile: larger than the agent's memory, a FIFO that nobody writes to, a device
+// that has no end, a link to a file of the machine. So it is opened within a root that no link leads out of, without waiting for
+// anybody, and is read only if it is a regular file and not larger than what it can be for.
+//
+// What is larger is an error and never cut: half of a file means something else than the whole.
+package foreign
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Read reads a file of at most so many bytes. Its errors wrap errdefs.ErrInvalidArgument where the file is there and is not what
+// it should be.
+func Read(dir *os.Root, name string, most int64) ([]byte, error) {
+	file, err := open(dir, name, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	text, err := io.ReadAll(io.LimitReader(file, most+1)) // it may grow while it is read
+	if err == nil && int64(len(text)) > most {
+		return nil, fmt.Errorf("%s has more than %d bytes: %w", name, most, errdefs.ErrInvalidArgument)
+	}
+	return text, err
+}
+
+// Write makes the content of a file what is given, and leaves alone a file that has it. The file stays the same one, which is
+// what containers have mounted, and what it takes of its file system is used again: so one that is full does not matter as long as
+// the file does not grow.
+func Write(dir *os.Root, name string, content []byte) error {
+	if there, err := Read(dir, name, int64(len(content))); err == nil && bytes.Equal(there, content) {
+		return nil
+	}
+	file, err := open(dir, name, os.O_WRONLY|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	return errors.Join(err, file.Truncate(int64(len(content))), file.Close())
+}
+
+// open opens a regular file, and waits for nobody.
+func open(dir *os.Root, name string, flags int) (*os.File, error) {
+	file, err := dir.OpenFile(name, flags|unix.O_NONBLOCK, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file: %w", name, errdefs.ErrInvalidArgument), file.Close())
+	}
+	return file, nil
+}
