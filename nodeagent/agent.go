@@ -52,6 +52,8 @@ type Machine struct {
 	RunProxy func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix) error
 	// SetBudget holds all MiniPods together to these limits. It may be called again, with the same or with others.
 	SetBudget func(cgroup.Limits) error
+	// CountPIDs is how many processes and threads all MiniPods have together.
+	CountPIDs func() (int64, error)
 	// Check tells whether containers can be started; the error says what to do.
 	Check func(context.Context) error
 	// Close gives the connections back.
@@ -195,9 +197,10 @@ func (a *agent) heart(ctx context.Context) (*heartbeat.Heart, error) {
 		Capacity: capacity, Allocatable: allocatable, MaxPods: a.opts.MaxPods,
 		Register: a.opts.RegisterNode,
 		Check:    a.machine.Check,
-		Images:   a.machine.Runtime.Images,
-		Info:     a.host.info(version),
-		Log:      a.log.WithName("heartbeat"),
+		PIDs:     a.machine.CountPIDs, MaxPIDs: a.host.limits(&a.opts).PIDs,
+		Images: a.machine.Runtime.Images,
+		Info:   a.host.info(version),
+		Log:    a.log.WithName("heartbeat"),
 	}), nil
 }
 
@@ -232,7 +235,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 		Client:      a.client,
 		Recorder:    a.recorder,
 		Layout:      podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
-		Machine:     podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory},
+		Machine:     podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory, PodMaxPIDs: a.opts.PodMaxPIDs},
 		RuntimeName: name,
 		Log:         a.log.WithName("pods"),
 		Resync:      a.opts.Resync,

@@ -57,7 +57,7 @@ func newNode(t *testing.T, name string) *node {
 	t.Helper()
 	cfg, api := testenv.Start(t)
 	n := &node{t: t, name: name, ns: testenv.Namespace(t, api), api: api, cfg: cfg,
-		runtime: fake.New("echo:test"), network: fakenode.NewNetwork(), sandboxes: fakenode.NewSandboxes()}
+		runtime: fake.New("echo:test"), network: fakenode.NewNetwork(), sandboxes: fakenode.NewSandboxes(t.TempDir())}
 	n.opts = DefaultOptions()
 	n.opts.NodeName, n.opts.NodeIP = name, netip.MustParseAddr("10.0.0.7")
 	n.opts.RootDir, n.opts.StateDir, n.opts.HealthAddress, n.opts.RegisterNode = t.TempDir(), t.TempDir(), "", true

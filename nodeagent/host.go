@@ -3,8 +3,11 @@ package nodeagent
 import (
 	"bufio"
 	"fmt"
+	"math"
 	"os"
+	"path/filepath"
 	gort "runtime"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +20,7 @@ import (
 type host struct {
 	cpus   int
 	memory int64 // bytes
+	pids   int64 // processes and threads
 	kernel string
 }
 
@@ -29,7 +33,28 @@ func readHost() (host, error) {
 	if err != nil {
 		return host{}, err
 	}
-	return host{cpus: gort.NumCPU(), memory: memory, kernel: strings.TrimSpace(string(kernel))}, nil
+	pids, err := maxPIDs("/proc/sys/kernel")
+	if err != nil {
+		return host{}, err
+	}
+	return host{cpus: gort.NumCPU(), memory: memory, pids: pids, kernel: strings.TrimSpace(string(kernel))}, nil
+}
+
+// maxPIDs is how many processes and threads the machine can have: what the numbers are enough for, or the memory.
+func maxPIDs(sysctls string) (int64, error) {
+	most := int64(math.MaxInt64)
+	for _, name := range []string{"pid_max", "threads-max"} {
+		text, err := os.ReadFile(filepath.Join(sysctls, name))
+		if err != nil {
+			return 0, err
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", name, err)
+		}
+		most = min(most, n)
+	}
+	return most, nil
 }
 
 // memoryTotal reads MemTotal, in bytes.

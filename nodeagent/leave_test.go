@@ -147,7 +147,7 @@ func TestRunEndsWithErrLeave(t *testing.T) {
 	opts := DefaultOptions()
 	opts.NodeName, opts.NodeIP, opts.HealthAddress, opts.RootDir = "leaver", netip.MustParseAddr("10.0.0.9"), "", t.TempDir()
 	opts.StateDir, opts.DaemonSet = t.TempDir(), ns+"/agent"
-	machine := fakeMachine(fake.New(), fakenode.NewNetwork(), fakenode.NewSandboxes())
+	machine := fakeMachine(fake.New(), fakenode.NewNetwork(), fakenode.NewSandboxes(t.TempDir()))
 	for _, deleted := range []bool{false, true} {
 		seen := make(chan struct{})
 		ctx, stop := context.WithCancel(t.Context())

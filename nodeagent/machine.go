@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/conntrack"
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/network"
+	"miniplane.dev/miniplane/nodeagent/podworker"
 	"miniplane.dev/miniplane/nodeagent/proxy"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
@@ -56,11 +58,27 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 			if err := cgroup.Create(opts.CgroupParent); err != nil {
 				return err
 			}
-			return cgroup.SetLimits(opts.CgroupParent, l)
+			return errors.Join(cgroup.SetLimits(opts.CgroupParent, l), limitPods(opts.CgroupParent, opts.PodMaxPIDs))
 		},
-		Check: check.check,
-		Close: func() { _ = rt.Close() },
+		CountPIDs: func() (int64, error) { return cgroup.PIDCount(opts.CgroupParent) },
+		Check:     check.check,
+		Close:     func() { _ = rt.Close() },
 	}, nil
+}
+
+// limitPods bounds the processes of MiniPods that are there already, whatever bound they were made with.
+func limitPods(parent string, most int64) error {
+	var errs []error
+	for _, name := range cgroup.Children(parent) {
+		path := filepath.Join(parent, name)
+		if !podworker.IsPodCgroup(name) {
+			continue
+		}
+		if err := cgroup.LimitPIDs(path, most); err != nil && cgroup.Exists(path) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func openRuntime(opts Options) (*containerd.Runtime, error) {

@@ -39,6 +39,9 @@ type Options struct {
 	MaxPods int64
 	// CPU and Memory are the lane's budget; zero means the machine's.
 	CPU, Memory resource.Quantity
+	// PIDs is how many processes and threads all MiniPods may have together; zero means three quarters of the machine's.
+	// PodMaxPIDs is the same for each MiniPod; zero means as many as the lane.
+	PIDs, PodMaxPIDs int64
 	// PauseBinary is the program that keeps sandboxes; RuncBinary replaces the runc in containerd's path.
 	PauseBinary, RuncBinary string
 	// ShimBinary is the server of miniplane's shim (cmd/shim). Without it, or where it is empty, containers are started with
@@ -73,6 +76,7 @@ func DefaultOptions() Options {
 		PodCIDR:             netip.MustParsePrefix("100.64.0.0/11"),
 		ServiceCIDR:         netip.MustParsePrefix("100.96.0.0/16"),
 		MaxPods:             500,
+		PodMaxPIDs:          4096,
 		HealthAddress:       "127.0.0.1:10350",
 		PauseBinary:         besideMe("pause"),
 		ShimBinary:          besideMe("shim"),
@@ -164,6 +168,9 @@ func (o *Options) Validate() error {
 	}
 	if o.MaxPods < 1 {
 		wrong("--max-pods %d: must be at least 1", o.MaxPods)
+	}
+	if o.PIDs < 0 || o.PodMaxPIDs < 0 {
+		wrong("--pids and --pod-max-pids must not be negative")
 	}
 	if o.CPU.Sign() < 0 || o.Memory.Sign() < 0 {
 		wrong("--cpu and --memory must not be negative")

@@ -6,6 +6,10 @@ const (
 	// MiniNode: the agent is alive and can start containers.
 	ConditionReady = "Ready"
 
+	// ConditionPIDPressure: True while the MiniPods of a MiniNode have nearly as many processes and threads as they can have
+	// together. Nothing is scheduled there then.
+	ConditionPIDPressure = "PIDPressure"
+
 	// ConditionPodScheduled: a node was chosen. False carries the reason and one count of nodes per reason.
 	ConditionPodScheduled = "PodScheduled"
 	// ConditionAdmitted: False while the Pod Security level of the namespace refuses the MiniPod, or its new image. There is no such
@@ -88,6 +92,8 @@ const (
 	ReasonPodCIDRPending   = "PodCIDRPending"
 	ReasonPodCIDRExhausted = "PodCIDRExhausted"
 	ReasonPodCIDRRefused   = "PodCIDRRefused"
+	ReasonSufficientPIDs   = "SufficientPIDs"
+	ReasonInsufficientPIDs = "InsufficientPIDs"
 )
 
 // Reasons a container waits, as kubelet gives them.

@@ -48,7 +48,7 @@ type MiniNodeStatus struct {
 	// +kubebuilder:validation:MaxItems=100
 	Images []ContainerImage `json:"images,omitempty"`
 
-	// conditions are Ready.
+	// conditions are Ready and PIDPressure.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

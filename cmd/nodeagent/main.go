@@ -86,6 +86,8 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.Int64Var(&o.MaxPods, "max-pods", o.MaxPods, "how many MiniPods this node takes")
 	flags.Var(&quantity{&o.CPU}, "cpu", "cpu that MiniPods may ask for together; the machine's when empty")
 	flags.Var(&byteQuantity{quantity{&o.Memory}}, "memory", "memory that MiniPods may ask for together; the machine's when empty")
+	flags.Int64Var(&o.PIDs, "pids", o.PIDs, "processes and threads that MiniPods may have together; three quarters of the machine's when 0")
+	flags.Int64Var(&o.PodMaxPIDs, "pod-max-pids", o.PodMaxPIDs, "processes and threads that one MiniPod may have; no limit of its own when 0")
 	flags.StringVar(&o.PauseBinary, "pause-binary", o.PauseBinary, "program that keeps sandboxes, at a path that containerd sees too")
 	flags.BoolVar(&o.InstallPause, "install-pause", o.InstallPause, "copy that program below the root directory and use it there; for an agent in a container")
 	flags.StringVar(&o.ShimBinary, "shim-binary", o.ShimBinary, "server of miniplane's shim, which is installed below the root directory; empty for containerd's shim and runc")

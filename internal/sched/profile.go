@@ -12,6 +12,7 @@ import (
 	"miniplane.dev/miniplane/internal/sched/plugins/nodeready"
 	"miniplane.dev/miniplane/internal/sched/plugins/noderesources"
 	"miniplane.dev/miniplane/internal/sched/plugins/nodeselector"
+	"miniplane.dev/miniplane/internal/sched/plugins/pressure"
 	"miniplane.dev/miniplane/internal/sched/plugins/spread"
 	"miniplane.dev/miniplane/internal/sched/plugins/taints"
 )
@@ -38,7 +39,7 @@ const maxWeight = 1000
 func DefaultProfile(weights map[string]int64) (*Profile, error) {
 	p := &Profile{
 		Filters: []framework.Filter{
-			nodename.Plugin{}, nodeready.Plugin{}, cordon.Plugin{}, taints.Filter{}, nodeselector.Plugin{},
+			nodename.Plugin{}, nodeready.Plugin{}, cordon.Plugin{}, pressure.Plugin{}, taints.Filter{}, nodeselector.Plugin{},
 			hostports.Plugin{}, noderesources.Fit{},
 		},
 		Scores: []Weighted{

@@ -57,6 +57,9 @@ type Options struct {
 	Register bool
 	// Check tells whether containers can be started here; the error says what to do.
 	Check func(context.Context) error
+	// PIDs counts the processes and threads of all MiniPods, and MaxPIDs is how many they may have together.
+	PIDs    func() (int64, error)
+	MaxPIDs int64
 	// Images lists the images that are present.
 	Images func(context.Context) ([]runtime.Image, error)
 	Info   miniv1.MiniNodeInfo

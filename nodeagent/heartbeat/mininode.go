@@ -130,6 +130,9 @@ func (h *Heart) miniNodeStatus(node *miniv1.MiniNode, unfit error) miniv1.MiniNo
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, miniv1.ReasonAgentNotReady, unfit.Error()
 	}
 	conditions.Set(&status.Conditions, ready)
+	if pressure, known := h.pidPressure(node); known {
+		conditions.Set(&status.Conditions, pressure)
+	}
 	return status
 }
 

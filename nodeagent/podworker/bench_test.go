@@ -49,7 +49,7 @@ type bench struct {
 
 func newBench(t *testing.T, before ...func(*bench)) *bench {
 	t.Helper()
-	b := &bench{t: t, runtime: fake.New("echo:test", "echo:2"), sandboxes: fakenode.NewSandboxes(), network: fakenode.NewNetwork(),
+	b := &bench{t: t, runtime: fake.New("echo:test", "echo:2"), sandboxes: fakenode.NewSandboxes(t.TempDir()), network: fakenode.NewNetwork(),
 		clock: clocktesting.NewFakeClock(t0), layout: Layout{RootDir: t.TempDir(), StateDir: t.TempDir(), CgroupParent: "/mini"}}
 	b.runtime.SetClock(b.clock.Now)
 	b.namespaces.Set("ns", nil)

@@ -67,7 +67,7 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a Action) (cha
 	case WriteFiles:
 		address := w.observed.Address
 		return func(o *Observation) { o.FilesFor, o.Gone.Files = address, false },
-			w.pool.Layout.writeFiles(desired, address.String())
+			writeFiles(desired, address.String(), w.observed.Sandbox.Files)
 	case LookupImage:
 		return w.lookupImage(ctx, desired, a)
 	case PullImage:
@@ -94,7 +94,8 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a Action) (cha
 
 func (w *worker) ensureSandbox(ctx context.Context, desired *miniv1.MiniPod) (change, error) {
 	made, err := w.pool.Sandboxes.Ensure(ctx, sandbox.Spec{
-		PodUID: string(w.uid), Hostname: hostnameOf(desired), CgroupPath: w.pool.Layout.podCgroup(w.uid)})
+		PodUID: string(w.uid), Hostname: hostnameOf(desired), CgroupPath: w.pool.Layout.podCgroup(w.uid),
+		MaxPIDs: w.pool.Machine.PodMaxPIDs})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
@@ -110,6 +111,11 @@ func (w *worker) attach(ctx context.Context) (change, error) {
 }
 
 func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a Action) (change, error) {
+	if a.Attempt > 0 { // the last run may have made anything of them
+		if err := writeFiles(desired, w.observed.Address.String(), w.observed.Sandbox.Files); err != nil {
+			return nil, err
+		}
+	}
 	spec := containerSpec(w.pool.Layout, w.pool.Machine, desired, &w.observed, a)
 	if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o750); err != nil {
 		return nil, err

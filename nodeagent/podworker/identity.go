@@ -90,8 +90,7 @@ func hostnameOf(pod *miniv1.MiniPod) string {
 
 // Layout is where the files of MiniPods are on this machine.
 type Layout struct {
-	// RootDir holds the logs, StateDir, which is in memory, the few small files that containers see: no start waits for the
-	// disk to find room for them.
+	// RootDir holds the logs. StateDir held the few small files that containers see, which sandboxes have now.
 	RootDir, StateDir string
 	// CgroupParent is the cgroup above all MiniPods', as in /miniplane.
 	CgroupParent string
@@ -111,6 +110,12 @@ func (l Layout) logPath(pod *miniv1.MiniPod, container string, attempt int) stri
 	return filepath.Join(l.podLogDir(pod.Namespace, pod.Name, pod.UID), container, strconv.Itoa(attempt)+".log")
 }
 
+// podCgroupPrefix tells MiniPods' cgroups from what else is below the parent.
+const podCgroupPrefix = "pod"
+
 func (l Layout) podCgroup(uid types.UID) string {
-	return filepath.Join(l.CgroupParent, "pod"+string(uid))
+	return filepath.Join(l.CgroupParent, podCgroupPrefix+string(uid))
 }
+
+// IsPodCgroup tells by its name whether a cgroup below the parent is a MiniPod's.
+func IsPodCgroup(name string) bool { return strings.HasPrefix(name, podCgroupPrefix) }

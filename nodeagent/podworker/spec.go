@@ -25,6 +25,8 @@ type Machine struct {
 	NodeName, NodeIP string
 	// MemoryBytes of the machine.
 	MemoryBytes int64
+	// PodMaxPIDs is how many processes and threads one MiniPod may have; 0 is no limit.
+	PodMaxPIDs int64
 }
 
 // containerSpec is what the runtime is told about one container.
@@ -44,7 +46,7 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *Observation, a A
 		Env:        env,
 		Hostname:   hostnameOf(pod),
 		Namespaces: o.Sandbox.Namespaces,
-		Mounts:     append(l.mounts(pod.UID, security.ReadOnlyRoot), sharedMemory(o.Sandbox)...),
+		Mounts:     append(fileMounts(o.Sandbox.Files, security.ReadOnlyRoot), sharedMemory(o.Sandbox)...),
 		CgroupPath: filepath.Join(l.podCgroup(pod.UID), id),
 		Resources:  resourcesOf(pod, c, m.MemoryBytes),
 		Security:   security,

@@ -1,5 +1,5 @@
-// Package sandbox makes what the containers of one MiniPod share: network, IPC and UTS namespaces, shared memory and a
-// cgroup, kept alive by a pause process.
+// Package sandbox makes what the containers of one MiniPod share: network, IPC and UTS namespaces, shared memory, room for a few
+// files and a cgroup, kept alive by a pause process.
 //
 // The pause process is cloned directly into new namespaces, a millisecond's work. It belongs to nobody: it has its own
 // session, is in the pauses' cgroup in every hierarchy, is nobody without capabilities, and outlives the agent. The namespaces are
@@ -147,6 +147,10 @@ func (m *manager) make(dir string, spec Spec) (int, error) {
 			return 0, err
 		}
 	}
+	// Before anything runs in it.
+	if err := cgroup.LimitPIDs(spec.CgroupPath, spec.MaxPIDs); err != nil {
+		return 0, err
+	}
 	if err := m.after("cgroup"); err != nil {
 		return 0, err
 	}
@@ -221,7 +225,7 @@ func observed(dir, podUID string, pid int) Sandbox {
 		return filepath.Join(dir, name)
 	}
 	return Sandbox{
-		PodUID: podUID, PausePID: pid, SharedMemory: path(shmName),
+		PodUID: podUID, PausePID: pid, SharedMemory: path(shmName), Files: path(filesName),
 		Namespaces: runtime.Namespaces{Net: path("net"), IPC: path("ipc"), UTS: path("uts")},
 	}
 }

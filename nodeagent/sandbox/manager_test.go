@@ -29,7 +29,7 @@ func newTest(t testing.TB) (*manager, Spec) {
 		t.Fatal(err)
 	}
 	parent := fmt.Sprintf("/miniplane-sandbox-test-%d", os.Getpid())
-	spec := Spec{PodUID: "0a1b-uid", Hostname: "web-0", CgroupPath: parent + "/pod0a1b-uid"}
+	spec := Spec{PodUID: "0a1b-uid", Hostname: "web-0", CgroupPath: parent + "/pod0a1b-uid", MaxPIDs: 77}
 	t.Cleanup(func() {
 		m.after = func(string) error { return nil }
 		if err := m.Remove(context.Background(), spec.PodUID); err != nil {
@@ -123,12 +123,50 @@ func TestEnsure(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.SharedMemory, "x"), []byte("x"), 0o600); err != nil {
 		t.Error(err)
 	}
+	// The room for files has an end of its own, and what runs in the sandbox is counted.
+	if err := os.WriteFile(filepath.Join(s.Files, "hosts"), make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("2 MiB among the files: %v", err)
+	}
+	if got := pidsMax(t, spec.CgroupPath); got != "77" {
+		t.Errorf("the MiniPod may have %s processes", got)
+	}
 	if diff := cmp.Diff(s, ensure(t, m, spec)); diff != "" {
 		t.Errorf("the second time (-first +second):\n%s", diff)
 	}
 	list, err := again(t, m).List(t.Context())
 	if diff := cmp.Diff([]Sandbox{s}, list); diff != "" || err != nil {
 		t.Errorf("list of a new agent, %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// pidsMax is the limit of a cgroup's processes.
+func pidsMax(t *testing.T, path string) string {
+	t.Helper()
+	for _, root := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup"} {
+		if text, err := os.ReadFile(filepath.Join(root, path, "pids.max")); err == nil {
+			return strings.TrimSpace(string(text))
+		}
+	}
+	t.Fatalf("no pids.max of %s", path)
+	return ""
+}
+
+// TestOfAnEarlierVersion: a sandbox that was made without room for files gets it, and keeps what it has.
+func TestOfAnEarlierVersion(t *testing.T) {
+	m, spec := newTest(t)
+	first := ensure(t, m, spec)
+	if err := syscall.Unmount(first.Files, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(first.Files); err != nil {
+		t.Fatal(err)
+	}
+	m = again(t, m)
+	if list, err := m.List(t.Context()); err != nil || len(list) != 1 || list[0].Files != "" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if diff := cmp.Diff(first, ensure(t, m, spec)); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
 	}
 }
 
@@ -169,7 +207,7 @@ func TestKilledAfterAnyStep(t *testing.T) {
 		t.Run("ensure after "+last, func(t *testing.T) {
 			m, spec := stopAfter(t, last)
 			s := ensure(t, m, spec)
-			if got := in(t, s, "hostname"); got != "web-0" || s.SharedMemory == "" {
+			if got := in(t, s, "hostname"); got != "web-0" || s.SharedMemory == "" || s.Files == "" || pidsMax(t, spec.CgroupPath) != "77" {
 				t.Errorf("%+v, host name %q", s, got)
 			}
 			if pids := cgroup.PIDs(pauseCgroup(spec.CgroupPath)); !cmp.Equal(pids, []int{s.PausePID}) {

@@ -15,6 +15,8 @@ type Spec struct {
 	// CgroupPath is the cgroup of the MiniPod, made here and removed with the sandbox. The pause process is in the cgroup
 	// "pause" beside it, with those of other sandboxes.
 	CgroupPath string
+	// MaxPIDs is how many processes and threads the MiniPod may have; 0 is no limit.
+	MaxPIDs int64
 }
 
 // Sandbox is what containers of one MiniPod share.
@@ -25,6 +27,8 @@ type Sandbox struct {
 	Namespaces runtime.Namespaces
 	// SharedMemory is a directory in memory that every container of the MiniPod gets as its /dev/shm.
 	SharedMemory string
+	// Files is a directory in memory, of little room, for single files that containers of the MiniPod are given.
+	Files string
 }
 
 // Manager makes and removes sandboxes. All that it must remember is in the kernel and under its state directory, so that

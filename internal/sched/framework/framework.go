@@ -74,6 +74,8 @@ type NodeSpec struct {
 	Cordoned   bool
 	// Ready tells whether the agent is alive.
 	Ready bool
+	// PIDPressure tells whether the node's MiniPods have nearly as many processes as they can have.
+	PIDPressure bool
 	// HasRange tells whether the node was given addresses for its MiniPods.
 	HasRange bool
 }

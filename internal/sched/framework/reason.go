@@ -19,6 +19,7 @@ const (
 	NotReady
 	NoPodRange
 	Cordoned
+	PIDPressure
 	Tainted
 	OtherNode
 	LabelMissing
@@ -137,6 +138,8 @@ func (p *part) String() string {
 		return p.count("without addresses for MiniPods yet")
 	case Cordoned:
 		return p.count("cordoned")
+	case PIDPressure:
+		return p.count("short of processes (PIDPressure)")
 	case Tainted:
 		return p.count("tainted %s without a toleration", p.reason.Detail)
 	case OtherNode:

@@ -233,6 +233,21 @@ func Exists(path string) bool {
 	})
 }
 
+// Children are the names of the cgroups right below one.
+func Children(path string) []string {
+	var out []string
+	for _, h := range hierarchies() {
+		entries, _ := os.ReadDir(filepath.Join(h.root, path)) // it may not be in all of them
+		for _, entry := range entries {
+			if entry.IsDir() {
+				out = append(out, entry.Name())
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // OOMKills is how many processes of a cgroup the kernel killed for want of memory; 0 also where that is not known.
 func OOMKills(path string) int {
 	if path == "" {

@@ -17,6 +17,8 @@ type Limits struct {
 	CPUMillis int64
 	// MemoryBytes is the most memory that it gets.
 	MemoryBytes int64
+	// PIDs is the most processes and threads that it has.
+	PIDs int64
 }
 
 // ErrInUse says that more memory is used already than the limit would allow. Nothing is killed for a limit.
@@ -29,7 +31,23 @@ func SetLimits(path string, l Limits) error {
 	return errors.Join(
 		set(path, weight(l.CPUMillis)),
 		set(path, memory(l.MemoryBytes)),
+		set(path, pidsMax(l.PIDs)),
 	)
+}
+
+// LimitPIDs bounds the processes and threads of a cgroup that was created, with all below it; 0 is no limit. What runs already
+// runs on, also if it is more.
+func LimitPIDs(path string, most int64) error { return set(path, pidsMax(most)) }
+
+// PIDCount is how many processes and threads a cgroup has, with all below it.
+func PIDCount(path string) (int64, error) {
+	for _, h := range hierarchies() {
+		text, err := os.ReadFile(filepath.Join(h.root, path, "pids.current"))
+		if err == nil {
+			return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("processes of cgroup %s: no hierarchy counts them there", path)
 }
 
 // setting is a limit as the two versions of cgroups write it.
@@ -72,26 +90,40 @@ func memory(bytes int64) setting {
 	return s
 }
 
-// set writes a setting wherever its file is. One hierarchy must have it.
+// pidsMax is written alike in both versions.
+func pidsMax(most int64) setting {
+	value := "max"
+	if most > 0 {
+		value = strconv.FormatInt(most, 10)
+	}
+	return setting{v1: entry{"pids.max", value}, v2: entry{"pids.max", value}}
+}
+
+// set writes a setting wherever its file is. One hierarchy must have it. With version 2 the ones above have to give its
+// controller first, which is asked for where no file is found otherwise.
 func set(path string, s setting) error {
-	for _, h := range hierarchies() {
-		limit, inUse := s.v1, s.v1InUse
-		if h.v2 {
-			limit, inUse = s.v2, s.v2InUse
-			controller, _, _ := strings.Cut(limit.file, ".")
-			h.enable(path, controller)
+	for _, enabling := range []bool{false, true} {
+		for _, h := range hierarchies() {
+			limit, inUse := s.v1, s.v1InUse
+			if h.v2 {
+				limit, inUse = s.v2, s.v2InUse
+			}
+			dir := filepath.Join(h.root, path)
+			if enabling && h.v2 {
+				controller, _, _ := strings.Cut(limit.file, ".")
+				h.enable(path, controller)
+			}
+			if _, err := os.Stat(filepath.Join(dir, limit.file)); err != nil {
+				continue
+			}
+			if err := fits(filepath.Join(dir, inUse), s.atMost); err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(dir, limit.file), []byte(limit.value), 0o644); err != nil {
+				return fmt.Errorf("limit of cgroup %s: %w", path, err)
+			}
+			return nil
 		}
-		dir := filepath.Join(h.root, path)
-		if _, err := os.Stat(filepath.Join(dir, limit.file)); err != nil {
-			continue
-		}
-		if err := fits(filepath.Join(dir, inUse), s.atMost); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, limit.file), []byte(limit.value), 0o644); err != nil {
-			return fmt.Errorf("limit of cgroup %s: %w", path, err)
-		}
-		return nil
 	}
 	return fmt.Errorf("limit of cgroup %s: this machine has neither %s (cgroup v1) nor %s (v2) there", path, s.v1.file, s.v2.file)
 }

@@ -56,8 +56,11 @@ func TestSetLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	const budget = 256 << 20
-	if err := SetLimits(path, Limits{CPUMillis: 500, MemoryBytes: budget}); err != nil {
+	if err := SetLimits(path, Limits{CPUMillis: 500, MemoryBytes: budget, PIDs: 1000}); err != nil {
 		t.Fatal(err)
+	}
+	if got := read(t, path, "pids.max"); got != "1000" {
+		t.Errorf("processes: %s", got)
 	}
 	if got := read(t, path, "memory.limit_in_bytes", "memory.max"); got != fmt.Sprint(budget) {
 		t.Errorf("memory limit is %s, want %d", got, budget)
