@@ -25,6 +25,7 @@ import (
 	"miniplane.dev/miniplane/controllers/service"
 	"miniplane.dev/miniplane/internal/index"
 	"miniplane.dev/miniplane/internal/ipam"
+	"miniplane.dev/miniplane/internal/nodelife"
 )
 
 // Options are what an administrator decides about the controllers.
@@ -34,8 +35,10 @@ type Options struct {
 	NodeMaskBits         int
 	// NodePorts may be given to MiniServices.
 	NodePorts ipam.PortRange
-	// NodeGracePeriod is how long an agent may be silent, and EvictionWait how long its MiniPods are left alone after that.
-	NodeGracePeriod, EvictionWait time.Duration
+	// NodeGracePeriod is how long a node may be silent, EvictionWait how long its MiniPods are left alone after that, and
+	// AgentAbsence the same where only its agent is silent. Brake says how fast silent nodes may be emptied.
+	NodeGracePeriod, EvictionWait, AgentAbsence time.Duration
+	Brake                                       nodelife.Brake
 	// NoDrainMarkers: `kubectl drain` does not see MiniPods.
 	NoDrainMarkers bool
 	// ScoreWeights replace the default weights of the scheduler's scores, by name.
@@ -71,7 +74,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		// Nodes come and go.
 		func() error {
 			return node.Setup(mgr, node.Options{GracePeriod: o.NodeGracePeriod, EvictionWait: o.EvictionWait,
-				PodCIDR: o.PodCIDR, NodeMaskBits: o.NodeMaskBits})
+				AgentAbsence: o.AgentAbsence, Brake: o.Brake, PodCIDR: o.PodCIDR, NodeMaskBits: o.NodeMaskBits})
 		},
 		func() error { return eviction.Setup(mgr, eviction.Options{NoMarkers: o.NoDrainMarkers}) },
 		func() error { return gc.Setup(mgr, gc.Options{}) },

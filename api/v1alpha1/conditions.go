@@ -19,6 +19,9 @@ const (
 	ConditionContainersReady = "ContainersReady"
 	// ConditionDisruptionTarget: the system is about to delete the MiniPod, and why.
 	ConditionDisruptionTarget = "DisruptionTarget"
+	// ConditionQuotaReleased: the MiniPod is being deleted on a node that is silent, its grace period is over, and it no longer counts
+	// in the quota of its namespace. Its room on the node stays taken.
+	ConditionQuotaReleased = "QuotaReleased"
 
 	// ConditionAvailable: at least the wanted minimum of replicas is available.
 	ConditionAvailable = "Available"
@@ -88,6 +91,7 @@ const (
 	// MiniNode.
 	ReasonAgentReady       = "AgentReady"
 	ReasonAgentNotReady    = "AgentNotReady"
+	ReasonAgentAbsent      = "AgentAbsent"
 	ReasonAgentLost        = "AgentLost"
 	ReasonPodCIDRPending   = "PodCIDRPending"
 	ReasonPodCIDRExhausted = "PodCIDRExhausted"

@@ -21,6 +21,8 @@ type options struct {
 	nodePorts            ipam.PortRange
 	nodeGracePeriod      time.Duration
 	podEvictionWait      time.Duration
+	agentAbsence         time.Duration
+	brake                brake
 	drainMarkers         bool
 	scoreWeights         map[string]int64
 	leaderElect          bool
@@ -38,6 +40,8 @@ func defaults() options {
 		nodePorts:            ipam.PortRange{First: 30000, Last: 32767},
 		nodeGracePeriod:      16 * time.Second,
 		podEvictionWait:      20 * time.Second,
+		agentAbsence:         5 * time.Minute,
+		brake:                brake{rate: 0.1, secondaryRate: 0.01, unhealthy: 0.55, large: 50},
 		drainMarkers:         true,
 		leaderElectNamespace: "miniplane-system",
 		metricsAddress:       "127.0.0.1:8080",
@@ -53,8 +57,10 @@ func (o *options) bind(flags *flag.FlagSet) {
 		o.nodePorts, err = ipam.ParsePortRange(text)
 		return err
 	})
-	flags.DurationVar(&o.nodeGracePeriod, "node-grace-period", o.nodeGracePeriod, "how long a node's agent may be silent before its MiniNode is not ready")
-	flags.DurationVar(&o.podEvictionWait, "pod-eviction-wait", o.podEvictionWait, "how long a MiniNode may be not ready before its MiniPods are replaced elsewhere")
+	flags.DurationVar(&o.nodeGracePeriod, "node-grace-period", o.nodeGracePeriod, "how long a node's agent, or its kubelet, may be silent before it counts as such")
+	flags.DurationVar(&o.podEvictionWait, "pod-eviction-wait", o.podEvictionWait, "how long agent and kubelet of a node may both count as silent before its MiniPods are replaced elsewhere")
+	flags.DurationVar(&o.agentAbsence, "agent-absence", o.agentAbsence, "how long an agent may count as silent, while its node's kubelet is heard, before the node's MiniPods are replaced elsewhere; at least --pod-eviction-wait")
+	o.brake.bind(flags)
 	flags.BoolVar(&o.drainMarkers, "drain-markers", o.drainMarkers, "keep a finished Pod for each node, whose eviction makes kubectl drain move the node's MiniPods and wait for them")
 	flags.Func("score-weights", "how much each score of the scheduler counts, as LeastRequested=1,Spread=2,PreferNoSchedule=3 (the defaults); 0 switches one off", func(text string) (err error) {
 		o.scoreWeights, err = parseWeights(text)
@@ -93,6 +99,10 @@ func (o *options) validate() error {
 	if _, err := sched.DefaultProfile(o.scoreWeights); err != nil {
 		errs = append(errs, fmt.Errorf("--score-weights: %w", err))
 	}
+	if o.agentAbsence <= 0 {
+		errs = append(errs, fmt.Errorf("--agent-absence %s: must be more than 0", o.agentAbsence))
+	}
+	errs = append(errs, o.brake.validate()...)
 	return errors.Join(errs...)
 }
 
@@ -114,7 +124,7 @@ func parseWeights(text string) (map[string]int64, error) {
 func (o *options) controllers() controllers.Options {
 	return controllers.Options{
 		ServiceCIDR: o.serviceCIDR, PodCIDR: o.podCIDR, NodeMaskBits: o.nodeCIDRMaskSize, NodePorts: o.nodePorts,
-		NodeGracePeriod: o.nodeGracePeriod, EvictionWait: o.podEvictionWait, NoDrainMarkers: !o.drainMarkers,
-		ScoreWeights: o.scoreWeights,
+		NodeGracePeriod: o.nodeGracePeriod, EvictionWait: o.podEvictionWait, AgentAbsence: max(o.agentAbsence, o.podEvictionWait), Brake: o.brake.brake(),
+		NoDrainMarkers: !o.drainMarkers, ScoreWeights: o.scoreWeights,
 	}
 }

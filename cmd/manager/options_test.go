@@ -5,6 +5,10 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
+
+	"miniplane.dev/miniplane/controllers/node"
+	"miniplane.dev/miniplane/internal/nodelife"
 )
 
 func TestOptions(t *testing.T) {
@@ -26,6 +30,11 @@ func TestOptions(t *testing.T) {
 		"weight missing":      {[]string{"--score-weights=Spread"}, `"Spread": want each score once, as Spread=5`},
 		"weight twice":        {[]string{"--score-weights=Spread=1,Spread=2"}, "want each score once"},
 		"negative wait":       {[]string{"--pod-eviction-wait=-1s"}, "must be more than 0"},
+		"no absence":          {[]string{"--agent-absence=0s"}, "must be more than 0"},
+		"negative rate":       {[]string{"--node-eviction-rate=-1"}, "--node-eviction-rate -1: must lie between 0"},
+		"no evictions":        {[]string{"--node-eviction-rate=0", "--secondary-node-eviction-rate=0"}, ""},
+		"share of more":       {[]string{"--unhealthy-zone-threshold=55"}, "must be more than 0 and at most 1"},
+		"negative size":       {[]string{"--large-cluster-size-threshold=-1"}, "must not be negative"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -44,5 +53,23 @@ func TestOptions(t *testing.T) {
 				t.Errorf("got %v, want it to contain %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// What the flags' names mean to Kubernetes' own controller, they mean here.
+func TestBrakeFlags(t *testing.T) {
+	o := defaults()
+	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+	o.bind(flags)
+	if got := o.controllers().Brake; got != node.DefaultBrake {
+		t.Errorf("the flags' defaults are %+v, the controller's %+v", got, node.DefaultBrake)
+	}
+	if err := flags.Parse([]string{"--node-eviction-rate=2", "--secondary-node-eviction-rate=0", "--unhealthy-zone-threshold=0.333",
+		"--large-cluster-size-threshold=7", "--pod-eviction-wait=10m"}); err != nil {
+		t.Fatal(err)
+	}
+	want := nodelife.Brake{Every: 500 * time.Millisecond, EverySlow: 0, Unhealthy: 333, Large: 7}
+	if got := o.controllers(); got.Brake != want || got.AgentAbsence != 10*time.Minute {
+		t.Errorf("%+v, want %+v; absence %v", got.Brake, want, got.AgentAbsence)
 	}
 }

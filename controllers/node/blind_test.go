@@ -40,12 +40,12 @@ func newStory(t *testing.T) *story {
 	s := &story{T: t, clock: time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)}
 	node := &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "b"}, Status: miniv1.MiniNodeStatus{PodCIDR: "100.64.0.0/22"}}
 	conditions.Set(&node.Status.Conditions, metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: miniv1.ReasonAgentReady})
-	tracker := nodelife.NewTracker(16 * time.Second)
-	s.reconciler = &reconciler{tracker: tracker}
+	fleet := nodelife.NewFleet(16*time.Second, DefaultBrake)
+	s.reconciler = &reconciler{fleet: fleet}
 	s.beat("a")
 	s.beat("b")
 	renewed := metav1.NewMicroTime(s.clock)
-	s.lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: miniv1.SystemNamespace, Name: "b"}, Spec: coordinationv1.LeaseSpec{RenewTime: &renewed}}
+	s.lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: miniv1.SystemNamespace, Name: "b"}, Spec: coordinationv1.LeaseSpec{HolderIdentity: new("b"), RenewTime: &renewed}}
 	c := fake.NewClientBuilder().WithScheme(testenv.Scheme()).
 		WithStatusSubresource(&miniv1.MiniNode{}, &miniv1.MiniPod{}).
 		WithIndex(&miniv1.MiniPod{}, index.PodNode, func(o client.Object) []string { return []string{o.(*miniv1.MiniPod).Status.NodeName} }).
@@ -58,7 +58,9 @@ func newStory(t *testing.T) *story {
 		return c.Get(ctx, key, o, opts...)
 	}})
 	s.reconciler = &reconciler{client: c, reader: reader, recorder: events.NewFakeRecorder(10), now: func() time.Time { return s.clock },
-		wait: 20 * time.Second, tracker: tracker, ranges: newRanges(c, netip.MustParsePrefix("100.64.0.0/20"), 22)}
+		policy: nodelife.Policy{EvictionWait: 20 * time.Second, AgentAbsence: 5 * time.Minute}, fleet: fleet, book: newBook(),
+		ranges: newRanges(c, netip.MustParsePrefix("100.64.0.0/20"), 22)}
+	s.must(s.look())
 	return s
 }
 
@@ -66,9 +68,9 @@ func (s *story) after(d time.Duration) { s.clock = s.clock.Add(d) }
 
 // beat is a renewal that the manager sees.
 func (s *story) beat(name string) {
-	s.tracker.Observe(name, s.clock, s.clock)
+	s.fleet.HearAgent(name, nodelife.Beat{Renewed: s.clock}, s.clock)
 	s.after(time.Millisecond)
-	s.tracker.Observe(name, s.clock, s.clock)
+	s.fleet.HearAgent(name, nodelife.Beat{Renewed: s.clock}, s.clock)
 }
 
 // silence is 20 s in which only the other node is heard: if none were, nobody would be lost.

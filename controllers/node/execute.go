@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -21,27 +22,54 @@ func (r *reconciler) execute(ctx context.Context, seen nodelife.Observed, plan n
 	if plan.Ready != nil && seen.MiniNode != nil {
 		failed = append(failed, r.setReady(ctx, seen.MiniNode, plan))
 	}
-	for _, pod := range plan.MarkLost {
-		failed = append(failed, r.patchStatus(ctx, pod, func() { nodelife.MarkLost(pod, seen.Health, r.wait) }))
-	}
-	for _, pod := range plan.Unmark {
-		failed = append(failed, r.patchStatus(ctx, pod, func() { nodelife.Unmark(pod) }))
+	markLost := func(pod *miniv1.MiniPod) { nodelife.MarkLost(pod, seen.Life, r.policy) }
+	for _, group := range []struct {
+		pods   []*miniv1.MiniPod
+		change func(*miniv1.MiniPod)
+	}{{plan.MarkLost, markLost}, {plan.Unmark, nodelife.Unmark}, {plan.Discharge, nodelife.Discharge}, {plan.Recharge, nodelife.Recharge}} {
+		for _, pod := range group.pods {
+			failed = append(failed, r.patchStatus(ctx, pod, func() { group.change(pod) }))
+		}
 	}
 	for _, pod := range plan.Release {
 		failed = append(failed, r.release(ctx, pod))
 	}
+	for _, pod := range plan.Evict {
+		err := r.patchStatus(ctx, pod, func() { markLost(pod) })
+		if err == nil {
+			err = r.remove(ctx, &seen, pod)
+		}
+		failed = append(failed, err)
+	}
 	for _, pod := range plan.Delete {
-		err := r.client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
-		failed = append(failed, client.IgnoreNotFound(err))
+		failed = append(failed, r.remove(ctx, &seen, pod))
 	}
-	if n := len(plan.Delete); n > 0 {
-		log.FromContext(ctx).Info("deleted MiniPods of a lost node", "node", seen.Name, "count", n)
+	if n := len(plan.Delete) + len(plan.Evict); n > 0 {
+		log.FromContext(ctx).Info("deleted MiniPods of a node", "node", seen.Name, "why", whyEmptied(&seen), "count", n)
 	}
+	r.tellReleased(&seen, len(plan.Release))
 	if err := errors.Join(failed...); err != nil || !plan.DeleteMiniNode {
 		return err
 	}
 	log.FromContext(ctx).Info("the core Node is gone and the agent is lost: deleting the MiniNode", "node", seen.Name)
 	return client.IgnoreNotFound(r.client.Delete(ctx, seen.MiniNode, client.Preconditions{UID: &seen.MiniNode.UID}))
+}
+
+// remove deletes a MiniPod, so that it is replaced.
+func (r *reconciler) remove(ctx context.Context, seen *nodelife.Observed, pod *miniv1.MiniPod) error {
+	err := r.client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
+	if err == nil {
+		evictions.WithLabelValues(whyEmptied(seen)).Inc()
+	}
+	return client.IgnoreNotFound(err)
+}
+
+// tellReleased says that MiniPods were let go of on an administrator's word.
+func (r *reconciler) tellReleased(seen *nodelife.Observed, n int) {
+	if n > 0 && seen.NodeExists && seen.MiniNode != nil {
+		r.recorder.Eventf(seen.MiniNode, nil, corev1.EventTypeWarning, "OutOfService", "Release",
+			"the node is silent and has the taint %s: let go of %d MiniPods", seen.OutOfService.ToString(), n)
+	}
 }
 
 // setReady writes the MiniNode's condition, and tells people.
@@ -54,11 +82,7 @@ func (r *reconciler) setReady(ctx context.Context, node *miniv1.MiniNode, plan n
 	if err != nil {
 		return err
 	}
-	kind := corev1.EventTypeNormal
-	if plan.Ready.Reason != miniv1.ReasonAgentReady {
-		kind = corev1.EventTypeWarning
-	}
-	r.recorder.Eventf(node, nil, kind, plan.Ready.Reason, "Heartbeat", "%s", plan.Ready.Message)
+	r.recorder.Eventf(node, nil, corev1.EventTypeWarning, plan.Ready.Reason, "Heartbeat", "%s", plan.Ready.Message)
 	return nil
 }
 
@@ -67,8 +91,15 @@ func (r *reconciler) setReady(ctx context.Context, node *miniv1.MiniNode, plan n
 func (r *reconciler) patchStatus(ctx context.Context, object client.Object, change func()) error {
 	before := object.DeepCopyObject().(client.Object)
 	change()
+	if equality.Semantic.DeepEqual(before, object) {
+		return nil
+	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return client.IgnoreNotFound(r.client.Status().Patch(ctx, object, patch))
+	err := r.client.Status().Patch(ctx, object, patch)
+	if err == nil {
+		writes.WithLabelValues(kindOf(object)).Inc()
+	}
+	return client.IgnoreNotFound(err)
 }
 
 // release removes the agent's finalizer.

@@ -18,15 +18,20 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/controllers/node"
 	"miniplane.dev/miniplane/internal/conditions"
+	"miniplane.dev/miniplane/internal/nodelife"
 	"miniplane.dev/miniplane/test/builders"
 	"miniplane.dev/miniplane/test/testenv"
 )
 
 const (
-	grace = 2 * time.Second
-	wait  = 1500 * time.Millisecond
-	beat  = 200 * time.Millisecond
+	grace   = 2 * time.Second
+	wait    = 1500 * time.Millisecond
+	absence = 4 * time.Second
+	beat    = 200 * time.Millisecond
 )
+
+// quick is a brake that paces nothing and yet can stop.
+var quick = nodelife.Brake{Every: time.Millisecond, EverySlow: time.Millisecond, Unhealthy: 550, Large: 50}
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
@@ -44,7 +49,9 @@ func newWorld(t *testing.T) world {
 	_ = c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: miniv1.SystemNamespace}})
 	t.Cleanup(func() {
 		ctx := context.Background()
-		_ = c.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(miniv1.SystemNamespace))
+		for _, namespace := range []string{miniv1.SystemNamespace, corev1.NamespaceNodeLease} {
+			_ = c.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(namespace))
+		}
 		_ = c.DeleteAllOf(ctx, &corev1.Node{})
 		_ = c.DeleteAllOf(ctx, &miniv1.MiniNode{})
 		w.clearPods()
@@ -65,7 +72,8 @@ func (w world) clearPods() {
 func (w world) manager() (stop func()) {
 	w.Helper()
 	return testenv.StartManager(w.T, func(mgr ctrl.Manager) error {
-		return node.Setup(mgr, node.Options{GracePeriod: grace, EvictionWait: wait, PodCIDR: netip.MustParsePrefix("100.64.0.0/20")})
+		return node.Setup(mgr, node.Options{GracePeriod: grace, EvictionWait: wait, AgentAbsence: absence, Brake: quick,
+			PodCIDR: netip.MustParsePrefix("100.64.0.0/20")})
 	}, node.ByObject())
 }
 
@@ -110,9 +118,32 @@ func (w world) node(name string, change ...func(*miniv1.MiniNode)) *agent {
 	return w.agent(name)
 }
 
+// agent beats as an agent does, and takes back what was said in its place.
 func (w world) agent(name string) *agent {
 	w.Helper()
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: miniv1.SystemNamespace, Name: name}}
+	return w.beats(miniv1.SystemNamespace, name, func(ctx context.Context) {
+		var mini miniv1.MiniNode
+		if w.Get(ctx, client.ObjectKey{Name: name}, &mini) != nil {
+			return
+		}
+		ready := meta.FindStatusCondition(mini.Status.Conditions, miniv1.ConditionReady)
+		if ready != nil && (ready.Reason == miniv1.ReasonAgentLost || ready.Reason == miniv1.ReasonAgentAbsent) {
+			before := mini.DeepCopy()
+			conditions.Set(&mini.Status.Conditions, metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: miniv1.ReasonAgentReady})
+			_ = w.Status().Patch(ctx, &mini, client.MergeFrom(before))
+		}
+	})
+}
+
+// kubelet beats for the machine.
+func (w world) kubelet(name string) *agent {
+	w.Helper()
+	return w.beats(corev1.NamespaceNodeLease, name, func(context.Context) {})
+}
+
+func (w world) beats(namespace, name string, tend func(context.Context)) *agent {
+	w.Helper()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	renew := func() {
 		now := metav1.NowMicro()
 		lease.Spec.HolderIdentity, lease.Spec.RenewTime = &name, &now
@@ -133,6 +164,7 @@ func (w world) agent(name string) *agent {
 				if w.Patch(ctx, lease, client.MergeFrom(before)) == nil {
 					a.beats.Add(1)
 				}
+				tend(ctx)
 			}
 		}
 	}()

@@ -1,16 +1,18 @@
-// Package node follows the lives of the nodes' agents: it says who is lost, has the MiniPods of lost nodes replaced, lets go
-// of what was on nodes that are gone for good, and gives every node its range of addresses.
+// Package node follows the lives of the nodes: it says who is silent and who is lost, has the MiniPods of lost nodes replaced,
+// lets go of what was on nodes that are gone for good, and gives every node its range of addresses.
 //
 // The idea: internal/nodelife decides; this package brings it what it needs and does what it says. One reconcile is about one
 // node name, whether or not a MiniNode, a core Node or only MiniPods of that name exist.
 //
-// The heartbeats do not pass through the queue. A renewal is noted by the Tracker, in the event handler, and only an agent
-// that comes back queues something; everything else waits for the moment at which the node would be lost, which every
-// renewal puts off. So a thousand nodes cost a thousand looks per grace period.
+// The heartbeats, those of agents and those of kubelets, do not pass through the queue. A renewal is noted by the Fleet, in the
+// event handler, and only an agent that comes back queues something; everything else waits for the moment at which the node
+// would be lost, which every renewal puts off. So a thousand nodes cost a thousand looks per grace period. Of a kubelet's Lease the
+// cache keeps its name and its time (leases.go).
 //
-// What makes it hard is that a mistake costs a restart of everything: before an agent is given up its Lease is read past the
-// cache, and when the API server does not answer, all agents get a full grace period again. Nothing irreversible (a
-// finalizer removed, a MiniNode deleted) happens without a look past the cache that the core Node is really gone.
+// What makes it hard is that a mistake costs a restart of everything: before anything is said or done against a node, both its
+// Leases are read past the cache, and when the API server does not answer, all nodes get a full grace period again. Nothing
+// irreversible (a finalizer removed, a MiniNode deleted) happens without a look past the cache that the core Node is really gone, or
+// really out of service.
 package node
 
 import (
@@ -22,7 +24,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
@@ -34,12 +35,16 @@ import (
 // workers is how many nodes are looked at at a time.
 const workers = 4
 
-// Options say when a node is lost and which addresses there are.
+// Options say when a node is lost, how fast lost nodes are emptied, and which addresses there are.
 type Options struct {
-	// GracePeriod is how long an agent may be silent before it is lost; 16 s, four missed renewals, when zero.
+	// GracePeriod is how long a witness of a node may be silent before it is lost; 16 s, four missed renewals of an agent, when zero.
 	GracePeriod time.Duration
-	// EvictionWait is the time from the loss of an agent to the deletion of its MiniPods; 20 s when zero.
+	// EvictionWait is the time from the loss of a node to the deletion of its MiniPods; 20 s when zero.
 	EvictionWait time.Duration
+	// AgentAbsence is the same where the machine lives and only its agent is silent; 5 min when zero.
+	AgentAbsence time.Duration
+	// Brake says how fast nodes may be emptied; DefaultBrake when zero.
+	Brake nodelife.Brake
 	// PodCIDR is the range of all MiniPods of the cluster.
 	PodCIDR netip.Prefix
 	// NodeMaskBits is the size of one node's range, as the length of its mask; 22 when zero.
@@ -48,6 +53,9 @@ type Options struct {
 	Now func() time.Time
 }
 
+// DefaultBrake has the numbers of Kubernetes' own node lifecycle controller.
+var DefaultBrake = nodelife.Brake{Every: 10 * time.Second, EverySlow: 100 * time.Second, Unhealthy: 550, Large: 50}
+
 func (o *Options) setDefaults() {
 	if o.GracePeriod == 0 {
 		o.GracePeriod = 16 * time.Second
@@ -55,18 +63,17 @@ func (o *Options) setDefaults() {
 	if o.EvictionWait == 0 {
 		o.EvictionWait = 20 * time.Second
 	}
+	if o.AgentAbsence == 0 {
+		o.AgentAbsence = 5 * time.Minute
+	}
+	if o.Brake == (nodelife.Brake{}) {
+		o.Brake = DefaultBrake
+	}
 	if o.NodeMaskBits == 0 {
 		o.NodeMaskBits = 22
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-}
-
-// ByObject is what this package needs the manager's cache to hold: of all Leases, the agents'.
-func ByObject() map[client.Object]cache.ByObject {
-	return map[client.Object]cache.ByObject{
-		&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{miniv1.SystemNamespace: {}}},
 	}
 }
 
@@ -78,10 +85,12 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		reader:   mgr.GetAPIReader(),
 		recorder: mgr.GetEventRecorder("miniplane-node"),
 		now:      opts.Now,
-		wait:     opts.EvictionWait,
-		tracker:  nodelife.NewTracker(opts.GracePeriod),
+		policy:   nodelife.Policy{EvictionWait: opts.EvictionWait, AgentAbsence: opts.AgentAbsence},
+		fleet:    nodelife.NewFleet(opts.GracePeriod, opts.Brake),
+		book:     newBook(),
 		ranges:   newRanges(mgr.GetAPIReader(), opts.PodCIDR, opts.NodeMaskBits),
 	}
+	atWork.Store(r)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("node").
 		For(&miniv1.MiniNode{}).
@@ -97,8 +106,9 @@ type reconciler struct {
 	reader   client.Reader // past the cache
 	recorder events.EventRecorder
 	now      func() time.Time
-	wait     time.Duration
-	tracker  *nodelife.Tracker
+	policy   nodelife.Policy
+	fleet    *nodelife.Fleet
+	book     *book
 	ranges   *ranges
 }
 
@@ -109,22 +119,30 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	if seen.MiniNode == nil && len(seen.Pods) == 0 {
-		r.tracker.Forget(req.Name)
+		r.fleet.Leave(req.Name)
+		r.book.forget(req.Name)
 		r.ranges.release(req.Name)
 		return ctrl.Result{}, nil
 	}
-	if seen.Health.State == nodelife.Lost {
+	plan := nodelife.Decide(seen, r.policy, r.now())
+	if plan.Harms() {
 		if err := r.lookAgain(ctx, &seen); err != nil {
-			r.tracker.Pardon(r.now())
+			r.fleet.Pardon(r.now())
 			return ctrl.Result{}, err
 		}
+		plan = nodelife.Decide(seen, r.policy, r.now())
 	}
-	if seen.Health.State != nodelife.Lost {
+	r.follow(&seen)
+	if state := seen.Life.State; state == nodelife.Alive || state == nodelife.Unsure {
 		if err := r.giveRange(ctx, seen.MiniNode); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	plan := nodelife.Decide(seen, r.wait, r.now())
+	if len(plan.Evict) > 0 {
+		if ok, again := r.fleet.Admit(req.Name, r.now()); !ok {
+			plan.Hold(again)
+		}
+	}
 	if err := r.execute(ctx, seen, plan); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -133,7 +151,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // observe gathers what the caches show of a node.
 func (r *reconciler) observe(ctx context.Context, name string) (nodelife.Observed, error) {
-	seen := nodelife.Observed{Name: name, NodeExists: true}
+	seen := nodelife.Observed{Name: name}
 	key := client.ObjectKey{Name: name}
 	var miniNode miniv1.MiniNode
 	switch err := r.client.Get(ctx, key, &miniNode); {
@@ -142,13 +160,6 @@ func (r *reconciler) observe(ctx context.Context, name string) (nodelife.Observe
 	case client.IgnoreNotFound(err) != nil:
 		return seen, err
 	}
-	var node corev1.Node
-	if err := r.client.Get(ctx, key, &node); err != nil {
-		if client.IgnoreNotFound(err) != nil {
-			return seen, err
-		}
-		seen.NodeExists = false
-	}
 	var pods miniv1.MiniPodList
 	if err := r.client.List(ctx, &pods, client.MatchingFields{index.PodNode: name}); err != nil {
 		return seen, err
@@ -156,29 +167,46 @@ func (r *reconciler) observe(ctx context.Context, name string) (nodelife.Observe
 	for i := range pods.Items {
 		seen.Pods = append(seen.Pods, &pods.Items[i])
 	}
-	seen.Health = r.tracker.Health(name, r.now())
-	seen.Blind = !r.tracker.AnyAlive(r.now())
+	var node corev1.Node
+	err := r.client.Get(ctx, key, &node)
+	if client.IgnoreNotFound(err) != nil {
+		return seen, err
+	}
+	r.take(&seen, &node, err == nil)
 	return seen, nil
+}
+
+// take takes up what the core Node says, and what is known of the node's life then.
+func (r *reconciler) take(seen *nodelife.Observed, node *corev1.Node, exists bool) {
+	seen.NodeExists, seen.OutOfService = exists, nil
+	if exists {
+		seen.OutOfService = outOfService(node)
+	}
+	if seen.MiniNode != nil || len(seen.Pods) > 0 {
+		r.fleet.Join(seen.Name, node.Labels[corev1.LabelTopologyZone], wordOf(node))
+		seen.Life, seen.Pace = r.fleet.Look(seen.Name, r.now())
+	}
 }
 
 // lookAgain reads past the cache what it takes to give up a node. An error means that the API server does not answer.
 func (r *reconciler) lookAgain(ctx context.Context, seen *nodelife.Observed) error {
-	var lease coordinationv1.Lease
-	err := r.reader.Get(ctx, client.ObjectKey{Namespace: miniv1.SystemNamespace, Name: seen.Name}, &lease)
+	for namespace, hear := range r.witnesses() {
+		var lease coordinationv1.Lease
+		err := r.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: seen.Name}, &lease)
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		if beat, ok := beatOf(&lease); err == nil && ok {
+			hear(seen.Name, beat, r.now())
+		}
+	}
+	var node corev1.Node
+	err := r.reader.Get(ctx, client.ObjectKey{Name: seen.Name}, &node)
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
-	if err == nil && lease.Spec.RenewTime != nil {
-		r.tracker.Observe(seen.Name, lease.Spec.RenewTime.Time, r.now())
-		seen.Health = r.tracker.Health(seen.Name, r.now())
-	}
-	if seen.NodeExists {
-		return nil
-	}
-	var node corev1.Node
-	err = r.reader.Get(ctx, client.ObjectKey{Name: seen.Name}, &node)
-	seen.NodeExists = err == nil
-	return client.IgnoreNotFound(err)
+	r.take(seen, &node, err == nil)
+	return nil
 }
 
 // until is the time from now to then, at least a little; zero, which means never, if then is.

@@ -35,9 +35,9 @@ func nativeName(name string) string {
 }
 
 // enforceCounts creates, changes or deletes the native ResourceQuota so that it has the count keys of the MiniQuota, and returns
-// what that knows to be used.
-func (r *Reconciler) enforceCounts(ctx context.Context, mq *miniv1.MiniQuota) (corev1.ResourceList, error) {
-	hard := quota.NativeHard(mq.Spec.Hard)
+// what that knows to be used. The API server counts every MiniPod; for those that do not count it gets a higher bound.
+func (r *Reconciler) enforceCounts(ctx context.Context, mq *miniv1.MiniQuota, uncharged int64) (corev1.ResourceList, error) {
+	hard := quota.NativeHard(mq.Spec.Hard, uncharged)
 	native := &corev1.ResourceQuota{}
 	err := r.client.Get(ctx, client.ObjectKey{Namespace: mq.Namespace, Name: nativeName(mq.Name)}, native)
 	switch {

@@ -36,11 +36,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, nil // the native ResourceQuota goes with it, by its owner reference
 	}
 	seen := observed{unknown: quota.UnknownKeys(mq.Spec.Hard)}
-	nativeUsed, err := r.enforceCounts(ctx, mq)
-	seen.native = err
-	if err := r.count(ctx, mq, nativeUsed, &seen); err != nil {
+	pods := &miniv1.MiniPodList{}
+	if err := r.client.List(ctx, pods, client.InNamespace(mq.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return reconcile.Result{}, err
 	}
+	uncharged := dischargedOf(pods)
+	nativeUsed, err := r.enforceCounts(ctx, mq, uncharged)
+	seen.native = err
+	seen.count(mq, pods, quota.CountsUsed(mq.Spec.Hard, nativeUsed, uncharged))
 	before := mq.DeepCopy()
 	seen.fill(mq)
 	if _, err := statuspatch.Patch(ctx, r.client, before, mq); client.IgnoreNotFound(err) != nil {
@@ -52,16 +55,22 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return reconcile.Result{}, seen.native
 }
 
-// count sums up what the MiniPods of the namespace are charged, and who waits for this quota.
-func (r *Reconciler) count(ctx context.Context, mq *miniv1.MiniQuota, nativeUsed corev1.ResourceList, seen *observed) error {
-	pods := &miniv1.MiniPodList{}
-	if err := r.client.List(ctx, pods, client.InNamespace(mq.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return err
+// dischargedOf is how many MiniPods are there and do not count: their node does not answer, and their time is over.
+func dischargedOf(pods *miniv1.MiniPodList) (n int64) {
+	for i := range pods.Items {
+		if podstate.HoldsRoom(&pods.Items[i]) && !podstate.HoldsQuota(&pods.Items[i]) {
+			n++
+		}
 	}
+	return n
+}
+
+// count sums up what the MiniPods of the namespace are charged, and who waits for this quota.
+func (seen *observed) count(mq *miniv1.MiniQuota, pods *miniv1.MiniPodList, counts corev1.ResourceList) {
 	bounds := quota.BoundsOf(mq.Spec.Hard)
 	var used quota.Usage
 	for i := range pods.Items {
-		if podstate.HoldsResources(&pods.Items[i]) {
+		if podstate.HoldsQuota(&pods.Items[i]) {
 			used = used.Add(quota.ChargeOf(&pods.Items[i].Spec).Usage)
 		}
 	}
@@ -73,8 +82,7 @@ func (r *Reconciler) count(ctx context.Context, mq *miniv1.MiniQuota, nativeUsed
 		}
 	}
 	seen.used = quota.Used(bounds, used)
-	maps.Copy(seen.used, quota.CountsUsed(mq.Spec.Hard, nativeUsed))
-	return nil
+	maps.Copy(seen.used, counts)
 }
 
 func waitsForQuota(pod *miniv1.MiniPod) bool {

@@ -96,7 +96,7 @@ func (r *Reconciler) enqueue(ctx context.Context, o client.Object, q podQueue) {
 
 // countsDifferently tells whether a change of a MiniPod can change a number of a quota.
 func countsDifferently(before, now *miniv1.MiniPod) bool {
-	return podstate.HoldsResources(before) != podstate.HoldsResources(now) || before.Generation != now.Generation ||
+	return podstate.HoldsQuota(before) != podstate.HoldsQuota(now) || before.Generation != now.Generation ||
 		!maps.Equal(waits(before), waits(now))
 }
 

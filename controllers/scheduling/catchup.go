@@ -65,7 +65,7 @@ func (s *Scheduler) boundLive(ctx context.Context) (map[types.UID]client.ObjectK
 			return nil, err
 		}
 		for i := range list.Items {
-			if pod := &list.Items[i]; podstate.HoldsResources(pod) && !s.holds(pod.UID) {
+			if pod := &list.Items[i]; podstate.HoldsRoom(pod) && !s.holds(pod.UID) {
 				out[pod.UID] = client.ObjectKeyFromObject(pod)
 			}
 		}
@@ -83,5 +83,5 @@ func (s *Scheduler) released(ctx context.Context, uid types.UID, key client.Obje
 		ctrl.LoggerFrom(ctx).Info("cannot ask for a MiniPod", "minipod", key, "error", err.Error())
 		return false
 	}
-	return err != nil || pod.UID != uid || !podstate.HoldsResources(pod)
+	return err != nil || pod.UID != uid || !podstate.HoldsRoom(pod)
 }

@@ -56,14 +56,14 @@ func (s *Scheduler) podDeleted(o any) { s.podGone(lastKnown(o).(*miniv1.MiniPod)
 
 // bothCharged tells whether a MiniPod was charged before and is charged the same now.
 func bothCharged(before, now *miniv1.MiniPod) bool {
-	return podstate.HoldsResources(before) && podstate.HoldsResources(now) &&
+	return podstate.HoldsRoom(before) && podstate.HoldsRoom(now) && podstate.HoldsQuota(before) == podstate.HoldsQuota(now) &&
 		before.Generation == now.Generation && maps.Equal(before.Labels, now.Labels)
 }
 
 // podSeen takes up what the API says of a MiniPod.
 func (s *Scheduler) podSeen(pod *miniv1.MiniPod) {
 	switch {
-	case podstate.HoldsResources(pod):
+	case podstate.HoldsRoom(pod):
 		s.podBound(pod)
 	case podstate.IsBound(pod) || podstate.IsFinished(pod):
 		s.podGone(pod)
@@ -81,11 +81,19 @@ func (s *Scheduler) podSeen(pod *miniv1.MiniPod) {
 
 func (s *Scheduler) podBound(pod *miniv1.MiniPod) {
 	p := framework.NewPod(pod)
+	discharged := false
 	s.charging.Lock()
 	s.cache.Bind(p, pod.Status.NodeName)
-	s.ledger.Charge(p.UID, p.Namespace, p.Charge.Usage)
+	if podstate.HoldsQuota(pod) {
+		s.ledger.Charge(p.UID, p.Namespace, p.Charge.Usage)
+	} else {
+		discharged = s.ledger.Release(p.UID)
+	}
 	s.charging.Unlock()
 	s.queue.Delete(p.UID)
+	if discharged {
+		s.quotaChanged(p.Namespace)
+	}
 }
 
 // podGone releases what the MiniPod held: it is gone, or has ended for good.

@@ -38,6 +38,9 @@ var workloads = []workload{
 		flags: []flagKnob{
 			{"pod-cidr", "podCIDR"}, {"service-cidr", "serviceCIDR"},
 			{"node-port-range", "nodePortRange"}, {"node-cidr-mask-size", "nodeCIDRMaskSize"},
+			{"agent-absence", "manager.agentAbsence"},
+			{"node-eviction-rate", "manager.nodeEvictionRate"}, {"secondary-node-eviction-rate", "manager.secondaryNodeEvictionRate"},
+			{"unhealthy-zone-threshold", "manager.unhealthyZoneThreshold"}, {"large-cluster-size-threshold", "manager.largeClusterSizeThreshold"},
 		},
 		more: "manager.extraArgs",
 	},

@@ -13,13 +13,13 @@ func at(seconds float64) time.Time {
 	return start.Add(time.Duration(seconds * float64(time.Second)))
 }
 
-// agentClock is what an agent writes into its Lease; its clock is wrong by an hour.
-func agentClock(seconds float64) time.Time { return at(seconds).Add(-time.Hour) }
+// beat is what an agent writes into its Lease; its clock is wrong by an hour.
+func beat(seconds float64) Beat { return Beat{Renewed: at(seconds).Add(-time.Hour)} }
 
 func TestTrackerStates(t *testing.T) {
 	tracker := NewTracker(16 * time.Second)
 	// other is a node that is always there, so that nobody is pardoned.
-	keepOther := func(now float64) { tracker.Observe("other", agentClock(now), at(now)) }
+	keepOther := func(now float64) { tracker.Observe("other", beat(now), at(now)) }
 	keepOther(0)
 	keepOther(1)
 
@@ -44,7 +44,7 @@ func TestTrackerStates(t *testing.T) {
 		keepOther(step.now)
 		returned := false
 		if step.renewed != 0 {
-			returned = tracker.Observe("node", agentClock(step.renewed), at(step.now))
+			returned = tracker.Observe("node", beat(step.renewed), at(step.now)).Returned
 		}
 		health := tracker.Health("node", at(step.now))
 		if health.State != step.want || returned != step.returned {
@@ -58,14 +58,16 @@ func TestTrackerStates(t *testing.T) {
 
 func TestNobodyIsAliveAtTheStart(t *testing.T) {
 	tracker := NewTracker(16 * time.Second)
-	tracker.Observe("a", agentClock(0), at(0))
-	tracker.Observe("b", agentClock(0), at(0))
-	if tracker.AnyAlive(at(1)) {
-		t.Error("a Lease alone is no sign of life")
+	tracker.Observe("a", beat(0), at(0))
+	tracker.Observe("b", beat(0), at(0))
+	if got := tracker.NotAlive(at(1)); len(got) != 2 {
+		t.Errorf("a Lease alone is no sign of life, but not alive: %v", got)
 	}
-	tracker.Observe("a", agentClock(4), at(4))
-	if !tracker.AnyAlive(at(5)) || tracker.AnyAlive(at(20)) {
-		t.Error("alive for the grace period after a renewal")
+	if news := tracker.Observe("a", beat(4), at(4)); !news.Pardoned {
+		t.Error("the first that is heard pardons the others")
+	}
+	if got := tracker.NotAlive(at(20)); len(got) != 2 {
+		t.Errorf("alive for the grace period after a renewal, but not alive after it: %v", got)
 	}
 	if got := tracker.NotAlive(at(5)); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("not alive: %v", got)
@@ -80,22 +82,22 @@ func TestNobodyIsAliveAtTheStart(t *testing.T) {
 func TestFirstSignAfterSilencePardonsTheOthers(t *testing.T) {
 	tracker := NewTracker(16 * time.Second)
 	for _, node := range []string{"a", "b", "c"} {
-		tracker.Observe(node, agentClock(0), at(0))
-		tracker.Observe(node, agentClock(4), at(4))
+		tracker.Observe(node, beat(0), at(0))
+		tracker.Observe(node, beat(4), at(4))
 	}
 	if state := tracker.Health("b", at(60)).State; state != Lost {
 		t.Fatalf("b is %d", state)
 	}
-	tracker.Observe("a", agentClock(60), at(60))
+	tracker.Observe("a", beat(60), at(60))
 	health := tracker.Health("b", at(60))
 	if health.State != Unsure || !health.LostAt.Equal(at(76)) {
 		t.Errorf("b is %d, lost at %v", health.State, health.LostAt)
 	}
-	tracker.Observe("c", agentClock(62), at(62))
+	tracker.Observe("c", beat(62), at(62))
 	if state := tracker.Health("c", at(62)).State; state != Alive {
 		t.Errorf("c is %d", state)
 	}
-	tracker.Observe("a", agentClock(75), at(75))
+	tracker.Observe("a", beat(75), at(75))
 	if state := tracker.Health("b", at(76)).State; state != Lost {
 		t.Errorf("b is %d although it had its grace period", state)
 	}
@@ -103,8 +105,8 @@ func TestFirstSignAfterSilencePardonsTheOthers(t *testing.T) {
 
 func TestPardonGivesEverybodyAGracePeriod(t *testing.T) {
 	tracker := NewTracker(16 * time.Second)
-	tracker.Observe("alive", agentClock(0), at(0))
-	tracker.Observe("alive", agentClock(10), at(10))
+	tracker.Observe("alive", beat(0), at(0))
+	tracker.Observe("alive", beat(10), at(10))
 	tracker.Health("silent", at(0))
 	tracker.Pardon(at(20))
 	if got := tracker.Health("alive", at(35)).State; got != Alive {
@@ -115,5 +117,19 @@ func TestPardonGivesEverybodyAGracePeriod(t *testing.T) {
 	}
 	if got := tracker.Health("silent", at(36)).State; got != Lost {
 		t.Errorf("silent is %d after its grace period", got)
+	}
+}
+
+// A witness that renews seldom is not given up between two renewals.
+func TestSeldomRenewals(t *testing.T) {
+	tracker := NewTracker(16 * time.Second)
+	seldom := func(seconds float64) Beat { return Beat{Renewed: at(seconds), Every: 40 * time.Second} }
+	tracker.Observe("kubelet", seldom(0), at(0))
+	tracker.Observe("kubelet", seldom(40), at(40))
+	if got := tracker.Health("kubelet", at(100)); got.State != Alive || !got.HasLease || !got.LostAt.Equal(at(104)) {
+		t.Errorf("%+v", got)
+	}
+	if tracker.Quiet("kubelet", at(71)) || !tracker.Quiet("kubelet", at(72)) {
+		t.Error("quiet is half of its own grace period")
 	}
 }

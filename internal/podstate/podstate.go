@@ -24,9 +24,17 @@ func IsDeleting(pod *miniv1.MiniPod) bool { return pod.DeletionTimestamp != nil 
 // IsActive tells whether the MiniPod counts as a replica: it has not ended and is not being deleted.
 func IsActive(pod *miniv1.MiniPod) bool { return !IsFinished(pod) && !IsDeleting(pod) }
 
-// HoldsResources tells whether the MiniPod takes room on its node and of its namespace's quota: from the binding until
-// the agent has proven, by removing its finalizer, that nothing is left, or until the containers ended for good.
-func HoldsResources(pod *miniv1.MiniPod) bool { return IsBound(pod) && !IsFinished(pod) }
+// HoldsRoom tells whether the MiniPod takes room on its node: from the binding until the agent has proven, by removing its
+// finalizer, that nothing is left, or until the containers ended for good.
+func HoldsRoom(pod *miniv1.MiniPod) bool { return IsBound(pod) && !IsFinished(pod) }
+
+// HoldsQuota tells whether the MiniPod counts in the quota of its namespace: while it holds room, except that nobody is made to
+// wait for a node that does not answer. The node controller says so of a MiniPod that should have ended long ago, on a node that
+// is given up: its replacement can have the quota, though not the room.
+func HoldsQuota(pod *miniv1.MiniPod) bool {
+	released := IsDeleting(pod) && meta.IsStatusConditionTrue(pod.Status.Conditions, miniv1.ConditionQuotaReleased)
+	return HoldsRoom(pod) && !released
+}
 
 // IsReady tells whether the MiniPod can serve.
 func IsReady(pod *miniv1.MiniPod) bool {

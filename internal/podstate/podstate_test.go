@@ -4,7 +4,10 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/test/builders"
 )
@@ -12,15 +15,17 @@ import (
 var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 func TestAnswers(t *testing.T) {
-	type answers struct{ bound, finished, deleting, active, holds, ready bool }
+	type answers struct{ bound, finished, deleting, active, room, quota, ready bool }
 	tests := map[string]struct {
 		pod  *builders.PodBuilder
 		want answers
 	}{
 		"new":             {builders.Pod("ns", "p"), answers{active: true}},
-		"bound":           {builders.Pod("ns", "p").Node("n"), answers{bound: true, active: true, holds: true}},
-		"ready":           {builders.Pod("ns", "p").Node("n").ReadySince(now), answers{bound: true, active: true, holds: true, ready: true}},
-		"being deleted":   {builders.Pod("ns", "p").Node("n").Deleting(now), answers{bound: true, deleting: true, holds: true}},
+		"bound":           {builders.Pod("ns", "p").Node("n"), answers{bound: true, active: true, room: true, quota: true}},
+		"ready":           {builders.Pod("ns", "p").Node("n").ReadySince(now), answers{bound: true, active: true, room: true, quota: true, ready: true}},
+		"being deleted":   {builders.Pod("ns", "p").Node("n").Deleting(now), answers{bound: true, deleting: true, room: true, quota: true}},
+		"given up":        {builders.Pod("ns", "p").Node("n").Deleting(now).With(quotaReleased), answers{bound: true, deleting: true, room: true}},
+		"not deleted":     {builders.Pod("ns", "p").Node("n").With(quotaReleased), answers{bound: true, active: true, room: true, quota: true}},
 		"succeeded":       {builders.Pod("ns", "p").Node("n").Phase(miniv1.PodSucceeded), answers{bound: true, finished: true}},
 		"failed":          {builders.Pod("ns", "p").Node("n").Phase(miniv1.PodFailed), answers{bound: true, finished: true}},
 		"deleted unbound": {builders.Pod("ns", "p").Deleting(now), answers{deleting: true}},
@@ -29,12 +34,16 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pod := tc.pod.Obj()
 			got := answers{podstate.IsBound(pod), podstate.IsFinished(pod), podstate.IsDeleting(pod), podstate.IsActive(pod),
-				podstate.HoldsResources(pod), podstate.IsReady(pod)}
+				podstate.HoldsRoom(pod), podstate.HoldsQuota(pod), podstate.IsReady(pod)}
 			if got != tc.want {
 				t.Errorf("got %+v, want %+v", got, tc.want)
 			}
 		})
 	}
+}
+
+func quotaReleased(pod *miniv1.MiniPod) {
+	conditions.Set(&pod.Status.Conditions, metav1.Condition{Type: miniv1.ConditionQuotaReleased, Status: metav1.ConditionTrue, Reason: miniv1.ReasonNodeLost})
 }
 
 func TestIsAvailable(t *testing.T) {

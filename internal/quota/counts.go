@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -31,9 +32,12 @@ func NativeKey(key corev1.ResourceName) (native corev1.ResourceName, ok bool) {
 	return key, true
 }
 
+// nativePods is what the native ResourceQuota calls the number of MiniPods.
+const nativePods = corev1.ResourceName(countPrefix + "minipods.miniplane.dev")
+
 // NativeHard is the hard list of the native ResourceQuota that enforces the object counts; empty when there are none.
-// Of two names for one count the smaller bound holds.
-func NativeHard(hard corev1.ResourceList) corev1.ResourceList {
+// Of two names for one count the smaller bound holds. Uncharged is how many MiniPods are there and do not count.
+func NativeHard(hard corev1.ResourceList, uncharged int64) corev1.ResourceList {
 	out := corev1.ResourceList{}
 	for key, q := range hard {
 		native, ok := NativeKey(key)
@@ -43,6 +47,11 @@ func NativeHard(hard corev1.ResourceList) corev1.ResourceList {
 		if other, twice := out[native]; !twice || q.Cmp(other) < 0 {
 			out[native] = q
 		}
+	}
+	if q, bounded := out[nativePods]; bounded && uncharged > 0 {
+		q = q.DeepCopy()
+		q.Add(*resource.NewQuantity(uncharged, resource.DecimalSI))
+		out[nativePods] = q
 	}
 	return out
 }
@@ -62,17 +71,22 @@ func Uncounted(native *corev1.ResourceQuota) map[corev1.ResourceName]string {
 }
 
 // CountsUsed is what status.used says for the object counts, from the used list of the native ResourceQuota. What that
-// does not know yet is left out.
-func CountsUsed(hard, nativeUsed corev1.ResourceList) corev1.ResourceList {
+// does not know yet is left out, and so are the MiniPods that do not count.
+func CountsUsed(hard, nativeUsed corev1.ResourceList, uncharged int64) corev1.ResourceList {
 	out := corev1.ResourceList{}
 	for key := range hard {
 		native, ok := NativeKey(key)
 		if !ok {
 			continue
 		}
-		if q, known := nativeUsed[native]; known {
-			out[key] = q
+		q, known := nativeUsed[native]
+		if !known {
+			continue
 		}
+		if native == nativePods && uncharged > 0 {
+			q = *resource.NewQuantity(max(0, q.Value()-uncharged), resource.DecimalSI)
+		}
+		out[key] = q
 	}
 	return out
 }

@@ -159,11 +159,24 @@ func TestCounts(t *testing.T) {
 	hard := list("cpu", "1", "count/minipods", "10", "count/minipods.miniplane.dev", "8", "count/secrets", "5",
 		"count/deployments.apps", "2", "pods", "3", "count/", "1")
 	if diff := cmp.Diff(map[string]string{"count/minipods.miniplane.dev": "8", "count/secrets": "5", "count/deployments.apps": "2"},
-		texts(NativeHard(hard))); diff != "" {
+		texts(NativeHard(hard, 0))); diff != "" {
 		t.Error(diff)
 	}
-	used := CountsUsed(hard, list("count/minipods.miniplane.dev", "8", "count/secrets", "1"))
+	used := CountsUsed(hard, list("count/minipods.miniplane.dev", "8", "count/secrets", "1"), 0)
 	if diff := cmp.Diff(map[string]string{"count/minipods": "8", "count/minipods.miniplane.dev": "8", "count/secrets": "1"}, texts(used)); diff != "" {
+		t.Error(diff)
+	}
+	// Two of the MiniPods do not count: the API server counts them, so it gets a higher bound, and people are told the truth.
+	if diff := cmp.Diff(map[string]string{"count/minipods.miniplane.dev": "10", "count/secrets": "5", "count/deployments.apps": "2"},
+		texts(NativeHard(hard, 2))); diff != "" {
+		t.Error(diff)
+	}
+	raised := CountsUsed(hard, list("count/minipods.miniplane.dev", "10", "count/secrets", "1"), 2)
+	if diff := cmp.Diff(map[string]string{"count/minipods": "8", "count/minipods.miniplane.dev": "8", "count/secrets": "1"}, texts(raised)); diff != "" {
+		t.Error(diff)
+	}
+	late := CountsUsed(list("count/minipods", "10"), list("count/minipods.miniplane.dev", "1"), 2)
+	if diff := cmp.Diff(map[string]string{"count/minipods": "0"}, texts(late)); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{"count/", "pods"}, UnknownKeys(hard)); diff != "" {

@@ -44,6 +44,9 @@ func TestValues(t *testing.T) {
 		}},
 		"node's share": {"nodeCIDRMaskSize: 24", map[string]string{managerArg: "+ --node-cidr-mask-size=24"}},
 		"node ports":   {"nodePortRange: 31000-31999", map[string]string{managerArg: "+ --node-port-range=31000-31999"}},
+		"silent nodes": {"manager: {agentAbsence: 10m, nodeEvictionRate: '0', secondaryNodeEvictionRate: '0.02', unhealthyZoneThreshold: '0.3', largeClusterSizeThreshold: '7'}", map[string]string{
+			managerArg: "+ --agent-absence=10m --node-eviction-rate=0 --secondary-node-eviction-rate=0.02 --unhealthy-zone-threshold=0.3 --large-cluster-size-threshold=7",
+		}},
 		"manager": {"manager: {replicas: 3, resources: {requests: {cpu: 1}}, priorityClassName: x, nodeSelector: {a: b}, extraArgs: [--zap-log-level=1, --pod-eviction-wait=1m]}", map[string]string{
 			manager + ".spec.replicas":                                 "3",
 			managerPod + ".containers[manager].resources.requests.cpu": "1",
@@ -171,6 +174,8 @@ func TestRefusedValues(t *testing.T) {
 		"podCidr: 10.0.0.0/8":                                   "additional properties 'podCidr' not allowed",
 		"agent: {maxPod: 3}":                                    "at '/agent': additional properties 'maxPod' not allowed",
 		"podCIDR: 10.0.0.0":                                     "at '/podCIDR': '10.0.0.0' does not match pattern",
+		"manager: {agentAbsence: soon}":                         "at '/manager/agentAbsence': 'soon' does not match pattern",
+		"manager: {nodeEvictionRate: 0.5}":                      "at '/manager/nodeEvictionRate': got number, want string",
 		"nodePortRange: 30000":                                  "at '/nodePortRange': got number, want string",
 		"nodeCIDRMaskSize: 31":                                  "at '/nodeCIDRMaskSize': maximum: got 31, want 30",
 		"image: {tag: 1.2}":                                     "at '/image/tag': got number, want string",
