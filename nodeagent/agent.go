@@ -151,8 +151,8 @@ func (a *agent) connect(config *rest.Config) error {
 	if err != nil {
 		return fmt.Errorf("API server: %w", err)
 	}
-	a.broadcaster = events.NewBroadcaster(&events.EventSinkImpl{Interface: clients.EventsV1()})
-	a.recorder = a.broadcaster.NewRecorder(scheme, "miniplane-agent")
+	a.broadcaster = events.NewBroadcaster(&signed{EventSink: &events.EventSinkImpl{Interface: clients.EventsV1()}, node: a.opts.NodeName})
+	a.recorder = a.broadcaster.NewRecorder(scheme, miniv1.AgentReporter)
 	service, err := labels.Parse(fmt.Sprintf("%s,%s=%s", miniv1.ServiceNameLabel, endpoints.ProxyNameLabel, miniv1.ServiceProxyName))
 	if err != nil {
 		return err

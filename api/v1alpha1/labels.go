@@ -43,4 +43,17 @@ const (
 	// SystemNamespace holds the manager, the agents and the Leases of the agents' heartbeats, one per MiniNode and
 	// named after it.
 	SystemNamespace = "miniplane-system"
+
+	// NodesNamespace holds one ServiceAccount for each node on which a MiniPod uses a Secret or a ConfigMap, named after the
+	// node. As that, the node's agent reads them, and may do nothing else.
+	NodesNamespace = "miniplane-nodes"
+
+	// GrantLabel, on a Role and a RoleBinding, says that they let a node read what its MiniPods use; the value is "true".
+	GrantLabel = "miniplane.dev/grant"
+
+	// AgentReporter is the reportingController of the agents' Events; the reportingInstance is the node's name.
+	AgentReporter = "miniplane-agent"
+
+	// ManagerLease is the manager's Lease of leadership in the SystemNamespace. No node can be called like it.
+	ManagerLease = "miniplane-manager"
 )

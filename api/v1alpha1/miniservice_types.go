@@ -7,11 +7,11 @@ import (
 )
 
 // MiniServiceSpec says which MiniPods are reached under which ports.
-// +kubebuilder:validation:XValidation:rule="self.type == 'NodePort' || self.ports.all(p, !has(p.nodePort))",message="nodePort can be set only when type is NodePort"
+// +kubebuilder:validation:XValidation:rule="self.type == 'NodePort' || !has(self.ports) || self.ports.all(p, !has(p.nodePort))",message="nodePort can be set only when type is NodePort"
 // +kubebuilder:validation:XValidation:rule="self.type != 'NodePort' || !has(self.clusterIP) || self.clusterIP != 'None'",message="a headless service (clusterIP None) cannot have type NodePort"
-// +kubebuilder:validation:XValidation:rule="size(self.ports) == 1 || self.ports.all(p, has(p.name) && size(p.name) > 0)",message="every port needs a name when there are several"
-// +kubebuilder:validation:XValidation:rule="self.ports.all(p, !has(p.name) || size(p.name) == 0 || self.ports.exists_one(q, has(q.name) && q.name == p.name))",message="port names must be unique"
-// +kubebuilder:validation:XValidation:rule="self.ports.all(p, !has(p.nodePort) || self.ports.exists_one(q, has(q.nodePort) && q.nodePort == p.nodePort && q.protocol == p.protocol))",message="each nodePort can be used once per protocol"
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || size(self.ports) == 1 || self.ports.all(p, has(p.name) && size(p.name) > 0)",message="every port needs a name when there are several"
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.name) || size(p.name) == 0 || self.ports.exists_one(q, has(q.name) && q.name == p.name))",message="port names must be unique"
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.nodePort) || self.ports.exists_one(q, has(q.nodePort) && q.nodePort == p.nodePort && q.protocol == p.protocol))",message="each nodePort can be used once per protocol"
 // +kubebuilder:validation:XValidation:rule="!has(self.sessionAffinityConfig) || self.sessionAffinity == 'ClientIP'",message="sessionAffinityConfig can be set only when sessionAffinity is ClientIP"
 type MiniServiceSpec struct {
 	// type is ClusterIP (the default) or NodePort.
@@ -163,7 +163,7 @@ type ServicePortStatus struct {
 
 // MiniService is a virtual IP, and with type NodePort a port on every node, in front of MiniPods.
 //
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name of a service has at most 63 lower case letters, digits and '-', begins with a letter and does not end with '-'"
+// +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",optionalOldSelf=true,message="the name of a service has at most 63 lower case letters, digits and '-', begins with a letter and does not end with '-'"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=msvc,categories={all,mini}

@@ -80,7 +80,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme, o options, work ctr
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
 		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              "miniplane-manager",
+		LeaderElectionID:              miniv1.ManagerLease,
 		LeaderElectionNamespace:       o.leaderElectNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &timeout,

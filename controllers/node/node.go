@@ -121,7 +121,9 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if seen.MiniNode == nil && len(seen.Pods) == 0 {
 		r.fleet.Leave(req.Name)
 		r.book.forget(req.Name)
-		r.ranges.release(req.Name)
+		if !seen.NodeExists { // a node whose MiniNode comes back has its range again
+			r.ranges.release(req.Name)
+		}
 		return ctrl.Result{}, nil
 	}
 	plan := nodelife.Decide(seen, r.policy, r.now())

@@ -66,6 +66,22 @@ func (s *Subnets) Allocate(owner string) (netip.Prefix, error) {
 	return s.given[owner], nil
 }
 
+// Held tells whether the owner holds a range.
+func (s *Subnets) Held(owner string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, held := s.given[owner]
+	return held
+}
+
+// Around is the range of the size that Allocate gives which has the address; not valid for an address of another family.
+func (s *Subnets) Around(addr netip.Addr) netip.Prefix {
+	if !addr.Is4() {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(addr, s.bits).Masked()
+}
+
 // Release makes free what the owner holds.
 func (s *Subnets) Release(owner string) {
 	s.mu.Lock()

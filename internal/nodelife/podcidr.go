@@ -28,6 +28,22 @@ func PodCIDR(node *miniv1.MiniNode, subnets *ipam.Subnets) (cidr string, problem
 	return subnet.String(), nil
 }
 
+// RangeOwner is the other node that holds addresses of the range that this one's status claims; "" when nobody does.
+func RangeOwner(node *miniv1.MiniNode, subnets *ipam.Subnets) string {
+	subnet, err := netip.ParsePrefix(node.Status.PodCIDR)
+	var conflict *ipam.ConflictError
+	if err == nil && errors.As(subnets.Reserve(subnet.Masked(), node.Name), &conflict) {
+		return conflict.Owner
+	}
+	return ""
+}
+
+// Recall reserves for the node the range that has the address of one of its MiniPods, and tells whether it could.
+func Recall(pod *miniv1.MiniPod, node string, subnets *ipam.Subnets) bool {
+	addr, err := netip.ParseAddr(pod.Status.PodIP)
+	return err == nil && subnets.Reserve(subnets.Around(addr), node) == nil
+}
+
 func reserve(text, name string, subnets *ipam.Subnets) (string, *metav1.Condition) {
 	subnet, err := netip.ParsePrefix(text)
 	if err != nil {

@@ -88,9 +88,6 @@ func (h *Heart) tendMiniNode(ctx context.Context, unfit error) error {
 	before, err := h.miniNode(ctx)
 	if apierrors.IsNotFound(err) {
 		before = &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: h.NodeName}}
-		if h.podCIDR.IsValid() {
-			before.Spec.PodCIDR = h.podCIDR.String() // its MiniPods have addresses of this range
-		}
 		err = h.Client.Create(ctx, before)
 	}
 	if err != nil {
@@ -126,6 +123,10 @@ func (h *Heart) miniNodeStatus(node *miniv1.MiniNode, unfit error) miniv1.MiniNo
 		}
 		ready.Status, ready.Reason = metav1.ConditionFalse, miniv1.ReasonPodCIDRPending
 		ready.Message = "waiting for the manager to give the node a range of addresses"
+	case h.podCIDR.IsValid() && node.Status.PodCIDR != h.podCIDR.String():
+		ready.Status, ready.Reason = metav1.ConditionFalse, miniv1.ReasonAgentNotReady
+		ready.Message = fmt.Sprintf("the MiniPods here have addresses of %s, and the manager now gives %s: drain the node and restart its agent",
+			h.podCIDR, node.Status.PodCIDR)
 	case unfit != nil:
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, miniv1.ReasonAgentNotReady, unfit.Error()
 	}

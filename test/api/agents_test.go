@@ -3,12 +3,15 @@ package api
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -16,29 +19,48 @@ import (
 	"miniplane.dev/miniplane/test/testenv"
 )
 
-const agentNamespace = "miniplane-system"
+const agentNamespace = miniv1.SystemNamespace
 
-// agentOf is how the API server sees the agent of a node: by the ServiceAccount's token with its claim, or by certificate.
-var agentOf = map[string]func(node string) rest.ImpersonationConfig{
-	"token": func(node string) rest.ImpersonationConfig {
-		return rest.ImpersonationConfig{
-			UserName: "system:serviceaccount:" + agentNamespace + ":miniplane-agent",
-			Groups:   []string{"system:serviceaccounts", "system:authenticated"},
-			Extra:    map[string][]string{"authentication.kubernetes.io/node-name": {node}},
-		}
-	},
-	"certificate": func(node string) rest.ImpersonationConfig {
-		return rest.ImpersonationConfig{
-			UserName: "system:miniplane:node:" + node,
-			Groups:   []string{"system:miniplane:nodes", "system:authenticated"},
-		}
-	},
+// least is how many refusals there must be for each kind of credential.
+const least = 40
+
+// An agent's credential, as the API server sees it: the token of its Pod, or a certificate.
+type credential struct {
+	name string
+	// client speaks with the credential of the node's agent.
+	client func(t *testing.T, config *rest.Config, admin client.Client, node string) client.Client
+	// registers: it also has the rights for core Nodes.
+	registers bool
+}
+
+var credentials = []credential{
+	{"token", func(t *testing.T, config *rest.Config, admin client.Client, node string) client.Client {
+		t.Helper()
+		return withToken(t, config, podToken(t, admin, node))
+	}, false},
+	{"certificate", func(t *testing.T, config *rest.Config, _ client.Client, node string) client.Client {
+		t.Helper()
+		return as(t, config, rest.ImpersonationConfig{
+			UserName: "system:miniplane:node:" + node, Groups: []string{"system:miniplane:nodes", "system:authenticated"}})
+	}, true},
 }
 
 func as(t *testing.T, config *rest.Config, who rest.ImpersonationConfig) client.Client {
 	t.Helper()
 	config = rest.CopyConfig(config)
 	config.Impersonate = who
+	return newClient(t, config)
+}
+
+func withToken(t *testing.T, config *rest.Config, token string) client.Client {
+	t.Helper()
+	config = rest.AnonymousClientConfig(config)
+	config.BearerToken, config.QPS = token, -1
+	return newClient(t, config)
+}
+
+func newClient(t *testing.T, config *rest.Config) client.Client {
+	t.Helper()
 	c, err := client.New(config, client.Options{Scheme: testenv.Scheme()})
 	if err != nil {
 		t.Fatal(err)
@@ -46,11 +68,36 @@ func as(t *testing.T, config *rest.Config, who rest.ImpersonationConfig) client.
 	return c
 }
 
+// podToken is the token that a kubelet mounts into the agent's Pod on this node: bound to the Pod, and so to the node.
+func podToken(t *testing.T, admin client.Client, node string) string {
+	t.Helper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: agentNamespace, Name: "miniplane-agent-" + node}, Spec: podSpec()}
+	pod.Spec.NodeName, pod.Spec.ServiceAccountName = node, "miniplane-agent"
+	if err := admin.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	return tokenOf(t, admin, pod.Spec.ServiceAccountName, pod)
+}
+
+// tokenOf asks for a token of a ServiceAccount, bound to the Pod if there is one.
+func tokenOf(t *testing.T, c client.Client, name string, pod *corev1.Pod) string {
+	t.Helper()
+	request := &authenticationv1.TokenRequest{}
+	if pod != nil {
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: agentNamespace, Name: name}}
+	if err := c.SubResource("token").Create(t.Context(), account, request); err != nil {
+		t.Fatal(err)
+	}
+	return request.Status.Token
+}
+
 // installRights gives agents the rights of an installation, and those of a cluster without kubelets.
 func installRights(t *testing.T, c client.Client) {
 	t.Helper()
 	for _, file := range []string{"config/rbac/namespace.yaml", "config/rbac/agent.yaml", "hack/cluster/rbac.yaml"} {
-		if err := testenv.Apply(t.Context(), c, filepath.Join(testenv.Root(), file)); err != nil {
+		if err := testenv.Apply(t.Context(), c, filepath.Join(testenv.Root(), file)); err != nil && !apierrors.IsAlreadyExists(err) {
 			t.Fatal(err)
 		}
 	}
@@ -78,31 +125,40 @@ func boundPod(t *testing.T, c client.Client, namespace, name, node string) *mini
 	return pod
 }
 
-// agentWrite is something that the agent of node one does; want is part of the refusal, "" if it may.
-type agentWrite struct {
-	name string
+// attempt is something that the agent of a node does; want is part of the refusal, "" if it may.
+type attempt struct {
+	what string
 	do   func() error
 	want string
 }
 
+// Each line is an attempt with a credential that the API server itself has judged: with a real token, no part of the way from
+// the token to the refusal is left out.
 func TestAgentsWriteOnlyWhatIsTheirs(t *testing.T) {
 	config, admin := testenv.Start(t)
 	installRights(t, admin)
-	for kind, identity := range agentOf {
-		t.Run(kind, func(t *testing.T) {
-			one := as(t, config, identity(kind+"-one"))
-			var writes []agentWrite
-			writes = append(writes, podWrites(t, admin, one, kind+"-one")...)
-			writes = append(writes, nodeWrites(t, one, kind+"-one")...)
-			for _, w := range writes {
-				t.Run(w.name, func(t *testing.T) { judge(t, w.do(), w.want) })
+	for _, kind := range credentials {
+		t.Run(kind.name, func(t *testing.T) {
+			a := newAttempts(t, config, admin, kind)
+			all := slices.Concat(a.onMiniPods(), a.onMiniNodes(), a.onLeases(), a.onEvents(), a.onOthers())
+			if kind.registers {
+				all = append(all, a.onNodes()...)
+			}
+			refusals := 0
+			for _, try := range all {
+				if try.want != "" {
+					refusals++
+				}
+				t.Run(try.what, func(t *testing.T) { judge(t, try.do(), try.want) })
+			}
+			if refusals < least {
+				t.Errorf("%d refusals are tried, want at least %d", refusals, least)
 			}
 		})
 	}
 	t.Run("token without a node", func(t *testing.T) {
-		identity := agentOf["token"]("")
-		identity.Extra = nil
-		err := as(t, config, identity).Create(t.Context(), &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
+		err := withToken(t, config, tokenOf(t, admin, "miniplane-agent", nil)).
+			Create(t.Context(), &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
 		judge(t, err, "credential names no node")
 	})
 	t.Run("others are not concerned", func(t *testing.T) {
@@ -128,64 +184,5 @@ func patchWith(t *testing.T, c client.Client, o client.Object, patch string) err
 	return c.Patch(t.Context(), o.DeepCopyObject().(client.Object), client.RawPatch(mergePatch, []byte(patch)))
 }
 
-// podWrites are what an agent could do to MiniPods.
-func podWrites(t *testing.T, admin, agent client.Client, node string) []agentWrite {
-	t.Helper()
-	namespace := testenv.Namespace(t, admin)
-	mine := boundPod(t, admin, namespace, "mine", node)
-	other := boundPod(t, admin, namespace, "other", "two")
-	unbound := boundPod(t, admin, namespace, "unbound", "")
-	status := func(pod *miniv1.MiniPod, patch string) func() error {
-		return func() error {
-			return agent.Status().Patch(t.Context(), pod.DeepCopy(), client.RawPatch(mergePatch, []byte(patch)))
-		}
-	}
-	patch := func(pod *miniv1.MiniPod, patch string) func() error {
-		return func() error { return patchWith(t, agent, pod, patch) }
-	}
-	const running = `{"status":{"phase":"Running"}}`
-	const onlyFinalizer, onlyBound = "may take off the finalizer", "bound to its node"
-	return []agentWrite{
-		{"status of a MiniPod of its own", status(mine, running), ""},
-		{"status of another node's MiniPod", status(other, running), onlyBound},
-		{"status of an unbound MiniPod", status(unbound, running), onlyBound},
-		{"binding to itself", status(unbound, fmt.Sprintf(`{"status":{"nodeName":%q}}`, node)), onlyBound},
-		{"giving a MiniPod away", status(mine, `{"status":{"nodeName":"two"}}`), "a bound MiniPod stays on its node"},
-		{"image", patch(mine, `{"spec":{"containers":[{"name":"c","image":"miniplane.dev/echo:v2"}]}}`), onlyFinalizer},
-		{"labels", patch(mine, `{"metadata":{"labels":{"app":"x"}}}`), onlyFinalizer},
-		{"annotations", patch(mine, `{"metadata":{"annotations":{"a":"b"}}}`), onlyFinalizer},
-		{"owner", patch(mine, `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}}`), onlyFinalizer},
-		{"another finalizer off", patch(mine, `{"metadata":{"finalizers":["miniplane.dev/agent"]}}`), onlyFinalizer},
-		{"finalizer of another node's MiniPod", patch(other, `{"metadata":{"finalizers":["example.com/other"]}}`), onlyBound},
-		{"its finalizer off", patch(mine, `{"metadata":{"finalizers":["example.com/other"]}}`), ""},
-		{"delete", func() error { return agent.Delete(t.Context(), mine.DeepCopy()) }, "cannot delete"},
-	}
-}
-
-// nodeWrites are what an agent could do to nodes and leases.
-func nodeWrites(t *testing.T, agent client.Client, node string) []agentWrite {
-	t.Helper()
-	create := func(o client.Object) func() error { return func() error { return agent.Create(t.Context(), o) } }
-	miniNode := func(name string) *miniv1.MiniNode { return &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: name}} }
-	lease := func(name string) *coordinationv1.Lease {
-		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: agentNamespace, Name: name}}
-	}
-	const itsName = "the name of its node"
-	writes := []agentWrite{
-		{"its MiniNode", create(miniNode(node)), ""},
-		{"status of its MiniNode", func() error {
-			patch := client.RawPatch(mergePatch, []byte(`{"status":{"nodeIP":"192.0.2.1"}}`))
-			return agent.Status().Patch(t.Context(), miniNode(node), patch)
-		}, ""},
-		{"another MiniNode", create(miniNode(node + "-x")), itsName},
-		{"its Lease", create(lease(node)), ""},
-		{"another Lease", create(lease(node + "-x")), itsName},
-		{"the manager's Lease", create(lease("miniplane-manager")), itsName},
-	}
-	if _, certificate := strings.CutPrefix(node, "certificate"); certificate {
-		writes = append(writes,
-			agentWrite{"its Node", create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}), ""},
-			agentWrite{"another Node", create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node + "-x"}}), itsName})
-	}
-	return writes
-}
+// uidOf is a UID that nothing has.
+const uidOf = types.UID("00000000-0000-0000-0000-000000000001")

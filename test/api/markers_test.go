@@ -142,3 +142,21 @@ func TestManagerMayTouchNoOtherPods(t *testing.T) {
 		t.Errorf("it may make Pods elsewhere: %v", err)
 	}
 }
+
+// A marker whose label somebody took off still loses its finalizer, and so does not hold the namespace up.
+func TestManagerLetsGoOfAMarkerWithoutLabel(t *testing.T) {
+	manager, admin := managerWithRights(t)
+	pod := marker("n5")
+	if err := admin.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	if err := patchWith(t, admin, pod, `{"metadata":{"labels":{"miniplane.dev/drain-marker":null}}}`); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Delete(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	if err := patchWith(t, manager, pod, `{"metadata":{"finalizers":null}}`); err != nil {
+		t.Errorf("it cannot let go: %v", err)
+	}
+}
