@@ -38,16 +38,16 @@ func doubled(base, most time.Duration, count int) time.Duration {
 	return min(d, most)
 }
 
-// restart tells when an ended container may be started again, and how many crashes the new one is to remember.
-func restart(last runtime.Container) (at time.Time, crashes int) {
+// restart tells when a container that ended at a time may be started again, and how many crashes the new one is to remember.
+func restart(last runtime.Container, ended time.Time) (at time.Time, crashes int) {
 	crashes = crashesOf(last)
 	if last.State == runtime.StateUnknown {
 		return time.Time{}, crashes
 	}
 	if !last.StartedAt.IsZero() && last.FinishedAt.Sub(last.StartedAt) >= backoffReset {
-		return last.FinishedAt, 1
+		return ended, 1
 	}
-	return last.FinishedAt.Add(crashDelay(crashes)), crashes + 1
+	return ended.Add(crashDelay(crashes)), crashes + 1
 }
 
 // retryAt is when to try again what failed.

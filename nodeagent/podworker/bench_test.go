@@ -41,6 +41,9 @@ type bench struct {
 	// namespaces has "ns", the one of the test's MiniPods, without labels.
 	namespaces podsecurity.Namespaces
 	kill       func() // ends the agent
+	// boot is the machine's; correction is by how much its time was set forward, which the kernel's monotonic clock does not show.
+	boot       string
+	correction time.Duration
 
 	mu     sync.Mutex
 	writes []string // "status", "finalizer": what the agent wrote
@@ -50,7 +53,7 @@ type bench struct {
 func newBench(t *testing.T, before ...func(*bench)) *bench {
 	t.Helper()
 	b := &bench{t: t, runtime: fake.New("echo:test", "echo:2"), sandboxes: fakenode.NewSandboxes(t.TempDir()), network: fakenode.NewNetwork(),
-		clock: clocktesting.NewFakeClock(t0), layout: Layout{RootDir: t.TempDir(), StateDir: t.TempDir(), CgroupParent: "/mini"}}
+		clock: clocktesting.NewFakeClock(t0), boot: "this", layout: Layout{RootDir: t.TempDir(), StateDir: t.TempDir(), CgroupParent: "/mini"}}
 	b.runtime.SetClock(b.clock.Now)
 	b.namespaces.Set("ns", nil)
 	b.api = fakeclient.NewClientBuilder().WithScheme(testenv.Scheme()).WithStatusSubresource(&miniv1.MiniPod{}).Build()
@@ -114,6 +117,7 @@ func (b *bench) agent() {
 	}
 	pool := New(ctx, Options{Runtime: b.runtime, Sandboxes: b.sandboxes, Network: b.network, Client: b.counted(), Layout: b.layout,
 		Namespaces: &b.namespaces, Machine: testMachine, RuntimeName: "fake", Log: log, Clock: b.clock, Resync: time.Hour})
+	pool.ends.boot, pool.ends.now = b.boot, func() time.Duration { return b.clock.Since(t0) - b.correction }
 	b.pool = pool
 	var done sync.WaitGroup
 	b.kill = func() { cancel(); pool.Wait(); done.Wait() }

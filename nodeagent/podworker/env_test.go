@@ -186,7 +186,7 @@ func TestFiles(t *testing.T) {
 	if _, err := os.Stat(log); !os.IsNotExist(err) {
 		t.Error("the log is still there")
 	}
-	if err := l.removeFiles(pod.UID); err != nil {
+	if err := l.removeFiles(pod.UID, ""); err != nil {
 		t.Fatal(err)
 	}
 	if uids, err := l.podsWithFiles(); len(uids) > 0 || err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -43,12 +44,13 @@ func (w *worker) execute(ctx context.Context, desired *miniv1.MiniPod, work []Ac
 	one(0)
 	group.Wait()
 	for i, a := range work {
+		// A signal that failed may have arrived nevertheless, and was tried for the first time.
+		if changes[i] != nil && (errs[i] == nil || a.Type == KillContainer) {
+			changes[i](&w.observed)
+		}
 		if errs[i] != nil {
 			w.fail(desired, a, errs[i])
 			continue
-		}
-		if changes[i] != nil {
-			changes[i](&w.observed)
 		}
 		if proves(a) {
 			delete(w.observed.Failures, failureKey(a))
@@ -85,7 +87,7 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a Action) (cha
 	case RemoveSandbox:
 		return func(o *Observation) { o.Sandbox, o.Gone.Sandbox = nil, true }, w.pool.Sandboxes.Remove(ctx, string(w.uid))
 	case RemoveFiles:
-		return func(o *Observation) { o.FilesFor, o.Gone.Files = netip.Addr{}, true }, w.pool.Layout.removeFiles(w.uid)
+		return w.removeFiles(desired)
 	case RemoveFinalizer:
 		return nil, w.removeFinalizer(ctx, desired)
 	}
@@ -159,30 +161,44 @@ func (w *worker) start(ctx context.Context, a Action) (change, error) {
 	}, nil
 }
 
+// kill sends a signal. That a SIGTERM is about to be sent for the first time is written down before, and that it was after.
 func (w *worker) kill(ctx context.Context, a Action) (change, error) {
+	now := w.pool.Clock.Now()
+	sent := w.observed.Signals[a.ID]
+	if a.Signal == runtime.SIGTERM && sent.Term.IsZero() {
+		sent.Term = now
+		w.record(w.pool.ends.begin, a.ID)
+	}
 	err := w.pool.Runtime.Kill(ctx, a.ID, a.Signal)
 	if errdefs.IsNotFound(err) {
 		return func(*Observation) { w.refresh(ctx, a.ID) }, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	now := w.pool.Clock.Now()
-	return func(o *Observation) {
-		sent := o.Signals[a.ID]
-		if a.Signal == runtime.SIGKILL {
-			sent.Kill = now
-		} else {
-			sent.Term = now
+	switch {
+	case a.Signal != runtime.SIGTERM && err == nil:
+		sent.Kill = now
+	case a.Signal == runtime.SIGTERM:
+		if sent.Unsure = err != nil; !sent.Unsure {
+			w.record(w.pool.ends.sent, a.ID)
 		}
-		o.Signals[a.ID] = sent
-	}, nil
+	}
+	return func(o *Observation) { o.Signals[a.ID] = sent }, err
+}
+
+// record writes down what is done to end a container. That it cannot be is no reason not to do it.
+func (w *worker) record(line func(types.UID, string) error, id string) {
+	if err := line(w.uid, id); err != nil {
+		w.pool.Log.Info("Cannot write down that a container is ended; an agent that comes after this one begins its grace period again",
+			"container", id, "err", err.Error())
+	}
 }
 
 // remove removes a container, and the log of one that is pruned.
 func (w *worker) remove(ctx context.Context, a Action) (change, error) {
 	w.pool.removals <- struct{}{}
 	defer func() { <-w.pool.removals }()
+	// The time of an action begins with its turn: waiting in line uses up none of it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), actionTimeout)
+	defer cancel()
 	if err := w.pool.Runtime.Remove(ctx, a.ID); err != nil {
 		return nil, err
 	}
@@ -190,6 +206,18 @@ func (w *worker) remove(ctx context.Context, a Action) (change, error) {
 		w.pool.Layout.removeLog(w.observed.Containers[w.observed.indexOf(a.ID)])
 	}
 	return func(o *Observation) { o.drop(a.ID) }, nil
+}
+
+// removeFiles removes what the MiniPod had in files, and at last the record of how its containers were ended.
+func (w *worker) removeFiles(desired *miniv1.MiniPod) (change, error) {
+	logs := ""
+	if desired != nil {
+		logs = w.pool.Layout.podLogDir(desired.Namespace, desired.Name, desired.UID)
+	}
+	if err := w.pool.Layout.removeFiles(w.uid, logs); err != nil {
+		return nil, err
+	}
+	return func(o *Observation) { o.FilesFor, o.Gone.Files = netip.Addr{}, true }, w.pool.ends.remove(w.uid)
 }
 
 // unanswered tells whether the runtime did not say what became of a call.

@@ -109,10 +109,15 @@ func fileMounts(files string, readOnly bool) []runtime.Mount {
 }
 
 // removeFiles removes the logs of a MiniPod. Its other files go with its sandbox, but for those of an earlier version.
-func (l Layout) removeFiles(uid types.UID) error {
-	logs, err := filepath.Glob(filepath.Join(l.logsDir(), "*_"+string(uid)))
-	if err != nil {
-		return err
+// The directory of its logs is looked for only where it is not known, as for a MiniPod that is gone from the API: on a full node
+// there are a thousand of them.
+func (l Layout) removeFiles(uid types.UID, logDir string) error {
+	logs := []string{logDir}
+	if logDir == "" {
+		var err error
+		if logs, err = filepath.Glob(filepath.Join(l.logsDir(), "*_"+string(uid))); err != nil {
+			return err
+		}
 	}
 	for _, dir := range append(logs, l.podDir(uid)) {
 		if err := os.RemoveAll(dir); err != nil {
@@ -125,7 +130,7 @@ func (l Layout) removeFiles(uid types.UID) error {
 // podsWithFiles lists the UIDs of all MiniPods that have files or logs.
 func (l Layout) podsWithFiles() ([]types.UID, error) {
 	var out []types.UID
-	for _, dir := range []string{l.podsDir(), l.logsDir()} {
+	for _, dir := range []string{l.podsDir(), l.logsDir(), l.endsDir()} {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err

@@ -102,6 +102,9 @@ func (l Layout) podsDir() string { return filepath.Join(l.StateDir, "pods") }
 
 func (l Layout) logsDir() string { return filepath.Join(l.RootDir, "logs") }
 
+// endsDir holds the records of SIGTERMs.
+func (l Layout) endsDir() string { return filepath.Join(l.StateDir, "ends") }
+
 func (l Layout) podLogDir(namespace, name string, uid types.UID) string {
 	return filepath.Join(l.logsDir(), fmt.Sprintf("%s_%s_%s", namespace, name, uid))
 }

@@ -31,6 +31,9 @@ type Observation struct {
 	Failures map[string]Failure
 	// Signals were sent to containers, by ID.
 	Signals map[string]Sent
+	// Ended is when containers ended, by ID, in the terms of this process's clock. The runtime's own time of it is by a clock
+	// that may have been corrected since.
+	Ended map[string]time.Time
 	// Refusal is why nothing may be made of the MiniPod as it is now; nil when it may, or when nothing is to be made.
 	Refusal *podsecurity.Refusal
 }
@@ -82,9 +85,11 @@ type Failure struct {
 	SpecHash string
 }
 
-// Sent tells when which signal was sent last; zero if it was not.
+// Sent tells when SIGTERM was sent first, and SIGKILL last; zero if it was not.
 type Sent struct {
 	Term, Kill time.Time
+	// Unsure: whether SIGTERM was sent is not known; it is sent again, and the time counts from the first.
+	Unsure bool
 }
 
 // NewObservation is that of a MiniPod of which nothing is on the machine.
@@ -96,6 +101,7 @@ func NewObservation() Observation {
 func (o *Observation) init() {
 	if o.Images == nil {
 		o.Images, o.Failures, o.Signals = map[string]Image{}, map[string]Failure{}, map[string]Sent{}
+		o.Ended = map[string]time.Time{}
 	}
 }
 
@@ -140,6 +146,27 @@ func (o *Observation) drop(id string) {
 		o.Containers = slices.Delete(o.Containers, i, i+1)
 	}
 	delete(o.Signals, id)
+	delete(o.Ended, id)
+}
+
+// noteEnds remembers when containers ended that were not known to. One that ended in the future by the runtime's clock, because
+// the time was set back since, ended now.
+func (o *Observation) noteEnds(now time.Time) {
+	for i := range o.Containers {
+		c := &o.Containers[i]
+		if _, known := o.Ended[c.ID]; known || c.State != runtime.StateExited || c.FinishedAt.IsZero() {
+			continue
+		}
+		o.Ended[c.ID] = now.Add(-max(0, now.Sub(c.FinishedAt)))
+	}
+}
+
+// endOf is when a container ended.
+func (o *Observation) endOf(c runtime.Container) time.Time {
+	if at, known := o.Ended[c.ID]; known {
+		return at
+	}
+	return c.FinishedAt
 }
 
 func (o *Observation) indexOf(id string) int {

@@ -156,7 +156,7 @@ func decide(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation) decision {
 		if ofOtherSpec(c, last) {
 			d.start = true
 		} else if d.start = restartable(pod.Spec.RestartPolicy, last); d.start {
-			d.at, d.next.crashes = restart(last)
+			d.at, d.next.crashes = restart(last, o.endOf(last))
 		}
 	}
 	if failed && failure.retryAt(true).After(d.at) {

@@ -8,17 +8,15 @@ import (
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
-const (
-	// leastGrace is what a container gets at least after SIGTERM, if its grace period is not shorter, even if the
-	// deletion is long past because the agent was away.
-	leastGrace = 2 * time.Second
-	// killAgain is the time after which an unanswered SIGKILL is sent again.
-	killAgain = 5 * time.Second
-)
+// killAgain is the time after which an unanswered SIGKILL is sent again.
+const killAgain = 5 * time.Second
 
 // planDeletion ends a MiniPod in order: containers get SIGTERM, at the deadline SIGKILL, and are then removed, whether they
 // still run or not. SIGKILL has its own step because removals take turns: where many MiniPods end at once, none runs on until
 // its turn comes. Where it fails, removing, which kills too, is the next try.
+//
+// The grace period is counted from the first SIGTERM. When the API server marked the MiniPod as deleted does not matter: its
+// clock is another machine's, and counts whole seconds.
 func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Action {
 	period := grace(desired)
 	_, failed := o.Failures[teardown]
@@ -27,10 +25,8 @@ func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Actio
 		if c.State != runtime.StateRunning {
 			continue
 		}
-		sent, deadline := o.Signals[c.ID], desired.DeletionTimestamp.Add(period)
-		if least := sent.Term.Add(min(period, leastGrace)); least.After(deadline) {
-			deadline = least
-		}
+		sent := o.Signals[c.ID]
+		deadline := sent.Term.Add(period)
 		switch {
 		case period > 0 && (sent.Term.IsZero() || now.Before(deadline)):
 			actions = append(actions, terminate(c, &o, deadline, now))
@@ -47,7 +43,7 @@ func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Actio
 // terminate sends SIGTERM, waits for the deadline, and then sends SIGKILL.
 func terminate(c runtime.Container, o *Observation, deadline, now time.Time) Action {
 	switch {
-	case o.Signals[c.ID].Term.IsZero():
+	case o.Signals[c.ID].Term.IsZero(), o.Signals[c.ID].Unsure && now.Before(deadline):
 		return Action{Type: KillContainer, ID: c.ID, Signal: runtime.SIGTERM}
 	case now.Before(deadline):
 		return Action{Type: Wait, Until: deadline}

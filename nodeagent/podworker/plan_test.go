@@ -254,6 +254,9 @@ func TestPlanEnd(t *testing.T) {
 	asked := func(sent int) Observation {
 		return with(seen(running), func(o *Observation) { o.Signals[running.ID] = Sent{Term: at(sent)} })
 	}
+	unsure := func(first int) Observation {
+		return with(seen(running), func(o *Observation) { o.Signals[running.ID] = Sent{Term: at(first), Unsure: true} })
+	}
 	shoot := []Action{{Type: KillContainer, ID: running.ID, Signal: runtime.SIGKILL}}
 	shot := func(sent int) Observation {
 		return with(seen(running), func(o *Observation) { o.Signals[running.ID] = Sent{Term: at(sent), Kill: at(sent)} })
@@ -275,7 +278,11 @@ func TestPlanEnd(t *testing.T) {
 		{name: "no grace, killing fails", pod: deleting(0), seen: broken, now: at(101), want: remove(running.ID)},
 		{name: "no grace, killed", pod: deleting(0), seen: shot(0), now: at(100), want: remove(running.ID)},
 		{name: "agent was away: still ask", pod: deleting(30), seen: seen(running), now: at(900), want: term},
-		{name: "agent was away: a moment", pod: deleting(30), seen: asked(900), now: at(900), want: []Action{{Type: Wait, Until: at(902)}}},
+		{name: "agent was away: all of it", pod: deleting(30), seen: asked(900), now: at(900), want: []Action{{Type: Wait, Until: at(930)}}},
+		{name: "the API server's clock is behind", pod: deleting(30), seen: asked(700), now: at(701), want: []Action{{Type: Wait, Until: at(730)}}},
+		{name: "the API server's clock is ahead", pod: deleting(30), seen: asked(-500), now: at(-470), want: shoot},
+		{name: "whether it was asked is not known: ask again", pod: deleting(30), seen: unsure(100), now: at(110), want: term},
+		{name: "whether it was asked is not known: it gets no longer", pod: deleting(30), seen: unsure(100), now: at(130), want: shoot},
 		{name: "ended", pod: deleting(30), seen: seen(container("main", 0, 0, exited(0, 0, 1)), container("main", 1, 1)), now: at(101),
 			want: remove(id("main", 0), id("main", 1))},
 		{name: "network and files", pod: deleting(30), seen: bare(Gone{}), want: []Action{{Type: DetachNetwork}, {Type: RemoveFiles}}},

@@ -55,6 +55,7 @@ type Pool struct {
 	launches chan struct{}
 	removals chan struct{}
 	puller   *puller
+	ends     ends
 	writers  sync.WaitGroup
 	running  sync.WaitGroup
 
@@ -85,6 +86,7 @@ func New(ctx context.Context, o Options) *Pool {
 		launches: make(chan struct{}, o.Launches),
 		removals: make(chan struct{}, removalsPerCore*gort.NumCPU()),
 		puller:   newPuller(o.Runtime),
+		ends:     newEnds(o.Layout.endsDir()),
 		workers:  map[types.UID]*worker{},
 		adopted:  map[types.UID]Observation{},
 	}

@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"context"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,9 @@ func newWorker(p *Pool, uid types.UID, observed Observation) *worker {
 	observed.init()
 	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1)}
 	w.observed.TakenUp = p.Clock.Now()
+	if len(observed.Containers) > 0 {
+		maps.Copy(w.observed.Signals, p.ends.read(uid, w.observed.TakenUp))
+	}
 	w.publisher = &publisher{worker: w, kick: make(chan struct{}, 1)}
 	w.pullContext, w.endPulls = context.WithCancel(p.ctx)
 	return w
@@ -212,6 +216,7 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	for _, p := range in.pulled {
 		w.finishPull(p)
 	}
+	w.observed.noteEnds(w.pool.Clock.Now())
 	if in.desired == nil || podstate.IsDeleting(in.desired) || podstate.IsFinished(in.desired) {
 		w.endPulls()
 	}

@@ -1,0 +1,110 @@
+package podworker
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ends are the records of SIGTERMs, one small file in memory for each MiniPod that is ended. A grace period is counted from the
+// first SIGTERM by the kernel's monotonic clock, which no correction of the time touches and which goes on while no agent
+// runs. So the moment is written down before the signal is sent: the next agent knows when it was, and does not send another.
+// A second line says that it was sent. Where that is missing the signal may not have arrived, and is sent again, at no cost of
+// time to the container nor gift to it.
+type ends struct {
+	dir  string
+	boot string
+	now  func() time.Duration // the kernel's monotonic clock
+}
+
+// bootID changes with each start of the machine, and with it what its monotonic clock counts from.
+const bootID = "/proc/sys/kernel/random/boot_id"
+
+func newEnds(dir string) ends {
+	boot, _ := os.ReadFile(bootID)
+	return ends{dir: dir, boot: string(bytes.TrimSpace(boot)), now: monotonic}
+}
+
+func monotonic() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // cannot fail: the clock exists and the pointer is good
+	return time.Duration(now.Nano())
+}
+
+func (e ends) path(uid types.UID) string { return filepath.Join(e.dir, string(uid)) }
+
+const (
+	lineTerm = "term" // term ID BOOT NANOSECONDS: SIGTERM is about to be sent for the first time
+	lineSent = "sent" // sent ID: it was
+)
+
+// begin records that the first SIGTERM is about to be sent to a container.
+func (e ends) begin(uid types.UID, id string) error {
+	return e.add(uid, fmt.Sprintf("%s %s %s %d\n", lineTerm, id, e.boot, e.now()))
+}
+
+// sent records that it was.
+func (e ends) sent(uid types.UID, id string) error {
+	return e.add(uid, fmt.Sprintf("%s %s\n", lineSent, id))
+}
+
+func (e ends) add(uid types.UID, line string) error {
+	file, err := os.OpenFile(e.path(uid), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if os.IsNotExist(err) {
+		if err = os.MkdirAll(e.dir, 0o700); err == nil {
+			file, err = os.OpenFile(e.path(uid), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(line)
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// read tells what an earlier agent sent to the containers of a MiniPod, in the terms of a clock that shows now.
+func (e ends) read(uid types.UID, now time.Time) map[string]Sent {
+	content, err := os.ReadFile(e.path(uid))
+	if err != nil {
+		return nil // nothing was sent, or nobody knows
+	}
+	return parseEnds(string(content), e.boot, e.now(), now)
+}
+
+// parseEnds reads a record. What is not understood, or of another boot, is left out: then the signal is sent again.
+func parseEnds(content, boot string, at time.Duration, now time.Time) map[string]Sent {
+	out := map[string]Sent{}
+	for line := range strings.Lines(content) {
+		switch words := strings.Fields(line); {
+		case len(words) == 4 && words[0] == lineTerm && words[2] == boot:
+			began, err := strconv.ParseInt(words[3], 10, 64)
+			if _, known := out[words[1]]; err == nil && !known && began >= 0 && time.Duration(began) <= at {
+				out[words[1]] = Sent{Term: now.Add(time.Duration(began) - at), Unsure: true}
+			}
+		case len(words) == 2 && words[0] == lineSent:
+			if sent, known := out[words[1]]; known {
+				sent.Unsure = false
+				out[words[1]] = sent
+			}
+		}
+	}
+	return out
+}
+
+// remove forgets a MiniPod.
+func (e ends) remove(uid types.UID) error {
+	if err := os.Remove(e.path(uid)); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package podworker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/runtime/fake"
+)
+
+// deaf creates MiniPod "a" with a grace period of 30 s, whose container ignores SIGTERM, and deletes it.
+func (b *bench) deaf() {
+	b.t.Helper()
+	b.runtime.SetProgram(func(runtime.ContainerSpec) fake.Behaviour { return fake.Behaviour{IgnoresTerm: true} })
+	b.create("a", func(p *miniv1.MiniPod) { grace := int64(30); p.Spec.TerminationGracePeriodSeconds = &grace })
+	b.shows("a", "Running")
+	b.delete("a")
+	b.asked(1)
+}
+
+// asked waits until the container got so many signals, and until the record says so.
+func (b *bench) asked(signals int) {
+	b.t.Helper()
+	b.until("it was asked to end", func() bool {
+		content, _ := os.ReadFile(b.pool.ends.path(b.get("a").UID))
+		return len(b.runtime.Calls(fake.OpKill)) == signals && strings.Count(string(content), lineSent) >= 1
+	})
+}
+
+// endsAfter passes a time after which, and no earlier, the container is to be ended.
+func (b *bench) endsAfter(d time.Duration) {
+	b.t.Helper()
+	b.until("the agent waits", b.clock.HasWaiters)
+	b.pass(d - time.Second)
+	if len(b.running()) != 1 {
+		b.t.Fatalf("the container was ended more than a second early; it had %s left", d)
+	}
+	b.until("the agent waits", b.clock.HasWaiters)
+	b.pass(time.Second)
+	b.gone("a")
+}
+
+func TestGracePeriodSurvivesTheAgent(t *testing.T) {
+	for _, set := range []time.Duration{0, 10 * time.Minute, -10 * time.Minute} {
+		t.Run(set.String(), func(t *testing.T) {
+			b := newBench(t)
+			b.deaf()
+			b.until("the agent waits", b.clock.HasWaiters)
+			b.pass(10 * time.Second)
+			b.kill()
+			b.correction = set
+			b.clock.SetTime(b.clock.Now().Add(set))
+			b.agent()
+			b.endsAfter(20 * time.Second)
+			if signals := len(b.runtime.Calls(fake.OpKill)); signals != 2 {
+				t.Errorf("%d signals, want SIGTERM and SIGKILL", signals)
+			}
+			if left, err := os.ReadDir(b.layout.endsDir()); err != nil || len(left) > 0 {
+				t.Errorf("records are left: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// An agent that was killed between its record and the signal, or a machine that started again, leaves open whether there was one.
+func TestUnknownSignalIsSentAgain(t *testing.T) {
+	b := newBench(t)
+	b.deaf()
+	b.until("the agent waits", b.clock.HasWaiters)
+	b.pass(10 * time.Second)
+	path := b.pool.ends.path(b.get("a").UID)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.kill()
+	first, _, _ := strings.Cut(string(content), "\n")
+	if err := os.WriteFile(path, []byte(first+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.agent()
+	b.asked(2)
+	b.endsAfter(20 * time.Second) // it counts from the first
+}
+
+func TestRecordOfAnotherBoot(t *testing.T) {
+	b := newBench(t)
+	b.deaf()
+	b.kill()
+	b.boot = "another"
+	b.agent()
+	b.asked(2)
+	b.endsAfter(30 * time.Second)
+}
+
+// A signal that fails is sent again, and the container gets no more time for it.
+func TestFailedSignal(t *testing.T) {
+	b := newBench(t)
+	b.runtime.SetProgram(func(runtime.ContainerSpec) fake.Behaviour { return fake.Behaviour{IgnoresTerm: true} })
+	b.create("a", func(p *miniv1.MiniPod) { grace := int64(3); p.Spec.TerminationGracePeriodSeconds = &grace })
+	b.shows("a", "Running")
+	var works atomic.Bool
+	b.runtime.OnCall(func(_ context.Context, op fake.Op, _ string) error {
+		if op == fake.OpKill && !works.Load() {
+			return errors.New("broken")
+		}
+		return nil
+	})
+	b.delete("a")
+	b.until("the agent tries", func() bool { return len(b.runtime.Calls(fake.OpKill)) > 0 })
+	b.until("the agent waits", b.clock.HasWaiters)
+	works.Store(true)
+	b.pass(3 * time.Second)
+	b.gone("a")
+}
+
+func TestRecordWhereNoneCanBe(t *testing.T) {
+	e := newEnds(filepath.Join(os.DevNull, "ends"))
+	if err := e.begin("u", "c"); err == nil {
+		t.Error("no error")
+	}
+	if got := e.read("u", t0); len(got) != 0 {
+		t.Errorf("read %v", got)
+	}
+}
+
+func TestParseEnds(t *testing.T) {
+	for content, want := range map[string]map[string]Sent{
+		"": {},
+		"term a this 1000000000\nsent a\nterm b this 2000000000\n":        {"a": {Term: at(7)}, "b": {Term: at(8), Unsure: true}},
+		"term a this 1000000000\nsent a\nterm a this 2000000000\nsent a\n": {"a": {Term: at(7)}},
+		"term a other 1000000000\nsent a\n":                               {},
+		"term a this 5000000000\n":                                        {}, // after now: not by this clock
+		"term a this -5\nterm a this x\nsent\nnonsense\nterm a":           {},
+	} {
+		if diff := cmp.Diff(want, parseEnds(content, "this", 4*time.Second, at(10))); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", content, diff)
+		}
+	}
+}
+
+func FuzzParseEnds(f *testing.F) {
+	f.Add("term a this 1000000000\nsent a\n")
+	f.Add("term a this 9223372036854775807\n")
+	f.Fuzz(func(t *testing.T, content string) {
+		for id, sent := range parseEnds(content, "this", time.Minute, t0) {
+			if sent.Term.After(t0) || t0.Sub(sent.Term) > time.Minute {
+				t.Errorf("%s: a signal at %s, now is %s", id, sent.Term, t0)
+			}
+		}
+	})
+}
+
+// A container's back-off does not grow when the machine's time is set back, nor end when it is set forward.
+func TestBackoffIsCountedByTheAgent(t *testing.T) {
+	o := seen(container("main", 0, 2, exited(1, 600, 610)))
+	o.noteEnds(at(10)) // the time was set back by ten minutes
+	if got, _ := restart(o.Containers[0], o.endOf(o.Containers[0])); !got.Equal(at(30)) {
+		t.Errorf("starts again at %s, want %s", got, at(30))
+	}
+	o.Containers[0].FinishedAt = at(-600) // another look, by another clock
+	o.noteEnds(at(11))
+	if got, _ := restart(o.Containers[0], o.endOf(o.Containers[0])); !got.Equal(at(30)) {
+		t.Errorf("starts again at %s, want %s", got, at(30))
+	}
+}
