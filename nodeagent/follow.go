@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/podworker"
 )
@@ -32,7 +33,7 @@ func informerOf(ctx context.Context, from cache.Cache, kind client.Object, log l
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(retryWait):
+		case <-time.After(jitter.Up(retryWait)):
 		}
 	}
 }
@@ -88,7 +89,7 @@ func (a *agent) followPeers(ctx context.Context, net network.Network) error {
 		var again <-chan time.Time
 		if err := a.setPeers(ctx, net); err != nil {
 			a.log.Info("Cannot set the routes to the other nodes; trying again", "err", err.Error())
-			again = time.After(retryWait)
+			again = time.After(jitter.Up(retryWait))
 		}
 		select {
 		case <-ctx.Done():

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/eviction"
 )
 
@@ -122,8 +123,8 @@ func (r *reconciler) tellBlocking(seen eviction.Observed, blocking []*miniv1.Min
 	if !r.isNews(seen.Name, text) || text == "" {
 		return
 	}
-	r.recorder.Eventf(seen.Marker, nil, corev1.EventTypeWarning, "DrainBlocked", "Drain", "%s", text)
-	r.recorder.Eventf(seen.Node, nil, corev1.EventTypeWarning, "DrainBlocked", "Drain", "%s", text)
+	r.recorder.Eventf(seen.Marker, nil, corev1.EventTypeWarning, "DrainBlocked", "Drain", "%s", conditions.Note(text))
+	r.recorder.Eventf(seen.Node, nil, corev1.EventTypeWarning, "DrainBlocked", "Drain", "%s", conditions.Note(text))
 	for _, pod := range blocking {
 		r.recorder.Eventf(pod, seen.Node, corev1.EventTypeWarning, "DrainBlocked", "Drain",
 			"the drain of node %s waits for this MiniPod: it has no controller that would make another; delete it, or end the drain with kubectl uncordon %s",

@@ -25,7 +25,7 @@ func (seen *observed) fill(mq *miniv1.MiniQuota) {
 	mq.Status.Used = seen.used
 	mq.Status.WaitingPods = seen.waiting
 	summary := quota.Summary(mq.Status.Hard, seen.used)
-	mq.Status.UsedSummary = summary[:min(len(summary), maxSummary)]
+	mq.Status.UsedSummary = conditions.Clip(summary, maxSummary)
 	ready := seen.ready(mq)
 	ready.ObservedGeneration = mq.Generation
 	conditions.Set(&mq.Status.Conditions, ready)

@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 )
 
 // report tells, once the status is stored, of a failure that is new. There are no Events of single MiniPods.
@@ -18,5 +19,5 @@ func (r *Reconciler) report(before, after *miniv1.MiniReplicaSet) {
 	if is.Reason == miniv1.ReasonFailedDelete {
 		action = "DeleteMiniPod"
 	}
-	r.events.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, action, "%s", is.Message)
+	r.events.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, action, "%s", conditions.Note(is.Message))
 }

@@ -11,12 +11,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/internal/sched/framework"
 )
-
-// maxNote is how long the API server lets the note of an Event be, in bytes. The whole text is in the condition.
-const maxNote = 1024
 
 // park says in the MiniPod's status why it waits, and then lets it wait. In this order, so that nothing else is written
 // about the MiniPod meanwhile; what happens meanwhile is seen by Park. It reports whether there was an answer.
@@ -72,5 +70,5 @@ func (s *Scheduler) writePending(ctx context.Context, reader client.Reader, pod 
 
 // warn records an Event about a MiniPod.
 func (s *Scheduler) warn(obj *miniv1.MiniPod, reason, action, note string) {
-	s.recorder.Eventf(obj, nil, corev1.EventTypeWarning, reason, action, "%s", note[:min(len(note), maxNote)])
+	s.recorder.Eventf(obj, nil, corev1.EventTypeWarning, reason, action, "%s", conditions.Note(note))
 }

@@ -63,7 +63,7 @@ func (r *reconciler) tell(before, after *miniv1.MiniService) {
 	was := meta.FindStatusCondition(before.Status.Conditions, miniv1.ConditionReady)
 	is := meta.FindStatusCondition(after.Status.Conditions, miniv1.ConditionReady)
 	if is.Status == metav1.ConditionFalse && (was == nil || was.Message != is.Message) {
-		r.recorder.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "Allocate", "%s", is.Message)
+		r.recorder.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "Allocate", "%s", conditions.Note(is.Message))
 	}
 	for _, old := range before.Status.Ports {
 		for _, port := range after.Status.Ports {

@@ -11,9 +11,7 @@ const maxMessage = 32768
 
 // Set puts a condition into the list. The transition time changes only with the status.
 func Set(list *[]metav1.Condition, condition metav1.Condition) {
-	if len(condition.Message) > maxMessage {
-		condition.Message = condition.Message[:maxMessage]
-	}
+	condition.Message = Clip(condition.Message, maxMessage)
 	meta.SetStatusCondition(list, condition)
 }
 

@@ -13,10 +13,12 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/transport"
+
+	"miniplane.dev/miniplane/internal/jitter"
 )
 
 // The waits between two tries, doubled from the first to the longest. Thousands of agents share the API server that comes back,
-// and it holds off whom it cannot serve yet (429), so they need not be longer.
+// and it holds off whom it cannot serve yet (429), so they need not be longer. Each is shortened by chance, so that they do not ask all at once.
 const (
 	firstWait   = 50 * time.Millisecond
 	longestWait = time.Second
@@ -50,7 +52,7 @@ func (t *patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.begin(err)
 	defer t.end()
 	for wait := firstWait; err != nil; wait = min(2*wait, longestWait) {
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(jitter.Down(wait))
 		select {
 		case <-r.Context().Done():
 			timer.Stop()

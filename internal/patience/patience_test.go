@@ -59,7 +59,7 @@ func TestWatchWaits(t *testing.T) {
 		if late := time.Since(s.backAt); late > longestWait {
 			t.Errorf("opened %s after the return", late)
 		}
-		if s.tries > 70 {
+		if s.tries > 125 {
 			t.Errorf("%d tries in a minute", s.tries)
 		}
 		want := []string{

@@ -1,14 +1,22 @@
 // Package statuspatch writes the status of an object: only what changed, and nothing when nothing did.
+//
+// A merge patch replaces lists as a whole, and several write into the list of conditions, each its own: the agent and the
+// controllers of evictions and of nodes, and whoever else has something to say. So a patch that touches that list holds for
+// the version only that it was made from: it neither drops what somebody else wrote meanwhile nor revives what somebody took
+// away. All else is sent without a version, because it has one writer.
 package statuspatch
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // Patch sends the difference between before and after, two versions of one object, as a merge patch of the status
-// subresource, without a resourceVersion. It reports whether a request was needed. After gets the server's answer.
+// subresource. It reports whether a request was needed. After gets the server's answer. Where conditions changed and before is
+// not the version that is stored, nothing is written, and the error is a Conflict: look again.
 func Patch(ctx context.Context, c client.Client, before, after client.Object) (bool, error) {
 	patch := client.MergeFrom(before)
 	data, err := patch.Data(after)
@@ -18,5 +26,32 @@ func Patch(ctx context.Context, c client.Client, before, after client.Object) (b
 	if string(data) == "{}" {
 		return false, nil
 	}
+	if data, err = forVersion(data, before.GetResourceVersion()); err != nil {
+		return false, err
+	}
 	return true, c.Status().Patch(ctx, after, client.RawPatch(patch.Type(), data))
+}
+
+// forVersion makes a patch that changes conditions hold for one version only.
+func forVersion(data []byte, version string) ([]byte, error) {
+	var patch map[string]json.RawMessage
+	if err := json.Unmarshal(data, &patch); err != nil {
+		return nil, err
+	}
+	var status map[string]json.RawMessage
+	if err := json.Unmarshal(patch["status"], &status); err != nil || status["conditions"] == nil || version == "" {
+		return data, nil // the patch is of something else, or of an object that was not read
+	}
+	metadata := map[string]json.RawMessage{}
+	if there, ok := patch["metadata"]; ok {
+		if err := json.Unmarshal(there, &metadata); err != nil {
+			return nil, err
+		}
+	}
+	metadata["resourceVersion"] = fmt.Appendf(nil, "%q", version)
+	var err error
+	if patch["metadata"], err = json.Marshal(metadata); err != nil {
+		return nil, err
+	}
+	return json.Marshal(patch)
 }

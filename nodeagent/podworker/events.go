@@ -6,13 +6,11 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 )
 
 // actionStart is what the agent was doing when there is something to tell: events.k8s.io asks for it.
 const actionStart = "StartContainer"
-
-// maxNote is how long the API server lets the note of an Event be, in bytes. The whole text is in the status.
-const maxNote = 1024
 
 // trouble is something that went wrong with a container, as an Event tells it.
 type trouble struct{ reason, note string }
@@ -81,6 +79,6 @@ func tell(recorder events.EventRecorder, before, after *miniv1.MiniPod) {
 		return
 	}
 	for _, t := range troubles(&before.Status, &after.Status) {
-		recorder.Eventf(after, nil, corev1.EventTypeWarning, t.reason, actionStart, "%s", t.note[:min(len(t.note), maxNote)])
+		recorder.Eventf(after, nil, corev1.EventTypeWarning, t.reason, actionStart, "%s", conditions.Note(t.note))
 	}
 }

@@ -24,13 +24,17 @@ var (
 		Name: "miniplane_agent_container_restarts_total",
 		Help: "Containers started again.",
 	})
+	conflicts = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "miniplane_agent_status_conflicts_total",
+		Help: "Statuses of MiniPods that were made again because somebody else had written a condition meanwhile.",
+	})
 	podCount = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "miniplane_agent_pods",
 		Help: "MiniPods that the agent works on.",
 	})
 )
 
-func init() { metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, podCount) }
+func init() { metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, podCount) }
 
 func (p *Pool) measureAction(action ActionType, took time.Duration) {
 	actionSeconds.WithLabelValues(string(action)).Observe(took.Seconds())

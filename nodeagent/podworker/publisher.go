@@ -2,14 +2,18 @@ package podworker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/internal/statuspatch"
 )
@@ -103,13 +107,15 @@ func (p *publisher) run(ctx context.Context) {
 		case err == nil || apierrors.IsNotFound(err):
 			failures = 0
 			p.done(want)
+		case apierrors.IsConflict(err) && p.readAgain(ctx):
+			conflicts.Inc() // somebody else wrote a condition meanwhile: the same status, with that
 		case apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
 			p.worker.pool.Log.Error(err, "The API server refuses a status; please report this", "pod", p.worker.uid)
 			p.done(want)
 		default:
 			failures++
 			p.worker.pool.Log.V(1).Info("Cannot write a status; trying again", "pod", p.worker.uid, "err", err.Error())
-			if !p.wait(ctx, doubled(writeRetryBase, writeRetryMax, failures), nil) {
+			if !p.wait(ctx, jitter.Up(doubled(writeRetryBase, writeRetryMax, failures)), nil) {
 				return
 			}
 		}
@@ -150,14 +156,47 @@ func (p *publisher) write(ctx context.Context, want *miniv1.MiniPodStatus) error
 	return nil
 }
 
-// keepForeign keeps what others wrote since the status was made: the binding, and conditions that are not the agent's.
+// readAgain reads the MiniPod that the API server has now, and tells whether it could.
+func (p *publisher) readAgain(ctx context.Context) bool {
+	before := p.worker.latest()
+	if before == nil {
+		return true // it is gone, and nothing will be written
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	now := &miniv1.MiniPod{}
+	if err := p.worker.pool.Client.Get(ctx, client.ObjectKeyFromObject(before), now); err != nil || now.UID != before.UID {
+		return false
+	}
+	p.worker.set(now)
+	return now.ResourceVersion != before.ResourceVersion
+}
+
+// own tells whether a condition is the agent's.
+func own(condition metav1.Condition) bool {
+	switch condition.Type {
+	case miniv1.ConditionReady, miniv1.ConditionContainersReady, miniv1.ConditionAdmitted:
+		return true
+	}
+	return false
+}
+
+// keepForeign takes over what others wrote since the status was made: the binding, and all conditions that are not the agent's.
+// Those that were taken away since are not among them.
 func keepForeign(status *miniv1.MiniPodStatus, before *miniv1.MiniPod) {
 	status.NodeName = before.Status.NodeName
+	mine := slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return !own(c) })
+	status.Conditions = nil
 	for _, condition := range before.Status.Conditions {
-		switch condition.Type {
-		case miniv1.ConditionReady, miniv1.ConditionContainersReady, miniv1.ConditionAdmitted:
-		default:
-			meta.SetStatusCondition(&status.Conditions, condition)
+		if !own(condition) {
+			status.Conditions = append(status.Conditions, condition)
+		} else if ours := meta.FindStatusCondition(mine, condition.Type); ours != nil {
+			status.Conditions = append(status.Conditions, *ours) // in its place
+		}
+	}
+	for _, condition := range mine {
+		if meta.FindStatusCondition(before.Status.Conditions, condition.Type) == nil {
+			status.Conditions = append(status.Conditions, condition)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -31,7 +32,7 @@ func (p *Pool) Run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(relist):
+		case <-time.After(jitter.Up(relist)):
 		}
 	}
 }
