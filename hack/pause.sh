@@ -11,7 +11,7 @@ if [ ! -x "$bin/pause" ]; then
   tmp=$bin/.pause.$$
   "${CC:-gcc}" -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie -no-pie -fno-asynchronous-unwind-tables \
     -fno-tree-loop-distribute-patterns -Wall -Wextra -Werror -Wl,--build-id=none -Wl,-z,noexecstack -s \
-    -o "$tmp" "$source"/pause.c "$source"/log.c "$source"/shim.c >&2
+    -o "$tmp" "$source"/pause.c "$source"/log.c "$source"/file.c "$source"/shim.c >&2
   mv "$tmp" "$bin/pause" # into place only when whole
 fi
 echo "$bin"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"miniplane.dev/miniplane/nodeagent/conntrack"
 	"miniplane.dev/miniplane/nodeagent/iptables"
@@ -42,6 +43,9 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 	if err != nil {
 		return nil, errors.Join(err, rt.Close())
 	}
+	if err := metrics.Registry.Register(rt.Logs); err != nil {
+		return nil, errors.Join(err, rt.Close())
+	}
 	check := checker{runtime: rt, tables: tables}
 	return &Machine{
 		Runtime:   rt,
@@ -62,7 +66,7 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 		},
 		CountPIDs: func() (int64, error) { return cgroup.PIDCount(opts.CgroupParent) },
 		Check:     check.check,
-		Close:     func() { _ = rt.Close() },
+		Close:     func() { metrics.Registry.Unregister(rt.Logs); _ = rt.Close() },
 	}, nil
 }
 
@@ -85,6 +89,7 @@ func openRuntime(opts Options) (*containerd.Runtime, error) {
 	return containerd.New(containerd.Options{
 		Address: opts.ContainerdAddress, Namespace: opts.ContainerdNamespace, StateDir: opts.StateDir,
 		PauseBinary: opts.PauseBinary, Shim: opts.Shim, RuncBinary: opts.RuncBinary, InsecureRegistries: opts.InsecureRegistries,
+		Logs: opts.Logs,
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
+	"miniplane.dev/miniplane/nodeagent/stdio"
 )
 
 // Version of the agent, set when it is built.
@@ -56,6 +57,8 @@ type Options struct {
 	HealthAddress string
 	// InsecureRegistries are host:port of registries spoken to by plain http.
 	InsecureRegistries []string
+	// Logs bound what the output of one container takes of the disk.
+	Logs stdio.Limits
 	// DaemonSet that the agent belongs to, as NAMESPACE/NAME. When it is deleted, the agent cleans the machine up before it
 	// ends. Empty: containers survive every end of the agent.
 	DaemonSet string
@@ -80,6 +83,7 @@ func DefaultOptions() Options {
 		HealthAddress:       "127.0.0.1:10350",
 		PauseBinary:         besideMe("pause"),
 		ShimBinary:          besideMe("shim"),
+		Logs:                stdio.DefaultLimits,
 		Resync:              time.Minute,
 	}
 }
@@ -175,7 +179,7 @@ func (o *Options) Validate() error {
 	if o.CPU.Sign() < 0 || o.Memory.Sign() < 0 {
 		wrong("--cpu and --memory must not be negative")
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.Logs.Validate())...)
 }
 
 // CheckMachine finds out whether this machine can do what the agent needs, and says what to do if it cannot.

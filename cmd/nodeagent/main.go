@@ -96,6 +96,8 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.DurationVar(&o.Resync, "resync-period", o.Resync, "time between two looks at everything on the machine")
 	flags.StringVar(&o.DaemonSet, "daemonset", o.DaemonSet, "NAMESPACE/NAME of the DaemonSet that this agent belongs to: when that is deleted, the agent does as with --cleanup before it ends")
 	flags.BoolVar(cleanup, "cleanup", false, "end and remove everything that this agent ever made on this machine, and exit")
+	flags.Var(&byteCount{&o.Logs.MaxSize}, "container-log-max-size", "size at which a container's log is put aside")
+	flags.IntVar(&o.Logs.MaxFiles, "container-log-max-files", o.Logs.MaxFiles, "how many files of logs a container has, the one being written included")
 	flags.Func("insecure-registry", "host:port of a registry to be spoken to by plain http; may be given several times", func(s string) error {
 		o.InsecureRegistries = append(o.InsecureRegistries, s)
 		return nil
@@ -133,4 +135,22 @@ func (q *byteQuantity) Set(s string) error {
 	}
 	*q.Quantity = *resource.NewQuantity(q.Value(), resource.BinarySI)
 	return nil
+}
+
+// byteCount is a number of bytes, like 10Mi.
+type byteCount struct{ bytes *int64 }
+
+func (b *byteCount) String() string {
+	if b.bytes == nil {
+		return ""
+	}
+	return resource.NewQuantity(*b.bytes, resource.BinarySI).String()
+}
+
+func (b *byteCount) Set(s string) error {
+	value, err := resource.ParseQuantity(s)
+	if err == nil {
+		*b.bytes = value.Value()
+	}
+	return err
 }

@@ -1,19 +1,24 @@
 /*
- * pause log SOCKET:FILE: a container's output, copied to its log in the CRI log format
+ * pause log SOCKET:SIZE:FILES:FILE: the owner of a container's output. It copies it to its log in the CRI log format
  *
  *   2006-01-02T15:04:05.000000000Z stdout F a whole line
  *   2006-01-02T15:04:05.000000000Z stderr P the first 16 KiB of a longer line
+ *
+ * in FILES files of SIZE bytes at most (file.c).
  *
  * It is started by the shim ("binary" logging) with the container's stdout and stderr as descriptors 3 and 4 and says that
  * it is ready on descriptor 5. It lives as long as somebody holds the other ends, whatever becomes of the agent and of
  * containerd, so that no output is lost or written twice, and a container never waits for an agent that is away.
  *
- * Who connects to SOCKET asks for what was written so far to be in the file: the connection is closed when it is. A full
- * disk loses output; it does not stop the container.
+ * Who connects to SOCKET asks for what was written so far to be in the file: the connection is closed when it is.
+ *
+ * A disk that is full, or a log that cannot be opened, loses output; it does not stop the container, which would wait for
+ * ever in a full pipe. The log has a line that says how much is missing, as soon as it can be written again; SOCKET.stat has
+ * the counts of rotations and of lost bytes, once there are any.
  */
-#include "sys.h"
+#include "file.h"
 
-enum { OUT = 3, ERR = 4, READY = 5, LINE = 16384, HEAD = 64 };
+enum { OUT = 3, ERR = 4, READY = 5, LINE = 16384 };
 enum { POLL_IN = 1, POLL_HUP = 16, POLL_ERR = 8 };
 
 struct pollfd {
@@ -25,76 +30,25 @@ struct pollfd {
 struct stream {
 	int fd;
 	const char *name;
+	int inside; /* the last record was not the end of a line */
 	__SIZE_TYPE__ used;
 	char text[HEAD + LINE + 1];
 };
 
 static struct stream streams[2];
 static char input[8192];
-static int file;
 
-static char *digits(char *to, long value, int width) {
-	for (int i = width - 1; i >= 0; i--, value /= 10)
-		to[i] = (char)('0' + value % 10);
-	return to + width;
-}
-
-/* The civil date of a count of days since 1970, in years that begin in March so that the leap day is their last. */
-static char *date(char *to, long days) {
-	days += 719468;
-	long era = days / 146097, day = days % 146097;
-	long year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-	day -= 365 * year + year / 4 - year / 100;
-	long month = (5 * day + 2) / 153;
-	long of_month = day - (153 * month + 2) / 5 + 1;
-	month += month < 10 ? 3 : -9;
-	to = digits(to, year + era * 400 + (month <= 2), 4);
-	*to++ = '-';
-	to = digits(to, month, 2);
-	*to++ = '-';
-	return digits(to, of_month, 2);
-}
-
-static __SIZE_TYPE__ head(char *to, const char *name, char tag) {
-	long now[2];
-	char *p = to;
-	sys(__NR_clock_gettime, 0 /* CLOCK_REALTIME */, now, 0);
-	p = date(p, now[0] / 86400);
-	*p++ = 'T';
-	p = digits(p, now[0] % 86400 / 3600, 2);
-	*p++ = ':';
-	p = digits(p, now[0] % 3600 / 60, 2);
-	*p++ = ':';
-	p = digits(p, now[0] % 60, 2);
-	*p++ = '.';
-	p = digits(p, now[1], 9);
-	*p++ = 'Z';
-	*p++ = ' ';
-	while (*name)
-		*p++ = *name++;
-	*p++ = ' ';
-	*p++ = tag;
-	*p++ = ' ';
-	return (__SIZE_TYPE__)(p - to);
-}
-
-/* One write per line, appended, so that the two streams never mix within a line. */
+/* One record, put whole, so that the two streams never mix within it. */
 static void emit(struct stream *s, char tag) {
 	char h[HEAD];
-	__SIZE_TYPE__ n = head(h, s->name, tag);
+	__SIZE_TYPE__ n = file_head(h, s->name, tag);
 	char *start = s->text + HEAD - n;
-	for (__SIZE_TYPE__ i = 0; i < n; i++)
-		start[i] = h[i];
+	memcpy(start, h, n);
 	__SIZE_TYPE__ size = n + s->used + 1;
 	start[size - 1] = '\n';
-	while (size > 0) {
-		long wrote = sys(__NR_write, file, start, size);
-		if (wrote <= 0)
-			break;
-		start += wrote;
-		size -= (__SIZE_TYPE__)wrote;
-	}
+	file_put(start, size, streams[0].inside || streams[1].inside);
 	s->used = 0;
+	s->inside = tag == 'P';
 }
 
 static void take(struct stream *s, const char *data, __SIZE_TYPE__ n) {
@@ -132,6 +86,7 @@ static short ready(struct pollfd *fds, int n, int wait) {
 
 /* Everything that is in the pipes now, and the beginnings of lines: whoever asks knows that the container ended. */
 static void flush(int listener) {
+	file_hurry(); /* these may be the last words */
 	long client = sys6(__NR_accept4, listener, 0, 0, 02000000 /* SOCK_CLOEXEC */, 0, 0);
 	for (int i = 0; i < 2; i++) {
 		struct stream *s = &streams[i];
@@ -141,6 +96,7 @@ static void flush(int listener) {
 		if (s->used > 0)
 			emit(s, 'F');
 	}
+	file_end();
 	if (client >= 0)
 		sys(__NR_close, client, 0, 0);
 }
@@ -161,22 +117,42 @@ static int listen_at(const char *path) {
 	return (int)fd;
 }
 
-void log_main(int argc, char **argv) {
-	char *path = argv[2];
-	(void)argc;
-	while (*path && *path != ':')
-		path++;
-	if (!*path)
+/* Cuts a word off at its colon, and returns what follows. */
+static char *cut(char *word) {
+	while (*word && *word != ':')
+		word++;
+	if (!*word)
 		leave(2);
-	*path++ = 0;
+	*word = 0;
+	return word + 1;
+}
+
+static long number(const char *s) {
+	long n = 0;
+	for (; digit(*s); s++)
+		n = n * 10 + *s - '0';
+	return *s ? 0 : n;
+}
+
+static void configure(char *socket) {
+	static char stat[128];
+	char *size = cut(socket), *files = cut(size), *path = cut(files);
+	__SIZE_TYPE__ n = length(socket);
+	if (number(size) < 1 || number(files) < 2 || n + sizeof(".stat") > sizeof(stat))
+		leave(2);
+	memcpy(stat, socket, n);
+	memcpy(stat + n, ".stat", sizeof(".stat"));
+	file_begin(path, number(size), number(files), stat);
+}
+
+void log_main(int argc, char **argv) {
+	(void)argc;
 	streams[0].fd = OUT, streams[0].name = "stdout";
 	streams[1].fd = ERR, streams[1].name = "stderr";
 	for (int number = 1; number < 32; number++) /* the end of the streams is the only end */
 		if (number != 9 && number != 19 && number != 11)
 			on_signal(number, (void (*)(int))1);
-	file = (int)sys6(__NR_openat, -100, (long)path, 02000000 | 02000 | 0100 | 1 /* CLOEXEC|APPEND|CREAT|WRONLY */, 0640, 0, 0);
-	if (file < 0)
-		leave(32);
+	configure(argv[2]);
 	int listener = listen_at(argv[2]);
 	if (sys(__NR_write, READY, "r", 1) != 1)
 		leave(33);
@@ -192,6 +168,7 @@ void log_main(int argc, char **argv) {
 		if (fds[2].revents)
 			flush(listener);
 	}
+	file_end();
 	sys6(__NR_unlinkat, -100, (long)argv[2], 0, 0, 0, 0);
 	leave(0);
 }

@@ -6,7 +6,7 @@
  *       Configures the namespaces that it was cloned into, or, when paths are given, joins those, then gives up all
  *       privileges and waits. Before it begins it reads one byte from descriptor 0: end of file means that the agent died
  *       before the sandbox was recorded, and the process ends. It answers with one byte on descriptor 1.
- *   pause log SOCKET:FILE
+ *   pause log SOCKET:SIZE:FILES:FILE
  *       Copies a container's output to its log (see log.c).
  *   pause -namespace N … start|delete
  *       Answers containerd as its shim (see shim.c).

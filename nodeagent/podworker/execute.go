@@ -16,6 +16,7 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
+	"miniplane.dev/miniplane/nodeagent/stdio"
 )
 
 // actionTimeout bounds one action. Actions are not cut short when the agent ends.
@@ -119,7 +120,7 @@ func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a Action) 
 		}
 	}
 	spec := containerSpec(w.pool.Layout, w.pool.Machine, desired, &w.observed, a)
-	if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o750); err != nil {
+	if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o750); err != nil && !stdio.NoRoom(err) {
 		return nil, err
 	}
 	imageID := w.observed.Images[a.Container].ID

@@ -12,6 +12,7 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/foreign"
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/stdio"
 )
 
 const (
@@ -143,9 +144,9 @@ func (l Layout) podsWithFiles() ([]types.UID, error) {
 	return out, nil
 }
 
-// removeLog removes the log of one container. What it leaves behind goes with the MiniPod's directory.
+// removeLog removes the log of one container, and what was put aside of it. What it leaves behind goes with the MiniPod's directory.
 func (l Layout) removeLog(c runtime.Container) {
 	labels := c.Labels
 	dir := l.podLogDir(labels[runtime.LabelPodNamespace], labels[runtime.LabelPodName], types.UID(labels[runtime.LabelPodUID]))
-	_ = os.Remove(filepath.Join(dir, labels[runtime.LabelContainer], labels[runtime.LabelAttempt]+".log"))
+	_ = stdio.Remove(filepath.Join(dir, labels[runtime.LabelContainer], labels[runtime.LabelAttempt]+".log"))
 }

@@ -43,6 +43,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/stdio"
 )
 
 const (
@@ -66,12 +67,17 @@ type Options struct {
 	RuncBinary string
 	// InsecureRegistries are host:port of registries that are spoken to by plain http.
 	InsecureRegistries []string
+	// Logs bound what a container's output takes of the disk; a kubelet's limits when zero.
+	Logs stdio.Limits
 	// MaxPulls is how many images are pulled at the same time, 4 when 0.
 	MaxPulls int
 }
 
 // Runtime is containerd's. Use New.
 type Runtime struct {
+	// Logs counts what happens to the logs of all containers, for Prometheus.
+	Logs *stdio.Counter
+
 	opts    Options
 	client  *client.Client
 	snaps   snapshots.Snapshotter
@@ -95,6 +101,9 @@ func New(opts Options) (*Runtime, error) {
 	if opts.Namespace == "" {
 		opts.Namespace = "miniplane"
 	}
+	if opts.Logs == (stdio.Limits{}) {
+		opts.Logs = stdio.DefaultLimits
+	}
 	if opts.MaxPulls == 0 {
 		opts.MaxPulls = 4
 	}
@@ -116,6 +125,7 @@ func New(opts Options) (*Runtime, error) {
 		return nil, fmt.Errorf("containerd at %s: %w", opts.Address, err)
 	}
 	r := &Runtime{
+		Logs: stdio.NewCounter(filepath.Join(opts.StateDir, "containers", "*", "log")),
 		opts: opts, client: c, snaps: c.SnapshotService(snapshotter),
 		bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(),
 		started: map[string]prepared{}, ooms: map[string]bool{},

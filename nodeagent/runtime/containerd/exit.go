@@ -8,11 +8,12 @@ import (
 	"github.com/containerd/containerd/v2/core/containers"
 
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+	"miniplane.dev/miniplane/nodeagent/stdio"
 )
 
 // ended is how a stopped task ended.
 func (r *Runtime) ended(record containers.Container, task *tasktypes.Process, started time.Time) exit {
-	r.flush(record.ID)
+	stdio.Flush(r.socket(record.ID))
 	return exit{
 		code: int(task.ExitStatus), started: started, finished: task.ExitedAt.AsTime(),
 		oom: r.oomKilled(record, int(task.ExitStatus)),
@@ -52,7 +53,7 @@ func (r *Runtime) exited(ctx context.Context, id string, code int, finished time
 	if started.IsZero() {
 		return // it was broken off before it ran
 	}
-	r.flush(id)
+	stdio.Flush(r.socket(id))
 	record, err := r.client.ContainerService().Get(ctx, id)
 	if err != nil {
 		return // removed meanwhile, or the next List sees it

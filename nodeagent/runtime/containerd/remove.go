@@ -80,7 +80,7 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	if err := ignore(native(r.snaps.Remove(ctx, id))); err != nil {
 		return fmt.Errorf("file system of %q: %w", id, err)
 	}
-	if err := os.RemoveAll(r.dir(id)); err != nil {
+	if err := r.removeDir(id); err != nil {
 		return err
 	}
 	if known {

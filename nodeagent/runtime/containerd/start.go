@@ -4,9 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/stdio"
 )
 
 // Start implements runtime.Runtime.
@@ -29,7 +27,7 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	}
 	if err := r.startTask(ctx, id, p); err != nil {
 		if !errdefs.IsUnavailable(err) && ctx.Err() == nil && !errdefs.IsAlreadyExists(err) {
-			_ = os.RemoveAll(r.dir(id)) // it never ran
+			_ = r.removeDir(id) // it never ran
 		}
 		return err
 	}
@@ -40,7 +38,7 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 	request := &tasks.CreateTaskRequest{ContainerID: id}
 	if p.logPath != "" {
-		request.Stdout = r.logURI(id, p.logPath)
+		request.Stdout = stdio.URI(r.opts.PauseBinary, r.socket(id), p.logPath, r.opts.Logs)
 		request.Stderr = request.Stdout
 	}
 	for _, m := range p.mounts {
@@ -101,19 +99,12 @@ func (r *Runtime) marker(id string) string { return filepath.Join(r.dir(id), "st
 
 func (r *Runtime) socket(id string) string { return filepath.Join(r.dir(id), "log") }
 
-// logURI makes the shim run `pause log SOCKET:FILE` for the container's output.
-func (r *Runtime) logURI(id, logPath string) string {
-	query := url.Values{"log": {r.socket(id) + ":" + logPath}}
-	return (&url.URL{Scheme: "binary", Path: r.opts.PauseBinary, RawQuery: query.Encode()}).String()
-}
-
-// flush waits until everything that a container wrote before it exited is in its log.
-func (r *Runtime) flush(id string) {
-	conn, err := net.DialTimeout("unix", r.socket(id), time.Second)
-	if err != nil {
-		return // the logger is gone, and with it everything is written that will ever be
+// removeDir removes what StateDir has of a container.
+func (r *Runtime) removeDir(id string) error {
+	counts := stdio.ReadCounts(r.socket(id))
+	if err := os.RemoveAll(r.dir(id)); err != nil {
+		return err
 	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
-	_, _ = io.Copy(io.Discard, conn)
+	r.Logs.Gone(counts)
+	return nil
 }

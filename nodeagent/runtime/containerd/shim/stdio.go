@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"os/exec"
 	"sync"
 	"syscall"
 	"time"
@@ -89,32 +88,17 @@ func (s *streams) openFile(path string, p *libcontainer.Process) error {
 
 // openLogger starts a program with the output as its descriptors 3 and 4, and waits until it says on 5 that it is ready.
 func (s *streams) openLogger(namespace, id string, program *url.URL, p *libcontainer.Process) error {
-	var pipes [6]*os.File // reading and writing ends in turn
+	var pipes [4]*os.File // reading and writing ends in turn
 	for i := 0; i < len(pipes); i += 2 {
 		var err error
 		if pipes[i], pipes[i+1], err = os.Pipe(); err != nil {
-			return err
-		}
-		s.child = append(s.child, pipes[i], pipes[i+1])
-	}
-	cmd := &exec.Cmd{Path: program.Path, Args: []string{program.Path}, Dir: "/",
-		Env:         []string{"CONTAINER_ID=" + id, "CONTAINER_NAMESPACE=" + namespace},
-		ExtraFiles:  []*os.File{pipes[0], pipes[2], pipes[5]},
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
-	for name, values := range program.Query() {
-		cmd.Args = append(cmd.Args, name)
-		if len(values) > 0 {
-			cmd.Args = append(cmd.Args, values[0])
+			return errors.Join(err, closeAll(pipes[:]))
 		}
 	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the logger: %w", err)
-	}
-	go func() { _ = cmd.Wait() }()
-	_ = pipes[5].Close()
-	if _, err := pipes[4].Read(make([]byte, 1)); err != nil {
-		return fmt.Errorf("the logger %s ended before it was ready: %w", program.Path, err)
+	s.child = append(s.child, pipes[1], pipes[3])
+	owner := logger{namespace: namespace, id: id, program: program, output: []*os.File{pipes[0], pipes[2]}}
+	if err := owner.run(); err != nil {
+		return errors.Join(err, closeAll(owner.output))
 	}
 	in, err := s.null()
 	p.Stdin, p.Stdout, p.Stderr = in, pipes[1], pipes[3]
