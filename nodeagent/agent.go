@@ -48,8 +48,9 @@ type Machine struct {
 	Sandboxes sandbox.Manager
 	// OpenNetwork takes up the network, once the node's range is known.
 	OpenNetwork func(podCIDR netip.Prefix) (network.Network, error)
-	// RunProxy makes virtual IPs work until ctx ends; nil for none.
-	RunProxy func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix) error
+	// RunProxy makes virtual IPs work, and decides who may speak in whose name, until ctx ends; nil for none. It hears each time
+	// how the other nodes are reached now.
+	RunProxy func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix, ways <-chan []network.Way) error
 	// SetBudget holds all MiniPods together to these limits. It may be called again, with the same or with others.
 	SetBudget func(cgroup.Limits) error
 	// CountPIDs is how many processes and threads all MiniPods have together.
@@ -126,9 +127,11 @@ func (a *agent) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	parts.run("peers", func(ctx context.Context) error { return a.followPeers(ctx, net) })
+	parts.run("network", forever(net.Run))
+	ways := make(chan []network.Way, 1)
+	parts.run("peers", func(ctx context.Context) error { return a.followPeers(ctx, net, ways) })
 	if a.machine.RunProxy != nil {
-		parts.run("proxy", func(ctx context.Context) error { return a.machine.RunProxy(ctx, a.cache, podCIDR) })
+		parts.run("proxy", func(ctx context.Context) error { return a.machine.RunProxy(ctx, a.cache, podCIDR, ways) })
 	}
 	parts.run("pods", func(ctx context.Context) error { return a.runPods(ctx, net) })
 	return parts.wait()

@@ -57,8 +57,11 @@ func (a *agent) followPods(ctx context.Context, pool *podworker.Pool) error {
 	return nil
 }
 
-// followPeers keeps the routes to the other nodes.
-func (a *agent) followPeers(ctx context.Context, net network.Network) error {
+// waysEvery is between two looks whether nodes are reached in another way than before, as when a link came.
+const waysEvery = 10 * time.Second
+
+// followPeers keeps the routes to the other nodes, and tells how they are reached.
+func (a *agent) followPeers(ctx context.Context, net network.Network, ways chan []network.Way) error {
 	informer, err := informerOf(ctx, a.cache, &miniv1.MiniNode{}, a.log)
 	if err != nil {
 		return err
@@ -85,19 +88,37 @@ func (a *agent) followPeers(ctx context.Context, net network.Network) error {
 	if !toolscache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
 		return nil
 	}
+	look := time.NewTicker(waysEvery)
+	defer look.Stop()
+	told := ""
 	for {
 		var again <-chan time.Time
 		if err := a.setPeers(ctx, net); err != nil {
 			a.log.Info("Cannot set the routes to the other nodes; trying again", "err", err.Error())
 			again = time.After(jitter.Up(retryWait))
 		}
+		tell(ways, net.Ways())
+		if refused := strings.Join(net.Refused(), "; "); refused != told {
+			a.log.Info("Ranges of other nodes that are not believed", "refused", refused)
+			told = refused
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
 		case <-again:
+		case <-look.C:
 		}
 	}
+}
+
+// tell replaces what has not been heard yet.
+func tell(ways chan []network.Way, now []network.Way) {
+	select {
+	case <-ways:
+	default:
+	}
+	ways <- now
 }
 
 func (a *agent) setPeers(ctx context.Context, net network.Network) error {

@@ -52,11 +52,15 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 		Sandboxes: boxes,
 		OpenNetwork: func(podCIDR netip.Prefix) (network.Network, error) {
 			return network.New(network.Options{
-				NodeIP: opts.NodeIP, PodCIDR: podCIDR, ClusterPodCIDR: opts.PodCIDR, ServiceCIDR: opts.ServiceCIDR, StateDir: opts.StateDir})
+				NodeIP: opts.NodeIP, PodCIDR: podCIDR, ClusterPodCIDR: opts.PodCIDR, ServiceCIDR: opts.ServiceCIDR, StateDir: opts.StateDir,
+				Encapsulation: opts.Encapsulation, Log: log.WithName("network")})
 		},
-		RunProxy: func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix) error {
-			config := proxy.Config{NodePodCIDR: podCIDR, ClusterPodCIDR: opts.PodCIDR, ServiceCIDR: opts.ServiceCIDR}
-			return runProxy(ctx, cache, tables, config, log.WithName("proxy"))
+		RunProxy: func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix, ways <-chan []network.Way) error {
+			config := proxy.Config{
+				NodePodCIDR: podCIDR, ClusterPodCIDR: opts.PodCIDR, ServiceCIDR: opts.ServiceCIDR, VXLANPort: network.DefaultVXLANPort,
+				NoReversePath: !tables.Understands(ctx, iptables.Raw, proxy.ReversePath),
+			}
+			return runProxy(ctx, cache, tables, config, ways, log.WithName("proxy"))
 		},
 		SetBudget: func(l cgroup.Limits) error {
 			if err := cgroup.Create(opts.CgroupParent); err != nil {
@@ -94,7 +98,10 @@ func openRuntime(opts Options) (*containerd.Runtime, error) {
 }
 
 // runProxy feeds a proxier with the services of the cluster and the host ports of the node, and runs it once it has all.
-func runProxy(ctx context.Context, cache cache.Cache, tables iptables.Tables, config proxy.Config, log logr.Logger) error {
+func runProxy(ctx context.Context, cache cache.Cache, tables iptables.Tables, config proxy.Config, ways <-chan []network.Way, log logr.Logger) error {
+	if config.NoReversePath {
+		log.Info("This kernel has no match rpfilter; sources are checked by net.ipv4.conf.*.rp_filter and by the node's range alone")
+	}
 	flows, err := conntrack.Open(nil)
 	if err != nil {
 		return err
@@ -104,8 +111,32 @@ func runProxy(ctx context.Context, cache cache.Cache, tables iptables.Tables, co
 	if err := followServices(ctx, cache, proxier, log); err != nil {
 		return err
 	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case first := <-ways:
+		proxier.SetPeers(peersOf(first))
+	}
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-ways:
+				proxier.SetPeers(peersOf(now))
+			}
+		}
+	}()
 	proxier.Run(ctx)
 	return nil
+}
+
+func peersOf(ways []network.Way) []proxy.Peer {
+	out := make([]proxy.Peer, 0, len(ways))
+	for _, w := range ways {
+		out = append(out, proxy.Peer{NodeIP: w.NodeIP, PodCIDR: w.PodCIDR, Near: w.Near})
+	}
+	return out
 }
 
 const (

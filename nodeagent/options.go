@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 	"miniplane.dev/miniplane/nodeagent/stdio"
 )
@@ -36,6 +37,8 @@ type Options struct {
 	RegisterNode bool
 	// PodCIDR is the range of the whole cluster's MiniPods, ServiceCIDR that of virtual IPs.
 	PodCIDR, ServiceCIDR netip.Prefix
+	// Encapsulation says when packets between nodes go through VXLAN.
+	Encapsulation network.Encapsulation
 	// MaxPods bounds the number of MiniPods on the node.
 	MaxPods int64
 	// CPU and Memory are the lane's budget; zero means the machine's.
@@ -78,6 +81,7 @@ func DefaultOptions() Options {
 		CgroupParent:        "/miniplane",
 		PodCIDR:             netip.MustParsePrefix("100.64.0.0/11"),
 		ServiceCIDR:         netip.MustParsePrefix("100.96.0.0/16"),
+		Encapsulation:       network.EncapsulateAuto,
 		MaxPods:             500,
 		PodMaxPIDs:          4096,
 		HealthAddress:       "127.0.0.1:10350",
@@ -169,6 +173,11 @@ func (o *Options) Validate() error {
 	}
 	if namespace, name, _ := strings.Cut(o.DaemonSet, "/"); o.DaemonSet != "" && (namespace == "" || name == "") {
 		wrong("--daemonset %q: must be the NAMESPACE/NAME of the DaemonSet that this agent belongs to", o.DaemonSet)
+	}
+	switch o.Encapsulation {
+	case network.EncapsulateAuto, network.EncapsulateAlways, network.EncapsulateNever:
+	default:
+		wrong("--encapsulation %q: must be auto, always or never", o.Encapsulation)
 	}
 	if o.MaxPods < 1 {
 		wrong("--max-pods %d: must be at least 1", o.MaxPods)

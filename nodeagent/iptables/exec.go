@@ -19,6 +19,7 @@ const lockSeconds = 30
 
 // baseChains are the kernel's chains, by table, where jumps of ours can be.
 var baseChains = map[string][]string{
+	Raw:    {"PREROUTING", "OUTPUT"},
 	NAT:    {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
 	Filter: {"INPUT", "FORWARD", "OUTPUT"},
 }
@@ -117,11 +118,45 @@ func (e *Exec) EnsureFirst(_ context.Context, rules []Rule) error {
 	return nil
 }
 
+// EnsureLast implements Tables. A rule that is to move stands twice for a moment, so that there is no gap.
+func (e *Exec) EnsureLast(_ context.Context, rules []Rule) error {
+	for _, r := range rules {
+		words := strings.Fields(r.Spec)
+		there, err := e.ipt.List(r.Table, r.Chain)
+		if err != nil {
+			return fmt.Errorf("iptables: listing %s of %s: %w", r.Chain, r.Table, err)
+		}
+		line := "-A " + r.Chain + " " + r.Spec
+		if len(there) > 0 && there[len(there)-1] == line {
+			continue
+		}
+		if err := e.ipt.Append(r.Table, r.Chain, words...); err != nil {
+			return fmt.Errorf("iptables: appending %q to %s of %s: %w", r.Spec, r.Chain, r.Table, err)
+		}
+		for _, rule := range there {
+			if rule != line {
+				continue
+			}
+			if err := e.ipt.Delete(r.Table, r.Chain, words...); err != nil { // the first of them
+				return fmt.Errorf("iptables: moving %q of %s to its end: %w", r.Spec, r.Chain, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Understands tells whether the programs and the kernel know everything in a rule, by writing it into a chain of its own.
+func (e *Exec) Understands(ctx context.Context, table, rule string) bool {
+	const chain = Prefix + "TRY"
+	err := e.Restore(ctx, fmt.Appendf(nil, "*%s\n:%s - [0:0]\n-A %s %s\nCOMMIT\n", table, chain, chain, rule))
+	return err == nil && e.Restore(ctx, Removal(table, []string{chain})) == nil
+}
+
 // Intact implements Tables: iptables-restore takes commands that check, too, so that one process checks them all.
 func (e *Exec) Intact(ctx context.Context, rules []Rule) (bool, error) {
 	const absent, noChain = 1, 2 // exit codes for a rule and for a jump's chain that are not there
 	var input bytes.Buffer
-	for _, table := range []string{NAT, Filter} {
+	for _, table := range AllTables {
 		fmt.Fprintf(&input, "*%s\n", table)
 		for _, r := range rules {
 			if r.Table == table {
@@ -149,7 +184,7 @@ func (e *Exec) Chains(_ context.Context, table string) ([]string, error) {
 
 // Cleanup implements Tables.
 func (e *Exec) Cleanup(ctx context.Context) error {
-	for _, table := range []string{NAT, Filter} {
+	for _, table := range AllTables {
 		chains, err := e.Chains(ctx, table)
 		if err != nil {
 			return err

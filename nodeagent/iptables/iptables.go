@@ -17,9 +17,13 @@ const Prefix = "MINI-"
 
 // Tables that have chains of ours.
 const (
+	Raw    = "raw"
 	NAT    = "nat"
 	Filter = "filter"
 )
+
+// AllTables are those, in the order in which a packet passes them.
+var AllTables = []string{Raw, NAT, Filter}
 
 // Rule is one rule of a chain. Spec is what follows the chain's name in the language of iptables, without quotes.
 type Rule struct {
@@ -35,6 +39,8 @@ type Tables interface {
 	BatchSize() int
 	// EnsureFirst puts each rule in front of its chain's others unless it is somewhere in the chain already.
 	EnsureFirst(ctx context.Context, rules []Rule) error
+	// EnsureLast puts each rule behind its chain's others, wherever in the chain it was.
+	EnsureLast(ctx context.Context, rules []Rule) error
 	// Intact tells whether all of the rules are there.
 	Intact(ctx context.Context, rules []Rule) (bool, error)
 	// Chains lists the chains of ours in a table.

@@ -41,6 +41,9 @@ func (n *Node) Attach(ctx context.Context, podUID, netnsPath string) (netip.Addr
 	if err := pair.connect(); err != nil {
 		return netip.Addr{}, fmt.Errorf("network: connecting MiniPod %s: %w", podUID, err)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.linked[pair.name] = addr
 	return addr, nil
 }
 
@@ -164,15 +167,20 @@ func (p pair) setUpHost(index int) error {
 	if err := p.node.handle.LinkSetUp(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index, Name: p.name}}); err != nil {
 		return fmt.Errorf("setting %s up: %w", p.name, err)
 	}
-	if err := p.node.handle.NeighSet(neighbour(index, p.addr, mac(podMACPrefix, p.addr))); err != nil {
-		return fmt.Errorf("neighbour %s: %w", p.addr, err)
+	return p.node.routeToPod(index, p.addr)
+}
+
+// routeToPod makes what leads from the node to a MiniPod.
+func (n *Node) routeToPod(index int, addr netip.Addr) error {
+	if err := n.handle.NeighSet(neighbour(index, addr, mac(podMACPrefix, addr))); err != nil {
+		return fmt.Errorf("neighbour %s: %w", addr, err)
 	}
 	route := &netlink.Route{
-		LinkIndex: index, Dst: hostNet(p.addr), Src: p.node.opts.NodeIP.AsSlice(),
+		LinkIndex: index, Dst: hostNet(addr), Src: n.opts.NodeIP.AsSlice(),
 		Scope: netlink.SCOPE_LINK, Protocol: routeProtocol,
 	}
-	if err := p.node.handle.RouteReplace(route); err != nil {
-		return fmt.Errorf("route to %s: %w", p.addr, err)
+	if err := n.handle.RouteReplace(route); err != nil {
+		return fmt.Errorf("route to %s: %w", addr, err)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ func (n *Node) Cleanup(ctx context.Context) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	clear(n.linked)
 	for _, addrs := range []map[string]netip.Addr{n.addrs, n.strays} {
 		for _, addr := range addrs {
 			n.pool.Release(addr)

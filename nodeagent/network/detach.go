@@ -20,6 +20,9 @@ func (n *Node) Detach(ctx context.Context, podUID string) error {
 	n.busy.LockKey(podUID)
 	defer func() { _ = n.busy.UnlockKey(podUID) }()
 	name := linkName(podUID)
+	n.mu.Lock()
+	delete(n.linked, name)
+	n.mu.Unlock()
 	if err := n.reaper.delete(ctx, name); err != nil {
 		return err
 	}

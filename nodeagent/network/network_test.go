@@ -102,9 +102,12 @@ func (n *node) list() map[string]netip.Addr {
 // carrier is what the kernel updates when it finds the time.
 var carrier = regexp.MustCompile(`<[A-Z,_-]*>|state [A-Z]+| linkdown`)
 
+// indexes are numbers of links, which are others when a link is made anew.
+var indexes = regexp.MustCompile(`(?m)^[0-9]+: `)
+
 // state is all of the namespace that Cleanup must bring back.
 func (n *node) state() string {
-	all := n.Run("ip", "-o", "link") + n.Run("ip", "route", "show", "table", "all") + n.Run("ip", "neigh") + n.Run("ip", "-o", "addr")
+	all := n.NS.Run("ip", "-o", "link") + n.NS.Run("ip", "route", "show", "table", "all") + n.NS.Run("ip", "neigh") + n.NS.Run("ip", "-o", "addr")
 	return carrier.ReplaceAllString(all, "")
 }
 
@@ -117,7 +120,7 @@ func mustAsk(t *testing.T, from *nettest.NS, network, addr string) (server, clie
 	return server, client
 }
 
-func same(t *testing.T, what string, want, got any, opts ...cmp.Option) {
+func same(t testing.TB, what string, want, got any, opts ...cmp.Option) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, append(opts, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }))...); diff != "" {
@@ -205,19 +208,19 @@ func TestCrashAnywhere(t *testing.T) {
 		name  string
 		crash func(n *node, pod *nettest.NS, link string)
 	}{
-		{"before the link", func(n *node, _ *nettest.NS, link string) { n.Run("ip", "link", "del", link) }},
+		{"before the link", func(n *node, _ *nettest.NS, link string) { n.NS.Run("ip", "link", "del", link) }},
 		{"before the inner address", func(_ *node, pod *nettest.NS, _ string) { pod.Run("ip", "addr", "flush", "dev", "eth0") }},
 		{"before the inner end is up", func(_ *node, pod *nettest.NS, _ string) { pod.Run("ip", "link", "set", "eth0", "down") }},
 		{"before the default route", func(_ *node, pod *nettest.NS, _ string) { pod.Run("ip", "route", "del", "default") }},
-		{"before the outer end is up", func(n *node, _ *nettest.NS, link string) { n.Run("ip", "link", "set", link, "down") }},
-		{"before the route", func(n *node, _ *nettest.NS, _ string) { n.Run("ip", "route", "del", "100.64.0.2/32") }},
+		{"before the outer end is up", func(n *node, _ *nettest.NS, link string) { n.NS.Run("ip", "link", "set", link, "down") }},
+		{"before the route", func(n *node, _ *nettest.NS, _ string) { n.NS.Run("ip", "route", "del", "100.64.0.2/32") }},
 		{"with the record lost", func(n *node, _ *nettest.NS, _ string) { check(n.t, os.Remove(n.record("uid-a"))) }},
 		{"with all of the state lost", func(n *node, _ *nettest.NS, _ string) { check(n.t, os.RemoveAll(n.opts.StateDir)) }},
 		{"in the middle of the record", func(n *node, _ *nettest.NS, _ string) {
 			check(n.t, os.Rename(n.record("uid-a"), n.record("uid-a.tmp")))
 		}},
 		{"after the link was doomed", func(n *node, _ *nettest.NS, link string) {
-			n.Run("ip", "link", "set", link, "group", fmt.Sprint(doomed))
+			n.NS.Run("ip", "link", "set", link, "group", fmt.Sprint(doomed))
 		}},
 		{"in no way", func(*node, *nettest.NS, string) {}},
 	}
@@ -263,7 +266,7 @@ func TestDetachForgetsUDPFlows(t *testing.T) {
 	n.attach("uid-a", a)
 	addrB := n.attach("uid-b", b)
 	b.Serve("b", ":80")
-	n.Run("iptables", "-t", "nat", "-A", "PREROUTING", "-d", "100.96.0.9", "-p", "udp", "-j", "DNAT", "--to-destination", addrB.String()+":80")
+	n.NS.Run("iptables", "-t", "nat", "-A", "PREROUTING", "-d", "100.96.0.9", "-p", "udp", "-j", "DNAT", "--to-destination", addrB.String()+":80")
 	mustAsk(t, a, "udp", "100.96.0.9:53")
 	count := func() (flows int) {
 		check(t, n.flows.DeleteUDP(t.Context(), func(f conntrack.Flow) bool {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/go-logr/logr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"k8s.io/utils/keymutex"
@@ -39,9 +40,10 @@ type Options struct {
 	MTU int
 	// VXLANID (24 bits) and VXLANPort (UDP) of the device to peers on other links; 0 for the defaults.
 	VXLANID, VXLANPort int
-	// AlwaysEncapsulate makes peers on the same link be reached through VXLAN too, for fabrics that drop addresses they
-	// did not give.
-	AlwaysEncapsulate bool
+	// Encapsulation says which peers are reached through VXLAN; EncapsulateAuto if empty.
+	Encapsulation Encapsulation
+	// Log gets what was mended.
+	Log logr.Logger
 }
 
 // Defaults of Options. The port is not one that common network plugins use, because a device in their mode would be in
@@ -62,11 +64,22 @@ type Node struct {
 	pool    *ipam.Pool
 	reaper  *reaper
 
-	mu      sync.Mutex
-	addrs   map[string]netip.Addr // by UID: what the records say
-	strays  map[string]netip.Addr // by name: links whose record is lost
-	busy    keymutex.KeyMutex     // one Attach or Detach per UID at a time
-	peersMu sync.Mutex
+	mu     sync.Mutex
+	addrs  map[string]netip.Addr // by UID: what the records say
+	strays map[string]netip.Addr // by name: links whose record is lost
+	linked map[string]netip.Addr // by name: links that are whole and must stay so
+	busy   keymutex.KeyMutex     // one Attach or Detach per UID at a time
+
+	peersMu sync.Mutex // for all that follows
+	peers   []Peer
+	near    map[netip.Addr]bool // what is known of peers' addresses
+	ways    []way               // what should be
+	refused []string
+	made    map[netip.Prefix]way // what was made
+	vxlan   int                  // index of the device, 0 for none
+	swept   bool                 // nothing of an earlier agent is left
+
+	watch watched
 }
 
 var _ Network = (*Node)(nil)
@@ -81,8 +94,9 @@ func New(opts Options) (*Node, error) {
 		opts: opts, own: ownAddr(opts.PodCIDR),
 		records: recordsIn(opts.StateDir),
 		pool:    ipam.New(opts.PodCIDR),
-		strays:  map[string]netip.Addr{},
-		busy:    keymutex.NewHashed(lockBuckets),
+		strays:  map[string]netip.Addr{}, linked: map[string]netip.Addr{},
+		near: map[netip.Addr]bool{}, made: map[netip.Prefix]way{},
+		busy: keymutex.NewHashed(lockBuckets),
 	}
 	for _, step := range []func() error{n.open, n.recover, n.prepareHost} {
 		if err := step(); err != nil {
@@ -156,9 +170,10 @@ func (n *Node) recover() error {
 	if err := n.pool.Reserve(n.own, "the node itself"); err != nil {
 		return fmt.Errorf("network: the node's own address: %w", err)
 	}
-	known := make(map[string]bool, len(addrs))
+	known, names := make(map[string]bool, len(addrs)), make(map[string]netip.Addr, len(addrs))
 	for uid, addr := range addrs {
 		known[linkName(uid)] = true
+		names[linkName(uid)] = addr
 		if err := n.reserve(addr, uid); err != nil {
 			return err
 		}
@@ -169,6 +184,9 @@ func (n *Node) recover() error {
 	}
 	for name, addr := range links {
 		if known[name] {
+			if names[name] == addr {
+				n.linked[name] = addr
+			}
 			continue
 		}
 		n.strays[name] = addr
@@ -219,6 +237,11 @@ func (n *Node) prepareHost() error {
 		}
 		n.opts.MTU = link.Attrs().MTU - vxlanOverhead
 	}
+	return n.serviceRoute()
+}
+
+// serviceRoute makes the route to virtual IPs.
+func (n *Node) serviceRoute() error {
 	if !n.opts.ServiceCIDR.IsValid() {
 		return nil
 	}

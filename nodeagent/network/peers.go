@@ -2,7 +2,6 @@ package network
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,82 +13,173 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// way is how a peer's range is reached: by the gateway alone on the same link, or through VXLAN, where the gateway is the
-// peer's own address and the VTEP the peer's node IP.
-type way struct {
-	dst     netip.Prefix
-	gateway netip.Addr
-	vtep    netip.Addr // not valid for a plain route
+// SetPeers implements Network. It costs what changed. New ways are made before old ones are taken away.
+func (n *Node) SetPeers(_ context.Context, peers []Peer) error {
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	n.peers = slices.Clone(peers)
+	if n.peers == nil {
+		n.peers = []Peer{}
+	}
+	n.plan()
+	if !n.swept { // an agent before this one may have left others
+		return n.mend()
+	}
+	var errs []error
+	wanted := make(map[netip.Prefix]bool, len(n.ways))
+	for _, w := range n.ways {
+		wanted[w.dst] = true
+		if n.made[w.dst] != w {
+			errs = append(errs, n.makeWay(w))
+		}
+	}
+	var gone []way
+	for dst, w := range n.made {
+		if !wanted[dst] {
+			gone = append(gone, w)
+		}
+	}
+	for _, w := range gone {
+		errs = append(errs, n.removeWay(w))
+	}
+	return errors.Join(append(errs, n.removeIdleVXLAN())...)
 }
 
-// planWays decides how each peer is reached. Peers without a usable range, and the node itself, are left out; of two with
-// the same range the first by name wins.
-func planWays(opts Options, peers []Peer, onLink func(netip.Addr) bool) []way {
-	peers = slices.Clone(peers)
-	slices.SortFunc(peers, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
-	var out []way
-	seen := map[netip.Prefix]bool{}
-	for _, peer := range peers {
-		cidr := peer.PodCIDR.Masked()
-		usable := peer.NodeIP.Is4() && cidr.IsValid() && cidr.Addr().Is4() && opts.ClusterPodCIDR.Overlaps(cidr)
-		if !usable || peer.NodeIP == opts.NodeIP || cidr.Overlaps(opts.PodCIDR) || seen[cidr] {
-			continue
-		}
-		seen[cidr] = true
-		w := way{dst: cidr, gateway: peer.NodeIP}
-		if opts.AlwaysEncapsulate || !onLink(peer.NodeIP) {
-			w.gateway, w.vtep = ownAddr(cidr), peer.NodeIP
-		}
-		out = append(out, w)
+// Ways tells how the peers that were set are reached.
+func (n *Node) Ways() []Way {
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	out := make([]Way, 0, len(n.ways))
+	for _, w := range n.ways {
+		out = append(out, Way{Name: w.name, NodeIP: w.node, PodCIDR: w.dst, Near: w.near, Encapsulated: w.vtep.IsValid()})
 	}
 	return out
 }
 
-// SetPeers implements Network. New ways are made before old ones are taken away.
-func (n *Node) SetPeers(_ context.Context, peers []Peer) error {
+// Refused says which peers' ranges are not routed, and why.
+func (n *Node) Refused() []string {
 	n.peersMu.Lock()
 	defer n.peersMu.Unlock()
-	ways := planWays(n.opts, peers, n.onLink)
-	vxlan := 0
-	if slices.ContainsFunc(ways, func(w way) bool { return w.vtep.IsValid() }) {
-		var err error
-		if vxlan, err = n.ensureVXLAN(); err != nil {
-			return err
-		}
-	}
-	var errs []error
-	for _, w := range ways {
-		errs = append(errs, n.makeWay(w, vxlan))
-	}
-	errs = append(errs, n.removeOtherWays(ways), n.removeOtherVTEPs(ways, vxlan))
-	if vxlan == 0 {
-		errs = append(errs, deleteLink(n.handle, vxlanName))
-	}
-	return errors.Join(errs...)
+	return slices.Clone(n.refused)
 }
 
-// onLink tells whether the kernel reaches the address without a router.
+// plan decides anew, with what is known of the links.
+func (n *Node) plan() {
+	holders := make(map[netip.Prefix]string, len(n.made))
+	for dst, w := range n.made {
+		holders[dst] = w.name
+	}
+	n.ways, n.refused = planWays(n.opts, n.peers, n.onLink, holders)
+	n.measureWays()
+}
+
+// onLink tells whether the kernel reaches the address without a router. It remembers, for a link that is down for a moment
+// moves nobody, and many peers are asked after.
 func (n *Node) onLink(addr netip.Addr) bool {
+	if near, known := n.near[addr]; known {
+		return near
+	}
+	near, known := n.askLink(addr)
+	if known {
+		n.near[addr] = near
+	}
+	return near
+}
+
+func (n *Node) askLink(addr netip.Addr) (near, known bool) {
 	routes, err := n.handle.RouteGet(addr.AsSlice())
-	return err == nil && len(routes) > 0 && routes[0].Gw == nil && routes[0].LinkIndex != loIndex
+	if err != nil || len(routes) == 0 {
+		return false, false
+	}
+	return routes[0].Gw == nil && routes[0].LinkIndex != loIndex, true
 }
 
 // makeWay is idempotent: everything in it replaces what is there.
-func (n *Node) makeWay(w way, vxlan int) error {
-	route := &netlink.Route{Dst: ipNet(w.dst), Gw: w.gateway.AsSlice(), Protocol: routeProtocol}
+func (n *Node) makeWay(w way) error {
 	if w.vtep.IsValid() {
-		route.LinkIndex, route.Flags, route.Src = vxlan, int(netlink.FLAG_ONLINK), n.own.AsSlice()
-		if err := n.handle.NeighSet(neighbour(vxlan, w.gateway, mac(vtepMACPrefix, w.vtep))); err != nil {
+		index, err := n.ensureVXLAN()
+		if err != nil {
+			return err
+		}
+		if err := n.handle.NeighSet(neighbour(index, w.gateway, mac(vtepMACPrefix, w.vtep))); err != nil {
 			return fmt.Errorf("network: neighbour %s: %w", w.gateway, err)
 		}
-		if err := n.handle.NeighSet(forwarding(vxlan, w.vtep)); err != nil {
+		if err := n.handle.NeighSet(forwarding(index, w.vtep)); err != nil {
 			return fmt.Errorf("network: forwarding to %s: %w", w.vtep, err)
 		}
 	}
-	if err := n.handle.RouteReplace(route); err != nil {
-		return fmt.Errorf("network: route to %s by way of %s: %w", w.dst, w.gateway, err)
+	if route := n.routeOf(w); route != nil {
+		if err := n.handle.RouteReplace(route); err != nil {
+			return fmt.Errorf("network: route to %s by way of %s: %w", w.dst, w.gateway, err)
+		}
+	}
+	before, there := n.made[w.dst]
+	n.made[w.dst] = w
+	if !there {
+		return nil
+	}
+	if before.gateway.IsValid() && !w.gateway.IsValid() {
+		return n.removeWay(before)
+	}
+	return n.forgetVTEP(before)
+}
+
+// routeOf is the route of a way, or nil where others' routes lead there.
+func (n *Node) routeOf(w way) *netlink.Route {
+	if !w.gateway.IsValid() {
+		return nil
+	}
+	route := &netlink.Route{Dst: ipNet(w.dst), Gw: w.gateway.AsSlice(), Protocol: routeProtocol}
+	if w.vtep.IsValid() {
+		route.LinkIndex, route.Flags, route.Src = n.vxlan, int(netlink.FLAG_ONLINK), n.own.AsSlice()
+	}
+	return route
+}
+
+// removeWay removes what makeWay made.
+func (n *Node) removeWay(w way) error {
+	route := &netlink.Route{Dst: ipNet(w.dst), Protocol: routeProtocol}
+	if err := n.handle.RouteDel(route); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("network: removing the route to %s: %w", w.dst, err)
+	}
+	delete(n.made, w.dst)
+	return n.forgetVTEP(w)
+}
+
+// forgetVTEP removes a way's entries of the VXLAN device that no way needs any more.
+func (n *Node) forgetVTEP(w way) error {
+	if !w.vtep.IsValid() || n.vxlan == 0 {
+		return nil
+	}
+	entries := []*netlink.Neigh{neighbour(n.vxlan, w.gateway, mac(vtepMACPrefix, w.vtep)), forwarding(n.vxlan, w.vtep)}
+	for _, now := range n.made {
+		if now.vtep.IsValid() && now.gateway == w.gateway {
+			entries[0] = nil
+		}
+		if now.vtep == w.vtep {
+			entries[1] = nil
+		}
+	}
+	for _, entry := range entries {
+		if entry == nil {
+			continue
+		}
+		if err := n.handle.NeighDel(entry); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("network: removing neighbour %s: %w", entry.IP, err)
+		}
 	}
 	return nil
+}
+
+// removeIdleVXLAN removes the device where no peer is reached by it.
+func (n *Node) removeIdleVXLAN() error {
+	for _, w := range n.ways {
+		if w.vtep.IsValid() {
+			return nil
+		}
+	}
+	n.vxlan = 0
+	return deleteLink(n.handle, vxlanName)
 }
 
 // forwarding is the entry that tells the VXLAN device where a peer's MAC is.
@@ -100,14 +190,11 @@ func forwarding(vxlan int, vtep netip.Addr) *netlink.Neigh {
 	}
 }
 
-func (n *Node) removeOtherWays(ways []way) error {
+// removeOtherWays removes routes to peers that are none, as an agent before this one may have left them.
+func (n *Node) removeOtherWays(routes []netlink.Route) error {
 	wanted := map[netip.Prefix]bool{}
-	for _, w := range ways {
-		wanted[w.dst] = true
-	}
-	routes, err := ownRoutes(n.handle)
-	if err != nil {
-		return err
+	for _, w := range n.ways {
+		wanted[w.dst] = w.gateway.IsValid()
 	}
 	for _, route := range routes {
 		if route.Gw == nil || wanted[prefixOf(route.Dst)] {
@@ -129,36 +216,52 @@ func ownRoutes(handle *netlink.Handle) ([]netlink.Route, error) {
 	return routes, nil
 }
 
-func (n *Node) removeOtherVTEPs(ways []way, vxlan int) error {
-	if vxlan == 0 {
-		return nil
+// removeOtherVTEPs does the same with the entries of the VXLAN device, and returns how many are there that should be.
+func (n *Node) removeOtherVTEPs() (kept int, err error) {
+	if n.vxlan == 0 {
+		return 0, nil
 	}
 	wanted := map[netip.Addr]bool{}
-	for _, w := range ways {
+	for _, w := range n.ways {
+		if !w.vtep.IsValid() {
+			continue
+		}
 		wanted[w.gateway], wanted[w.vtep] = true, true
 	}
 	for _, family := range []int{unix.AF_INET, unix.AF_BRIDGE} {
-		entries, err := n.handle.NeighList(vxlan, family)
+		entries, err := n.handle.NeighList(n.vxlan, family)
 		if err != nil {
-			return fmt.Errorf("network: listing neighbours of %s: %w", vxlanName, err)
+			return 0, fmt.Errorf("network: listing neighbours of %s: %w", vxlanName, err)
 		}
 		for _, entry := range entries {
 			addr, _ := netip.AddrFromSlice(entry.IP)
 			ours := addrOfMAC(vtepMACPrefix, entry.HardwareAddr).IsValid()
+			if ours && wanted[addr.Unmap()] {
+				kept++
+			}
 			if !ours || wanted[addr.Unmap()] {
 				continue
 			}
 			entry.Family = family
 			if err := n.handle.NeighDel(&entry); err != nil && !errors.Is(err, unix.ENOENT) {
-				return fmt.Errorf("network: removing neighbour %s: %w", addr, err)
+				return 0, fmt.Errorf("network: removing neighbour %s: %w", addr, err)
 			}
 		}
 	}
-	return nil
+	return kept, nil
 }
 
-// ensureVXLAN makes the device, or makes it anew if it is not what it should be.
+// ensureVXLAN makes the device if it is not known to be there.
 func (n *Node) ensureVXLAN() (index int, err error) {
+	if n.vxlan == 0 {
+		n.vxlan, err = n.makeVXLAN()
+	}
+	return n.vxlan, err
+}
+
+// makeVXLAN makes the device, or makes it anew if it is not what it should be. Package proxy has the
+// rules that say from whom it takes frames.
+func (n *Node) makeVXLAN() (index int, err error) {
 	under, err := n.linkOf(n.opts.NodeIP)
 	if err != nil {
 		return 0, err

@@ -23,31 +23,54 @@ func TestPlanWays(t *testing.T) {
 		ClusterPodCIDR: netip.MustParsePrefix("100.64.0.0/11"),
 	}
 	near := func(a netip.Addr) bool { return netip.MustParsePrefix("10.0.0.0/24").Contains(a) }
-	plain := way{dst: netip.MustParsePrefix("100.64.4.0/22"), gateway: netip.MustParseAddr("10.0.0.2")}
-	tunnel := func(vtep string) way {
-		return way{dst: netip.MustParsePrefix("100.64.4.0/22"), gateway: netip.MustParseAddr("100.64.4.1"), vtep: netip.MustParseAddr(vtep)}
+	const dst = "100.64.4.0/22"
+	plain := func(name, node string) way {
+		return way{name: name, node: netip.MustParseAddr(node), dst: netip.MustParsePrefix(dst), gateway: netip.MustParseAddr(node), near: true}
+	}
+	tunnel := func(name, node string, near bool) way {
+		return way{name: name, node: netip.MustParseAddr(node), dst: netip.MustParsePrefix(dst), gateway: netip.MustParseAddr("100.64.4.1"),
+			vtep: netip.MustParseAddr(node), near: near}
 	}
 	tests := []struct {
 		name   string
-		always bool
+		encap  Encapsulation
 		peers  []Peer
 		want   []way
+		refuse string // part of what is said
 	}{
-		{"none", false, nil, nil},
-		{"on the link", false, []Peer{peer("a", "10.0.0.2", "100.64.4.7/22")}, []way{plain}},
-		{"elsewhere", false, []Peer{peer("a", "10.0.1.2", "100.64.4.0/22")}, []way{tunnel("10.0.1.2")}},
-		{"always", true, []Peer{peer("a", "10.0.0.2", "100.64.4.0/22")}, []way{tunnel("10.0.0.2")}},
-		{"itself", false, []Peer{peer("a", "10.0.0.1", "100.64.4.0/22"), peer("b", "10.0.0.2", "100.64.0.0/22")}, nil},
-		{"unusable", false, []Peer{peer("a", "", "100.64.4.0/22"), peer("b", "10.0.0.2", ""), peer("c", "10.0.0.3", "192.168.0.0/16")}, nil},
-		{"one range twice", false, []Peer{peer("b", "10.0.0.9", "100.64.4.0/22"), peer("a", "10.0.0.2", "100.64.4.0/22")}, []way{plain}},
+		{"none", EncapsulateAuto, nil, nil, ""},
+		{"on the link", EncapsulateAuto, []Peer{peer("a", "10.0.0.2", "100.64.4.7/22")}, []way{plain("a", "10.0.0.2")}, ""},
+		{"elsewhere", EncapsulateAuto, []Peer{peer("a", "10.0.1.2", dst)}, []way{tunnel("a", "10.0.1.2", false)}, ""},
+		{"always", EncapsulateAlways, []Peer{peer("a", "10.0.0.2", dst)}, []way{tunnel("a", "10.0.0.2", true)}, ""},
+		{"never, on the link", EncapsulateNever, []Peer{peer("a", "10.0.0.2", dst)}, []way{plain("a", "10.0.0.2")}, ""},
+		{"never, elsewhere", EncapsulateNever, []Peer{peer("a", "10.0.1.2", dst)},
+			[]way{{name: "a", node: netip.MustParseAddr("10.0.1.2"), dst: netip.MustParsePrefix(dst), near: true}}, ""},
+		{"itself", EncapsulateAuto, []Peer{peer("a", "10.0.0.1", dst)}, nil, ""},
+		{"this node's range", EncapsulateAuto, []Peer{peer("b", "10.0.0.2", "100.64.0.0/22")}, nil, "is that of this node"},
+		{"not known yet", EncapsulateAuto, []Peer{peer("a", "", dst), peer("b", "10.0.0.2", "")}, nil, ""},
+		{"another cluster's", EncapsulateAuto, []Peer{peer("c", "10.0.0.3", "192.168.0.0/22")}, nil, "range 192.168.0.0/22 of node c: not in the cluster's range"},
+		{"a stolen address", EncapsulateAuto, []Peer{peer("a", "10.0.0.3", "100.64.4.7/32"), peer("b", "10.0.0.2", dst)}, []way{plain("b", "10.0.0.2")},
+			"range 100.64.4.7/32 of node a: every node has a /22"},
+		{"all addresses", EncapsulateAuto, []Peer{peer("a", "10.0.0.3", "100.64.0.0/11"), peer("b", "10.0.0.2", dst)}, []way{plain("b", "10.0.0.2")},
+			"every node has a /22"},
+		{"more than the cluster's", EncapsulateAuto, []Peer{peer("a", "10.0.0.3", "0.0.0.0/0")}, nil, "of node a"},
+		{"one range twice", EncapsulateAuto, []Peer{peer("b", "10.0.0.9", dst), peer("a", "10.0.0.2", dst)}, []way{plain("a", "10.0.0.2")},
+			"of node b: is that of a"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			opts := opts
-			opts.AlwaysEncapsulate = test.always
-			same(t, "ways", test.want, planWays(opts, test.peers, near), cmp.AllowUnexported(way{}))
+			opts.Encapsulation = test.encap
+			ways, refused := planWays(opts, test.peers, near, nil)
+			same(t, "ways", test.want, ways, cmp.AllowUnexported(way{}))
+			if said := strings.Join(refused, "\n"); (test.refuse == "") != (said == "") || !strings.Contains(said, test.refuse) {
+				t.Errorf("refused %q, want %q", said, test.refuse)
+			}
 		})
 	}
+	holders := map[netip.Prefix]string{netip.MustParsePrefix(dst): "b"}
+	ways, _ := planWays(opts, []Peer{peer("a", "10.0.0.9", dst), peer("b", "10.0.0.2", dst)}, near, holders)
+	same(t, "who has it keeps it", []way{plain("b", "10.0.0.2")}, ways, cmp.AllowUnexported(way{}))
 }
 
 // Three nodes: two on one Ethernet, the third behind a router. Each has a MiniPod.
@@ -85,7 +108,7 @@ func TestMiniPodsOfThreeNodes(t *testing.T) {
 			}
 		}
 	}
-	routes := nodes[0].Run("ip", "route")
+	routes := nodes[0].NS.Run("ip", "route")
 	for _, want := range []string{"100.64.4.0/22 via 10.0.0.2", "100.64.8.0/22 via 100.64.8.1 dev mini.vxlan"} {
 		if !strings.Contains(routes, want) {
 			t.Errorf("want route %q in\n%s", want, routes)
@@ -110,14 +133,14 @@ func TestStaleNeighboursAndAnotherVXLAN(t *testing.T) {
 	n := newNode(t, ns, "10.0.0.1", "100.64.0.0/22")
 	n.setPeers(peer("a", "10.9.0.1", "100.64.4.0/22"), peer("b", "10.9.0.2", "100.64.8.0/22"))
 	n.setPeers(peer("a", "10.9.0.1", "100.64.4.0/22"))
-	entries := n.Run("ip", "neigh") + n.Run("bridge", "fdb", "show", "dev", vxlanName)
+	entries := n.NS.Run("ip", "neigh") + n.NS.Run("bridge", "fdb", "show", "dev", vxlanName)
 	if strings.Contains(entries, "10.9.0.2") || strings.Contains(entries, "100.64.8.1") || !strings.Contains(entries, "10.9.0.1") {
 		t.Errorf("neighbours should be those of peer a:\n%s", entries)
 	}
 	n.opts.VXLANID = 77
 	n.restart()
 	n.setPeers(peer("a", "10.9.0.1", "100.64.4.0/22"))
-	if link := n.Run("ip", "-d", "link", "show", vxlanName); !strings.Contains(link, "vxlan id 77 ") {
+	if link := n.NS.Run("ip", "-d", "link", "show", vxlanName); !strings.Contains(link, "vxlan id 77 ") {
 		t.Errorf("the device should have been made anew:\n%s", link)
 	}
 }

@@ -18,13 +18,13 @@ func checkIn(n *node) (err error) {
 func TestOwnRoutesDoNotCollide(t *testing.T) {
 	n := alone(t)
 	n.attach("uid-a", nettest.New(t, "a"))
-	n.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
-	n.Run("ip", "addr", "add", "10.1.0.1/24", "dev", "eth0")
-	n.Run("ip", "link", "set", "eth0", "up")
+	n.NS.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+	n.NS.Run("ip", "addr", "add", "10.1.0.1/24", "dev", "eth0")
+	n.NS.Run("ip", "link", "set", "eth0", "up")
 	n.setPeers(
 		Peer{Name: "far", NodeIP: netip.MustParseAddr("10.9.0.2"), PodCIDR: netip.MustParsePrefix("100.64.4.0/22")},
 		Peer{Name: "near", NodeIP: netip.MustParseAddr("10.1.0.2"), PodCIDR: netip.MustParsePrefix("100.64.8.0/22")})
-	if !strings.Contains(n.Run("ip", "route"), "100.64.") {
+	if !strings.Contains(n.NS.Run("ip", "route"), "100.64.") {
 		t.Fatal("there is no route of ours: this test shows nothing")
 	}
 	if err := checkIn(n); err != nil {
@@ -42,9 +42,9 @@ func TestForeignRoutesAndAddressesCollide(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := alone(t)
-			n.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
-			n.Run("ip", "addr", "add", tc.address, "dev", "eth0")
-			n.Run("ip", "link", "set", "eth0", "up")
+			n.NS.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+			n.NS.Run("ip", "addr", "add", tc.address, "dev", "eth0")
+			n.NS.Run("ip", "link", "set", "eth0", "up")
 			err := checkIn(n)
 			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 				t.Errorf("error %v, want %q", err, tc.want)
@@ -56,11 +56,11 @@ func TestForeignRoutesAndAddressesCollide(t *testing.T) {
 // A VPN that routes everything, in two halves, says nothing about who has an address.
 func TestTwoHalvesAreADefaultRoute(t *testing.T) {
 	n := alone(t)
-	n.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
-	n.Run("ip", "addr", "add", "10.1.0.1/24", "dev", "eth0")
-	n.Run("ip", "link", "set", "eth0", "up")
+	n.NS.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+	n.NS.Run("ip", "addr", "add", "10.1.0.1/24", "dev", "eth0")
+	n.NS.Run("ip", "link", "set", "eth0", "up")
 	for _, half := range []string{"0.0.0.0/1", "128.0.0.0/1"} {
-		n.Run("ip", "route", "add", half, "via", "10.1.0.2")
+		n.NS.Run("ip", "route", "add", half, "via", "10.1.0.2")
 	}
 	if err := checkIn(n); err != nil {
 		t.Error(err)

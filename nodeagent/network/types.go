@@ -24,6 +24,11 @@ type Network interface {
 	List(ctx context.Context) (map[string]netip.Addr, error)
 	// SetPeers makes the routes to other nodes what the peers say.
 	SetPeers(ctx context.Context, peers []Peer) error
+	// Ways tells how the peers that were set are reached, Refused which of them are not, and why.
+	Ways() []Way
+	Refused() []string
+	// Run restores what others take away, until ctx ends.
+	Run(ctx context.Context)
 	// Cleanup removes every link, route and file that this node's Network ever made.
 	Cleanup(ctx context.Context) error
 }

@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +18,7 @@ import (
 
 var testConfig = Config{
 	NodePodCIDR: netip.MustParsePrefix("100.64.0.0/22"), ClusterPodCIDR: netip.MustParsePrefix("100.64.0.0/11"),
-	ServiceCIDR: netip.MustParsePrefix("100.96.0.0/16"),
+	ServiceCIDR: netip.MustParsePrefix("100.96.0.0/16"), VXLANPort: 8473,
 }
 
 func ip(text string) netip.Addr        { return netip.MustParseAddr(text) }
@@ -49,10 +51,11 @@ func newWorld(t testing.TB, services ...Service) *world {
 	t.Helper()
 	tables := &fake.Tables{}
 	w := &world{t: t, rules: newRuleset(testConfig), tables: tables, kernel: &fake.Kernel{
-		Tables: tables, Local: []netip.Addr{ip("10.0.0.1"), ip("127.0.0.1")}, Random: rand.New(rand.NewPCG(1, 2)),
+		Tables: tables, Local: []netip.Addr{ip("10.0.0.1"), ip("127.0.0.1")}, Random: rand.New(rand.NewPCG(1, 2)), Link: links,
 	}}
+	w.setPeers(testPeers)
 	w.apply()
-	if err := tables.EnsureFirst(context.Background(), jumps); err != nil {
+	if err := errors.Join(tables.EnsureFirst(context.Background(), jumps), tables.EnsureLast(context.Background(), lastJumps)); err != nil {
 		t.Fatal(err)
 	}
 	w.set(services...)
@@ -67,9 +70,36 @@ func (w *world) set(services ...Service) {
 	w.apply()
 }
 
+// testPeers are one on the same link and one elsewhere.
+var testPeers = []Peer{
+	{NodeIP: ip("10.0.0.2"), PodCIDR: netip.MustParsePrefix("100.64.4.0/22"), Near: true},
+	{NodeIP: ip("10.9.0.3"), PodCIDR: netip.MustParsePrefix("100.64.8.0/22")},
+}
+
+// links are those of the node with these peers, and with a bridge of native Pods.
+func links(addr netip.Addr) string {
+	switch {
+	case testConfig.NodePodCIDR.Contains(addr):
+		return "mini" + strings.ReplaceAll(addr.String(), ".", "x")
+	case testPeers[1].PodCIDR.Contains(addr):
+		return vxlanLink
+	case netip.MustParsePrefix("10.244.0.0/24").Contains(addr):
+		return "cni0"
+	}
+	return "eth0"
+}
+
+func (w *world) setPeers(peers []Peer) {
+	w.t.Helper()
+	for _, peer := range peers {
+		w.rules.set("peer/"+peer.NodeIP.String(), w.rules.peer(peer))
+	}
+	w.apply()
+}
+
 func (w *world) hostPorts(uid string, ports ...HostPort) {
 	w.t.Helper()
-	w.rules.set("hostport/"+uid, w.rules.hostPorts(ports))
+	w.rules.set(hostPortOwner(uid), w.rules.hostPorts(ports))
 	w.apply()
 }
 

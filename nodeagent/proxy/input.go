@@ -22,7 +22,7 @@ func (c change) inputs(most int) [][]byte {
 // input declares all chains first, which makes and empties them, then fills some and removes others.
 func input(set []chainContent, removed []chainID) []byte {
 	var out bytes.Buffer
-	for _, table := range []string{iptables.NAT, iptables.Filter} {
+	for _, table := range iptables.AllTables {
 		var names, body bytes.Buffer
 		for _, c := range set {
 			if c.id.table != table {

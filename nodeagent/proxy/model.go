@@ -18,6 +18,11 @@ const (
 type Config struct {
 	// NodePodCIDR is the range of this node's MiniPods, ClusterPodCIDR of all, ServiceCIDR of virtual IPs. IPv4.
 	NodePodCIDR, ClusterPodCIDR, ServiceCIDR netip.Prefix
+	// VXLANPort is the UDP port of frames between nodes.
+	VXLANPort int
+	// NoReversePath is for kernels without the match rpfilter: a MiniPod may then speak in the name of another of its node where
+	// net.ipv4.conf.all.rp_filter is 2.
+	NoReversePath bool
 }
 
 // Service is a service as the rules see it.

@@ -77,7 +77,17 @@ func (n *testNode) restart() {
 		must(n.t, err)
 		n.t.Cleanup(flows.Close)
 		n.proxy = New(Options{Config: n.config, Tables: tables, Flows: flows, Log: logr.Discard()})
+		n.believe()
 	})
+}
+
+// believe gives the proxier the peers that the network has.
+func (n *testNode) believe() {
+	var peers []Peer
+	for _, w := range n.net.Ways() {
+		peers = append(peers, Peer{NodeIP: w.NodeIP, PodCIDR: w.PodCIDR, Near: w.Near})
+	}
+	n.proxy.SetPeers(peers)
 }
 
 func (n *testNode) sync() {
@@ -120,6 +130,8 @@ func newTwoNodes(t *testing.T, programs iptables.Programs, change ...func(*netwo
 	for i, n := range c.nodes {
 		other := network.Peer{Name: "other", NodeIP: ip(fmt.Sprintf("10.0.0.%d", 2-i)), PodCIDR: c.nodes[1-i].config.NodePodCIDR}
 		n.Do(func() { must(t, n.net.SetPeers(context.Background(), []network.Peer{other})) })
+		n.believe()
+		n.sync()
 		c.pods[i], c.addrs[i] = n.pod(fmt.Sprint("pod", i))
 		c.pods[i].Serve(fmt.Sprint("pod", i), ":8080")
 	}

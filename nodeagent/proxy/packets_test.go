@@ -19,7 +19,7 @@ func TestAllWaysIn(t *testing.T) {
 			allWaysIn(t, newTwoNodes(t, programs), "10.0.0.1", "10.0.0.2")
 		})
 		t.Run("encapsulated", func(t *testing.T) {
-			encapsulate := func(o *network.Options) { o.AlwaysEncapsulate = true }
+			encapsulate := func(o *network.Options) { o.Encapsulation = network.EncapsulateAlways }
 			allWaysIn(t, newTwoNodes(t, programs, encapsulate), "100.64.0.1", "100.64.4.1")
 		})
 	})
@@ -247,6 +247,7 @@ func TestCleanupLeavesTheTablesAsTheyWere(t *testing.T) {
 		n.Run(programs.IPTables, "-t", "nat", "-N", "KUBE-SERVICES")
 		n.Run(programs.IPTables, "-t", "nat", "-A", "PREROUTING", "-m", "comment", "--comment", "MINI-golf is a game", "-j", "KUBE-SERVICES")
 		n.Run(programs.IPTables, "-A", "FORWARD", "-s", "10.1.0.0/16", "-j", "ACCEPT")
+		n.Run(programs.IPTables, "-t", "raw", "-S") // which makes the table where it is not there
 		before := rules(n)
 		for _, s := range many(50) {
 			n.proxy.rules.set("service/"+s.Name, n.proxy.rules.service(s))

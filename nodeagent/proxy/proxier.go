@@ -82,6 +82,9 @@ func (p *Proxier) DeleteEndpointSlice(slice *discoveryv1.EndpointSlice) {
 // SetHostPorts replaces the host ports of one of the node's MiniPods; none removes them.
 func (p *Proxier) SetHostPorts(podUID string, ports []HostPort) { p.state.setHostPorts(podUID, ports) }
 
+// SetPeers replaces all peers. Set them before Run, for what comes from others is dropped.
+func (p *Proxier) SetPeers(peers []Peer) { p.state.setPeers(peers) }
+
 // LastSync tells when the rules were last brought up to date; zero if never.
 func (p *Proxier) LastSync() time.Time {
 	if at := p.synced.Load(); at != nil {
@@ -168,7 +171,10 @@ func (p *Proxier) Sync(ctx context.Context) error {
 
 // gather brings the desired rules up to date with the state.
 func (p *Proxier) gather() {
-	services, hostPorts := p.state.take()
+	services, hostPorts, peers := p.state.take()
+	for name, peer := range peers {
+		p.rules.set("peer/"+name, p.rules.peer(peer))
+	}
 	for _, s := range services {
 		p.stale.note(p.seen[s.Name], s)
 		p.rules.set("service/"+s.Name, p.rules.service(s))
@@ -179,7 +185,7 @@ func (p *Proxier) gather() {
 	}
 	for uid, ports := range hostPorts {
 		p.stale.noteHostPorts(ports)
-		p.rules.set("hostport/"+uid, p.rules.hostPorts(ports)) // sorts before services
+		p.rules.set(hostPortOwner(uid), p.rules.hostPorts(ports))
 	}
 }
 
@@ -211,19 +217,24 @@ func (p *Proxier) apply(ctx context.Context, changes change) error {
 // small, for with legacy iptables every rule costs the reading and writing of its whole table. It tells which chains were
 // there if it had to look.
 func (p *Proxier) ensureJumps(ctx context.Context) (map[string][]string, error) {
-	intact, err := p.opts.Tables.Intact(ctx, jumps)
-	if err != nil || intact {
+	intact, err := p.opts.Tables.Intact(ctx, allJumps())
+	if err != nil {
 		return nil, err
+	}
+	if intact {
+		return nil, p.opts.Tables.EnsureLast(ctx, lastJumps) // others may have come to stand behind them
 	}
 	before, err := p.chains(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var missing []chainContent
-	for _, jump := range jumps {
+	for _, jump := range allJumps() {
 		name := strings.TrimPrefix(jump.Spec, "-j ")
-		if !slices.Contains(before[jump.Table], name) {
-			missing = append(missing, chainContent{id: chainID{jump.Table, name}})
+		id := chainID{jump.Table, name}
+		known := slices.ContainsFunc(missing, func(c chainContent) bool { return c.id == id })
+		if !known && !slices.Contains(before[jump.Table], name) {
+			missing = append(missing, chainContent{id: id})
 		}
 	}
 	if len(missing) > 0 {
@@ -231,12 +242,15 @@ func (p *Proxier) ensureJumps(ctx context.Context) (map[string][]string, error) 
 			return nil, err
 		}
 	}
-	return before, p.opts.Tables.EnsureFirst(ctx, jumps)
+	if err := p.opts.Tables.EnsureFirst(ctx, jumps); err != nil {
+		return nil, err
+	}
+	return before, p.opts.Tables.EnsureLast(ctx, lastJumps)
 }
 
 func (p *Proxier) chains(ctx context.Context) (map[string][]string, error) {
 	out := map[string][]string{}
-	for _, table := range []string{iptables.NAT, iptables.Filter} {
+	for _, table := range iptables.AllTables {
 		var err error
 		if out[table], err = p.opts.Tables.Chains(ctx, table); err != nil {
 			return nil, err

@@ -80,7 +80,7 @@ func mustSync(t *testing.T, p *Proxier) {
 
 // went is where a packet goes by the rules that are in the tables.
 func went(tables *fake.Tables, protocol, dst string) string {
-	k := &fake.Kernel{Tables: tables, Local: []netip.Addr{ip("10.0.0.1")}}
+	k := &fake.Kernel{Tables: tables, Local: []netip.Addr{ip("10.0.0.1")}, Link: links}
 	return words(k.Send(fake.Packet{Protocol: protocol, Src: ip("100.64.0.200"), Dst: at(dst)}))
 }
 
@@ -288,7 +288,7 @@ func TestRun(t *testing.T) {
 func TestNamesAndCommentsFit(t *testing.T) {
 	long := Service{Name: "ns/" + strings.Repeat("x", 300), VIP: ip("100.96.0.1"), Ports: []Port{tcp(1, "100.64.0.1:1").named("p"), udp(65535, "100.64.0.1:65535")}}
 	w := newWorld(t, append(many(30), long)...)
-	for _, name := range []string{iptables.NAT, iptables.Filter} {
+	for _, name := range iptables.AllTables {
 		chains, _ := w.tables.Chains(t.Context(), name)
 		for _, chain := range chains {
 			if len(chain) > 28 {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ const (
 	chainServices    = "MINI-SERVICES"
 	chainVIP         = "MINI-VIP"
 	chainLocal       = "MINI-LOCAL"
+	chainPorts       = "MINI-NODE"
 	chainTCP         = "MINI-TCP"
 	chainUDP         = "MINI-UDP"
 	chainPostrouting = "MINI-POSTROUTING"
@@ -43,8 +45,10 @@ const (
 	translated = "-m conntrack --ctstate DNAT"
 )
 
-// jumps are the only rules outside of our own chains.
+// jumps and lastJumps are the only rules outside of our own chains. The ports of the node come last, so that a native node
+// port or host port wins over one of ours.
 var jumps = []iptables.Rule{
+	{Table: iptables.Raw, Chain: "PREROUTING", Spec: "-j " + chainTrust},
 	{Table: iptables.NAT, Chain: "PREROUTING", Spec: "-j " + chainServices},
 	{Table: iptables.NAT, Chain: "OUTPUT", Spec: "-j " + chainServices},
 	{Table: iptables.NAT, Chain: "POSTROUTING", Spec: "-j " + chainPostrouting},
@@ -53,9 +57,17 @@ var jumps = []iptables.Rule{
 	{Table: iptables.Filter, Chain: "OUTPUT", Spec: "-j " + chainOutput},
 }
 
+var lastJumps = []iptables.Rule{
+	{Table: iptables.NAT, Chain: "PREROUTING", Spec: "-j " + chainLocal},
+	{Table: iptables.NAT, Chain: "OUTPUT", Spec: "-j " + chainLocal},
+	{Table: iptables.Filter, Chain: "FORWARD", Spec: "-j " + chainAccept},
+}
+
+func allJumps() []iptables.Rule { return slices.Concat(jumps, lastJumps) }
+
 // canaries are there if nobody flushed the tables.
 func canaries(cfg Config) []iptables.Rule {
-	out := slices.Clone(jumps)
+	out := allJumps()
 	for id, rules := range entryChains(cfg) {
 		out = append(out, iptables.Rule{Table: id.table, Chain: id.name, Spec: rules[0]})
 	}
@@ -66,12 +78,11 @@ func canaries(cfg Config) []iptables.Rule {
 // entryChains are the same for all services.
 func entryChains(cfg Config) map[chainID][]string {
 	node, cluster, services := cfg.NodePodCIDR.Masked(), cfg.ClusterPodCIDR.Masked(), cfg.ServiceCIDR.Masked()
-	return map[chainID][]string{
-		{iptables.NAT, chainServices}: {
-			fmt.Sprintf("-d %s -g %s", services, chainVIP),
-			fmt.Sprintf("! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -g %s", chainLocal),
-		},
-		{iptables.NAT, chainLocal}: {"-p tcp -g " + chainTCP, "-p udp -g " + chainUDP},
+	out := trustChains(cfg)
+	maps.Copy(out, map[chainID][]string{
+		{iptables.NAT, chainServices}: {fmt.Sprintf("-d %s -g %s", services, chainVIP)},
+		{iptables.NAT, chainLocal}:    {fmt.Sprintf("! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -g %s", chainPorts)},
+		{iptables.NAT, chainPorts}:    {"-p tcp -g " + chainTCP, "-p udp -g " + chainUDP},
 		{iptables.NAT, chainPostrouting}: {
 			// A MiniPod that reaches itself must see somebody else, or it would answer itself.
 			fmt.Sprintf("-s %s -d %s %s -g %s", node, node, translated, chainHairpin),
@@ -84,18 +95,12 @@ func entryChains(cfg Config) map[chainID][]string {
 			fmt.Sprintf("-d %s %s %s", cluster, translated, masquerade),
 			fmt.Sprintf("%s --ctorigdst %s %s", translated, services, masquerade),
 		},
-		{iptables.Filter, chainForward}: {
-			fmt.Sprintf("-d %s %s -g %s", services, newOnly, chainReject),
-			// What the connection tracker does not know would leave untranslated, and end the connection it belongs to.
-			fmt.Sprintf("-s %s -m conntrack --ctstate INVALID -j DROP", node),
-			fmt.Sprintf("-s %s -j ACCEPT", cluster),
-			fmt.Sprintf("-d %s -j ACCEPT", cluster),
-		},
 		{iptables.Filter, chainOutput}: {fmt.Sprintf("-d %s %s -g %s", services, newOnly, chainReject)},
 		{iptables.Filter, chainReject}: {"-p tcp " + refuseTCP, refuse},
 		{iptables.Filter, chainInput}:  {fmt.Sprintf("%s -m addrtype --dst-type LOCAL -g %s", newOnly, chainRefuse)},
 		{iptables.Filter, chainRefuse}: {"-p tcp -g " + chainRefuseTCP, "-p udp -g " + chainRefuseUDP},
-	}
+	})
+	return out
 }
 
 // service renders one service.
@@ -124,6 +129,7 @@ func (r *ruleset) service(s Service) contribution {
 func newContribution() contribution {
 	return contribution{
 		chains: map[chainID]source{}, vips: map[uint32][]string{}, hairpins: map[uint32][]string{},
+		sources: map[uint32][]string{}, vteps: map[uint32][]string{}, peers: map[uint32][]string{},
 		ports:   map[Protocol]map[uint32][]string{TCP: {}, UDP: {}},
 		refused: map[Protocol]map[uint32][]string{TCP: {}, UDP: {}},
 	}
@@ -195,6 +201,9 @@ func comment(service, port string) string {
 	return service[:min(len(service), longest)]
 }
 
+// hostPortOwner sorts after services: of a node port and a host port the node port wins.
+func hostPortOwner(podUID string) string { return "~hostport/" + podUID }
+
 // hostPorts renders the host ports of one MiniPod.
 func (r *ruleset) hostPorts(ports []HostPort) contribution {
 	c := newContribution()
@@ -217,7 +226,7 @@ func hash(words ...string) string {
 
 func compareIDs(a, b chainID) int {
 	if a.table != b.table {
-		return strings.Compare(b.table, a.table) // nat before filter
+		return strings.Compare(b.table, a.table) // raw, nat, filter
 	}
 	return strings.Compare(a.name, b.name)
 }

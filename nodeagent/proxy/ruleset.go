@@ -43,7 +43,7 @@ type rootOf struct{ *tree }
 func (r rootOf) rank() int { return rankRoot }
 func (r rootOf) render() []string {
 	if r.root == nil {
-		return nil
+		return r.kind.closed(nil)
 	}
 	return r.root.render()
 }
@@ -60,6 +60,8 @@ type ruleset struct {
 	vips, hairpins *claims
 	ports          map[Protocol]*claims // node ports and host ports
 	refused        map[Protocol]*claims // node ports without backends
+
+	sources, vteps, peers *claims // of other nodes
 }
 
 func newRuleset(cfg Config) *ruleset {
@@ -69,15 +71,16 @@ func newRuleset(cfg Config) *ruleset {
 		owners: map[string]contribution{},
 		ports:  map[Protocol]*claims{}, refused: map[Protocol]*claims{},
 	}
-	r.vips = r.claims(treeKind{iptables.NAT, chainVIP, "MINI-V-", matchDst})
-	r.hairpins = r.claims(treeKind{iptables.NAT, chainHairpin, "MINI-H-", matchDst})
-	r.ports[TCP] = r.claims(treeKind{iptables.NAT, chainTCP, "MINI-T-", matchPort(TCP)})
-	r.ports[UDP] = r.claims(treeKind{iptables.NAT, chainUDP, "MINI-U-", matchPort(UDP)})
-	r.refused[TCP] = r.claims(treeKind{iptables.Filter, chainRefuseTCP, "MINI-RT-", matchPort(TCP)})
-	r.refused[UDP] = r.claims(treeKind{iptables.Filter, chainRefuseUDP, "MINI-RU-", matchPort(UDP)})
+	r.vips = r.claims(treeKind{table: iptables.NAT, name: chainVIP, prefix: "MINI-V-", match: matchDst})
+	r.hairpins = r.claims(treeKind{table: iptables.NAT, name: chainHairpin, prefix: "MINI-H-", match: matchDst})
+	r.ports[TCP] = r.claims(treeKind{table: iptables.NAT, name: chainTCP, prefix: "MINI-T-", match: matchPort(TCP)})
+	r.ports[UDP] = r.claims(treeKind{table: iptables.NAT, name: chainUDP, prefix: "MINI-U-", match: matchPort(UDP)})
+	r.refused[TCP] = r.claims(treeKind{table: iptables.Filter, name: chainRefuseTCP, prefix: "MINI-RT-", match: matchPort(TCP)})
+	r.refused[UDP] = r.claims(treeKind{table: iptables.Filter, name: chainRefuseUDP, prefix: "MINI-RU-", match: matchPort(UDP)})
+	r.peerTrees()
 	for id, rules := range entryChains(cfg) {
 		rank := rankInner
-		if slices.ContainsFunc(jumps, func(j iptables.Rule) bool { return j.Table == id.table && j.Spec == "-j "+id.name }) {
+		if slices.ContainsFunc(allJumps(), func(j iptables.Rule) bool { return j.Table == id.table && j.Spec == "-j "+id.name }) {
 			rank = rankEntry
 		}
 		r.setChain(id, lines{rank, rules})
@@ -85,13 +88,19 @@ func newRuleset(cfg Config) *ruleset {
 	return r
 }
 
-// contribution is all that one owner, a service or a MiniPod with host ports, adds to the chains.
+// contribution is all that one owner, a service, a MiniPod with host ports or a peer, adds to the chains.
 type contribution struct {
 	chains   map[chainID]source
 	vips     map[uint32][]string
 	hairpins map[uint32][]string
 	ports    map[Protocol]map[uint32][]string
 	refused  map[Protocol]map[uint32][]string
+
+	sources, vteps, peers map[uint32][]string
+}
+
+func (c contribution) empty() bool {
+	return len(c.chains)+len(c.ports[TCP])+len(c.ports[UDP])+len(c.peers) == 0
 }
 
 // set replaces what an owner contributes; an empty contribution removes it. It costs as much as what changes.
@@ -111,8 +120,11 @@ func (r *ruleset) set(owner string, now contribution) {
 		r.ports[protocol].update(r, owner, before.ports[protocol], now.ports[protocol])
 		r.refused[protocol].update(r, owner, before.refused[protocol], now.refused[protocol])
 	}
+	r.sources.update(r, owner, before.sources, now.sources)
+	r.vteps.update(r, owner, before.vteps, now.vteps)
+	r.peers.update(r, owner, before.peers, now.peers)
 	r.owners[owner] = now
-	if len(now.chains)+len(now.ports[TCP])+len(now.ports[UDP]) == 0 {
+	if now.empty() {
 		delete(r.owners, owner)
 	}
 }

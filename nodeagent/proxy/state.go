@@ -24,6 +24,8 @@ type state struct {
 
 	dirtyServices map[types.NamespacedName]bool
 	dirtyPods     map[string]bool
+	peers         map[string]Peer // by range
+	dirtyPeers    map[string]Peer
 	wake          chan struct{}
 }
 
@@ -34,6 +36,7 @@ func newState() *state {
 		serviceOf:     map[types.NamespacedName]types.NamespacedName{},
 		hostPorts:     map[string][]HostPort{},
 		dirtyServices: map[types.NamespacedName]bool{}, dirtyPods: map[string]bool{},
+		peers: map[string]Peer{}, dirtyPeers: map[string]Peer{},
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -96,8 +99,31 @@ func (s *state) setHostPorts(podUID string, ports []HostPort) {
 	s.signal()
 }
 
+// setPeers notes the differences; a peer that is gone has no address.
+func (s *state) setPeers(peers []Peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := make(map[string]Peer, len(peers))
+	for _, peer := range peers {
+		name := peer.PodCIDR.String()
+		now[name] = peer
+		if s.peers[name] != peer {
+			s.dirtyPeers[name] = peer
+		}
+	}
+	for name := range s.peers {
+		if _, stays := now[name]; !stays {
+			s.dirtyPeers[name] = Peer{}
+		}
+	}
+	s.peers = now
+	if len(s.dirtyPeers) > 0 {
+		s.signal()
+	}
+}
+
 // take returns what changed, as plain values, and counts it as seen. What no longer exists has no ports.
-func (s *state) take() (services []Service, hostPorts map[string][]HostPort) {
+func (s *state) take() (services []Service, hostPorts map[string][]HostPort, peers map[string]Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name := range s.dirtyServices {
@@ -113,7 +139,8 @@ func (s *state) take() (services []Service, hostPorts map[string][]HostPort) {
 	}
 	clear(s.dirtyServices)
 	clear(s.dirtyPods)
-	return services, hostPorts
+	peers, s.dirtyPeers = s.dirtyPeers, map[string]Peer{}
+	return services, hostPorts, peers
 }
 
 // serviceOf makes the plain value from the objects.

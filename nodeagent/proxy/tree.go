@@ -26,6 +26,16 @@ type treeKind struct {
 	name, prefix string
 	// match selects the keys that begin with these bits of key.
 	match func(key uint32, bits int) string
+	// otherwise, if not empty, is the rule for packets of no key.
+	otherwise string
+}
+
+// closed ends the rules of a chain.
+func (k treeKind) closed(rules []string) []string {
+	if k.otherwise == "" {
+		return rules
+	}
+	return append(rules, k.otherwise)
 }
 
 const (
@@ -235,7 +245,7 @@ func (n *node) render() (rules []string) {
 			rules = append(rules, n.kind.match(kid.key, kid.bits)+" -g "+kid.chain())
 		}
 	}
-	return rules
+	return n.kind.closed(rules)
 }
 
 // chain is the name of the node's chain unless it is the root.

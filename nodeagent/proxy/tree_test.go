@@ -24,7 +24,9 @@ func shape(n *node, indent string) string {
 	return out
 }
 
-func newTree() *tree { return &tree{kind: treeKind{"nat", "ROOT", "T-", matchDst}} }
+func newTree() *tree {
+	return &tree{kind: treeKind{table: "nat", name: "ROOT", prefix: "T-", match: matchDst}}
+}
 
 // replay edits a tree as fuzzed bytes say: each three bytes put or remove a key of few that are dense.
 func replay(data []byte) (*tree, map[uint32][]string) {

@@ -167,6 +167,15 @@ func (n *Network) SetPeers(_ context.Context, peers []network.Peer) error {
 	return n.fail("SetPeers", "")
 }
 
+// Ways implements network.Network: there are none.
+func (n *Network) Ways() []network.Way { return nil }
+
+// Refused implements network.Network: nobody is.
+func (n *Network) Refused() []string { return nil }
+
+// Run implements network.Network: nobody takes anything away.
+func (n *Network) Run(ctx context.Context) { <-ctx.Done() }
+
 // Peers are the last that were set.
 func (n *Network) Peers() []network.Peer {
 	n.mu.Lock()

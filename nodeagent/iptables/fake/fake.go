@@ -34,6 +34,7 @@ var _ iptables.Tables = (*Tables)(nil)
 type table map[string][]string
 
 var base = map[string][]string{
+	iptables.Raw:    {"PREROUTING", "OUTPUT"},
 	iptables.NAT:    {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
 	iptables.Filter: {"INPUT", "FORWARD", "OUTPUT"},
 }
@@ -191,6 +192,26 @@ func (f *Tables) EnsureFirst(_ context.Context, rules []iptables.Rule) error {
 	return nil
 }
 
+// EnsureLast implements Tables.
+func (f *Tables) EnsureLast(_ context.Context, rules []iptables.Rule) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.init()
+	for _, r := range rules {
+		others := slices.DeleteFunc(slices.Clone(f.tables[r.Table][r.Chain]), func(rule string) bool { return rule == r.Spec })
+		f.tables[r.Table][r.Chain] = append(others, r.Spec)
+	}
+	return nil
+}
+
+// Append puts a rule of somebody else's at the end of a chain.
+func (f *Tables) Append(r iptables.Rule) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.init()
+	f.tables[r.Table][r.Chain] = append(f.tables[r.Table][r.Chain], r.Spec)
+}
+
 // Intact implements Tables.
 func (f *Tables) Intact(_ context.Context, rules []iptables.Rule) (bool, error) {
 	f.mu.Lock()
@@ -246,7 +267,7 @@ func (f *Tables) Dump() string {
 	defer f.mu.Unlock()
 	f.init()
 	var out strings.Builder
-	for _, name := range []string{iptables.NAT, iptables.Filter} {
+	for _, name := range iptables.AllTables {
 		fmt.Fprintf(&out, "*%s\n", name)
 		for _, chain := range slices.Sorted(maps.Keys(f.tables[name])) {
 			fmt.Fprintf(&out, ":%s\n", chain)

@@ -21,6 +21,8 @@ type Kernel struct {
 	Now time.Time
 	// Random decides for -m statistic.
 	Random *rand.Rand
+	// Link is the link that leads to an address; nil if all are behind eth0.
+	Link func(netip.Addr) string
 
 	recent map[string]map[netip.Addr]time.Time
 }
@@ -32,6 +34,8 @@ type Packet struct {
 	Dst      netip.AddrPort
 	// FromHost is a packet that a program on the node sends.
 	FromHost bool
+	// In is the link that it comes from; empty for the one that leads to its source.
+	In string
 }
 
 // Verdict is what became of a packet.
@@ -51,20 +55,45 @@ type walk struct {
 	Packet
 	orig    netip.AddrPort
 	table   table
+	out     string
 	verdict Verdict
+}
+
+func (k *Kernel) link(addr netip.Addr) string {
+	if k.Link == nil {
+		return "eth0"
+	}
+	return k.Link(addr)
+}
+
+// linkIs compares a link's name with a pattern.
+func linkIs(name, pattern string) bool {
+	if prefix, open := strings.CutSuffix(pattern, "+"); open {
+		return strings.HasPrefix(name, prefix)
+	}
+	return name == pattern
 }
 
 // Send walks a packet through the rules, as the kernel would.
 func (k *Kernel) Send(p Packet) Verdict {
 	k.Tables.mu.Lock()
 	defer k.Tables.mu.Unlock()
-	w := &walk{Kernel: k, Packet: p, orig: p.Dst, table: k.Tables.tables[iptables.NAT]}
+	w := &walk{Kernel: k, Packet: p, orig: p.Dst}
 	in := "PREROUTING"
 	if p.FromHost {
 		in = "OUTPUT"
+	} else if p.In == "" {
+		w.In = k.link(p.Src)
 	}
-	w.chain(in)
-	w.verdict.Dst = w.Dst
+	for _, table := range []string{iptables.Raw, iptables.NAT} {
+		w.table = k.Tables.tables[table]
+		w.chain(in)
+		w.verdict.Dst = w.Dst
+		if w.verdict.Dropped {
+			return w.verdict
+		}
+	}
+	w.out = k.link(w.Dst.Addr())
 	w.table = k.Tables.tables[iptables.Filter]
 	local := slices.Contains(k.Local, w.Dst.Addr())
 	for _, chain := range filterPath(p.FromHost, local) {
@@ -152,6 +181,12 @@ func (w *walk) match(words []string) (taken int, ok bool) {
 		return 1, portIn(words[1], w.Dst.Port())
 	case "--dst-type":
 		return 1, slices.Contains(w.Local, w.Dst.Addr())
+	case "-i":
+		return 1, linkIs(w.In, words[1])
+	case "-o":
+		return 1, linkIs(w.out, words[1])
+	case "--invert": // of rpfilter
+		return 0, w.In != w.link(w.Src)
 	case "--ctstate":
 		return 1, words[1] == "NEW" || words[1] == "DNAT" && w.orig != w.Dst
 	case "--ctorigdst":
