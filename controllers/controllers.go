@@ -8,6 +8,7 @@ import (
 	"context"
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,6 +27,7 @@ import (
 	"miniplane.dev/miniplane/internal/index"
 	"miniplane.dev/miniplane/internal/ipam"
 	"miniplane.dev/miniplane/internal/nodelife"
+	"miniplane.dev/miniplane/internal/sched/plugins/hostports"
 )
 
 // Options are what an administrator decides about the controllers.
@@ -43,6 +45,8 @@ type Options struct {
 	NoDrainMarkers bool
 	// ScoreWeights replace the default weights of the scheduler's scores, by name.
 	ScoreWeights map[string]int64
+	// ReservedPorts are those of nodes that no MiniPod may open, besides NodePorts.
+	ReservedPorts []ipam.PortRange
 }
 
 // Cache is what the manager's cache has to hold: little of what others own, and nobody's managed fields.
@@ -64,7 +68,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		func() error { return deployment.Setup(mgr, deployment.Options{}) },
 		func() error { return replicaset.Setup(mgr, replicaset.Options{}) },
 		// … which get a node, within their namespace's quota …
-		func() error { return scheduling.Setup(mgr, scheduling.Options{Weights: o.ScoreWeights}) },
+		func() error {
+			return scheduling.Setup(mgr, scheduling.Options{Weights: o.ScoreWeights, ReservedPorts: o.reservedPorts()})
+		},
 		func() error { return quota.Setup(mgr, quota.Options{}) },
 		// … and are reached through services.
 		func() error {
@@ -84,4 +90,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}
 	return nil
+}
+
+// reservedPorts are all that no MiniPod may open on a node: node ports may be somebody's at any time.
+func (o Options) reservedPorts() []hostports.Range {
+	var out []hostports.Range
+	for _, r := range append(slices.Clone(o.ReservedPorts), o.NodePorts) {
+		if r.Last > 0 {
+			out = append(out, hostports.Range{First: r.First, Last: r.Last})
+		}
+	}
+	return out
 }

@@ -25,6 +25,7 @@ type options struct {
 	brake                brake
 	drainMarkers         bool
 	scoreWeights         map[string]int64
+	reservedHostPorts    []ipam.PortRange
 	leaderElect          bool
 	leaderElectNamespace string
 	metricsAddress       string
@@ -38,6 +39,7 @@ func defaults() options {
 		podCIDR:              netip.MustParsePrefix("100.64.0.0/11"),
 		nodeCIDRMaskSize:     22,
 		nodePorts:            ipam.PortRange{First: 30000, Last: 32767},
+		reservedHostPorts:    reserved(22, 2379, 2380, 6443, 8473, 10248, 10249, 10250, 10255, 10256, 10257, 10259, 10350),
 		nodeGracePeriod:      16 * time.Second,
 		podEvictionWait:      20 * time.Second,
 		agentAbsence:         5 * time.Minute,
@@ -64,6 +66,10 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.drainMarkers, "drain-markers", o.drainMarkers, "keep a finished Pod for each node, whose eviction makes kubectl drain move the node's MiniPods and wait for them")
 	flags.Func("score-weights", "how much each score of the scheduler counts, as LeastRequested=1,Spread=2,PreferNoSchedule=3 (the defaults); 0 switches one off", func(text string) (err error) {
 		o.scoreWeights, err = parseWeights(text)
+		return err
+	})
+	flags.Func("reserved-host-ports", "ports of nodes that no MiniPod may open besides those of --node-port-range, as 22,6443,10248-10259 (default "+portList(o.reservedHostPorts)+")", func(text string) (err error) {
+		o.reservedHostPorts, err = parsePorts(text)
 		return err
 	})
 	flags.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "run only while holding a Lease, so that several managers can stand by")
@@ -125,6 +131,6 @@ func (o *options) controllers() controllers.Options {
 	return controllers.Options{
 		ServiceCIDR: o.serviceCIDR, PodCIDR: o.podCIDR, NodeMaskBits: o.nodeCIDRMaskSize, NodePorts: o.nodePorts,
 		NodeGracePeriod: o.nodeGracePeriod, EvictionWait: o.podEvictionWait, AgentAbsence: max(o.agentAbsence, o.podEvictionWait), Brake: o.brake.brake(),
-		NoDrainMarkers: !o.drainMarkers, ScoreWeights: o.scoreWeights,
+		NoDrainMarkers: !o.drainMarkers, ScoreWeights: o.scoreWeights, ReservedPorts: o.reservedHostPorts,
 	}
 }

@@ -23,6 +23,8 @@ func TestOptions(t *testing.T) {
 		"node range too wide": {[]string{"--node-cidr-mask-size=8"}, "must lie between 11"},
 		"impatient":           {[]string{"--node-grace-period=1s"}, "must be at least 2s"},
 		"ports":               {[]string{"--node-port-range=31000-31999"}, ""},
+		"reserved ports":      {[]string{"--reserved-host-ports=22,6443,10248-10259"}, ""},
+		"reserved nonsense":   {[]string{"--reserved-host-ports=22,ssh"}, "is not a range of ports"},
 		"ports upside down":   {[]string{"--node-port-range=2-1"}, "is not a range of ports"},
 		"weights":             {[]string{"--score-weights=Spread=5,LeastRequested=0"}, ""},
 		"unknown score":       {[]string{"--score-weights=Speed=5"}, `there is no score "Speed"; there are LeastRequested`},

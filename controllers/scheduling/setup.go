@@ -42,6 +42,7 @@ import (
 	"miniplane.dev/miniplane/internal/quota"
 	"miniplane.dev/miniplane/internal/sched"
 	"miniplane.dev/miniplane/internal/sched/cache"
+	"miniplane.dev/miniplane/internal/sched/plugins/hostports"
 	"miniplane.dev/miniplane/internal/sched/queue"
 )
 
@@ -53,6 +54,8 @@ const defaultWriters = 64
 type Options struct {
 	// Weights of scores, by name: LeastRequested (1), Spread (2), PreferNoSchedule (3). 0 switches one off.
 	Weights map[string]int64
+	// ReservedPorts are those of nodes that no MiniPod may open.
+	ReservedPorts []hostports.Range
 	// Writers is how many writes to the API server may be under way at once; 64 when 0.
 	Writers int
 	// Seed decides between nodes that are equally good; random when 0.
@@ -87,6 +90,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if err != nil {
 		return err
 	}
+	profile.Reserve(opts.ReservedPorts)
 	if opts.Writers < 0 {
 		return errors.New("writers must not be negative")
 	}

@@ -62,6 +62,15 @@ func DefaultProfile(weights map[string]int64) (*Profile, error) {
 	return p, nil
 }
 
+// Reserve keeps MiniPods from opening ports of nodes.
+func (p *Profile) Reserve(ports []hostports.Range) {
+	for i, filter := range p.Filters {
+		if _, ok := filter.(hostports.Plugin); ok {
+			p.Filters[i] = hostports.Plugin{Reserved: ports}
+		}
+	}
+}
+
 // Filter is the reason of the first filter that refuses the node, or the zero Reason.
 func (p *Profile) Filter(pod *framework.Pod, node *framework.NodeInfo) framework.Reason {
 	for _, f := range p.Filters {

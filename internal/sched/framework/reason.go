@@ -24,6 +24,7 @@ const (
 	OtherNode
 	LabelMissing
 	HostPortTaken
+	HostPortReserved
 	InsufficientCPU
 	InsufficientMemory
 	TooManyPods
@@ -148,6 +149,8 @@ func (p *part) String() string {
 		return p.count("without the label %s of nodeSelector", p.reason.Detail)
 	case HostPortTaken:
 		return p.count("using host port %s already", p.reason.Detail)
+	case HostPortReserved:
+		return p.count("without host port %s for MiniPods (--reserved-host-ports, --node-port-range)", p.reason.Detail)
 	default:
 		return p.count("unfit (%d)", p.reason.Code)
 	}

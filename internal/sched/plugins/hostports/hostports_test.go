@@ -23,13 +23,16 @@ func TestFilter(t *testing.T) {
 		{"free", []miniv1.ContainerPort{{ContainerPort: 80, HostPort: 81}}, framework.Reason{}},
 		{"the other protocol is another port", []miniv1.ContainerPort{{ContainerPort: 53, HostPort: 53, Protocol: corev1.ProtocolTCP}}, framework.Reason{}},
 		{"taken", []miniv1.ContainerPort{{ContainerPort: 8080, HostPort: 80}}, framework.Reason{Code: framework.HostPortTaken, Detail: "80/TCP"}},
+		{"the node's own", []miniv1.ContainerPort{{ContainerPort: 80, HostPort: 22}}, framework.Reason{Code: framework.HostPortReserved, Detail: "22/TCP"}},
+		{"a node port, udp", []miniv1.ContainerPort{{ContainerPort: 80, HostPort: 30443, Protocol: corev1.ProtocolUDP}},
+			framework.Reason{Code: framework.HostPortReserved, Detail: "30443/UDP"}},
 		{"taken udp", []miniv1.ContainerPort{{ContainerPort: 53, HostPort: 53, Protocol: corev1.ProtocolUDP}},
 			framework.Reason{Code: framework.HostPortTaken, Detail: "53/UDP"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			pod := framework.NewPod(builders.Pod("ns", "p").With(func(p *miniv1.MiniPod) { p.Spec.Containers[0].Ports = c.ports }).Obj())
-			if got := (hostports.Plugin{}).Filter(pod, &framework.NodeInfo{HostPorts: taken}); got != c.want {
+			if got := (hostports.Plugin{Reserved: []hostports.Range{{First: 22, Last: 22}, {First: 30000, Last: 32767}}}).Filter(pod, &framework.NodeInfo{HostPorts: taken}); got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
 		})
