@@ -15,7 +15,7 @@ size=8G # of the disk; it is sparse
 packages=(systemd systemd-sysv udev dbus kmod openssh-server iproute2 iptables nftables conntrack procps psmisc util-linux
   busybox-static libseccomp2 ca-certificates)
 
-image=$cache/vm-$suite-$({ echo "$mirror"; cat "$here/image.sh" "$here"/guest/*; } | sha256sum | cut -c1-12)
+image=$cache/vm-$suite-$({ echo "$mirror"; cat "$here/image.sh" "$here/guest/setup.sh"; } | sha256sum | cut -c1-12)
 if [ -e "$image/root.ext4" ]; then echo "$image"; exit; fi
 say() { echo "vm: $*" >&2; }
 [ "$(id -u)" = 0 ] || { say "making a machine's disk needs root"; exit 1; }
@@ -26,15 +26,16 @@ if [ -e "$image/root.ext4" ]; then echo "$image"; exit; fi
 
 say "making a disk with Debian $suite (once; kept in $image)"
 tmp=$(mktemp -d -p "$cache" .vm.XXXXXX)
-trap 'rm -rf "$tmp"' EXIT
+trap 'rm -rf --one-file-system "$tmp"' EXIT
 start=$SECONDS root=$tmp/root out=$tmp/out
 mkdir "$out" "$tmp/kernel"
 chmod 755 "$tmp"
 
 # The kernel is unpacked, not installed: what installing it makes, an initial ramdisk, is not used. The cloud kernel has the disk's
 # driver and file system built in.
+# What mmdebstrap mounts is in a namespace of its own, and gone with it however it ends.
 # shellcheck disable=SC2016 # MMDEBSTRAP_APT_CONFIG is for the hook's shell
-mmdebstrap --quiet --mode=root --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
+unshare --mount --propagation=private mmdebstrap --quiet --mode=root --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
   --aptopt='APT::Install-Recommends "false"' \
   --dpkgopt=path-exclude='/usr/share/doc/*' --dpkgopt=path-exclude='/usr/share/man/*' --dpkgopt=path-exclude='/usr/share/locale/*' \
   --customize-hook='export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; cd '"$tmp/kernel"' &&

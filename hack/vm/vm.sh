@@ -32,7 +32,7 @@ machines() { for dir in "$state"/vm-*/; do [ -d "$dir" ] && basename "$dir"; don
 into() {
   local name=$1; shift
   [ -e "$state/$name/port" ] || fail "there is no machine $name: hack/vm/vm.sh up"
-  ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=30 -o ServerAliveCountMax=20 -o LogLevel=ERROR -o StrictHostKeyChecking=no \
+  ssh -o BatchMode=yes -o ConnectTimeout=60 -o ServerAliveInterval=30 -o ServerAliveCountMax=20 -o LogLevel=ERROR -o StrictHostKeyChecking=no \
     -o UserKnownHostsFile=/dev/null -i "$(cat "$state/$name/image")/key" -p "$(cat "$state/$name/port")" root@127.0.0.1 "$@"
 }
 

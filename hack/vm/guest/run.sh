@@ -13,7 +13,7 @@ if [ "$part" = e2e ]; then
 fi
 for package in $(part_packages "$part"); do
   echo "=== PACKAGE $package"
-  (cd "$package" && "$root/.vm/tests/$(part_binary "$package")" -test.v -test.timeout 60m "$@") || status=1
+  (cd "$package" && "$root/.vm/tests/$(part_binary "$package")" -test.v -test.timeout 60m $(part_flags "$part") "$@") || status=1
 done
 if [ "$part" = e2e ]; then bin/cluster down || status=1; fi
 exit $status

@@ -174,15 +174,23 @@ func removeTree(ctx context.Context, dir string) error {
 				return err
 			}
 		}
-		for _, pid := range pids(dir) {
-			if !visits(dir, pid) {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
+		killAll(dir)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("cgroup %s is in use: %w", dir, err)
 		case <-time.After(pause):
+		}
+	}
+}
+
+// killAll kills the processes of one cgroup: at once where the kernel does that (v2, since 5.14), so that none is born meanwhile.
+func killAll(dir string) {
+	if os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) == nil {
+		return
+	}
+	for _, pid := range pids(dir) {
+		if !visits(dir, pid) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 }

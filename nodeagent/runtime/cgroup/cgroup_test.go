@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -129,6 +131,40 @@ func TestCreateBelowBareParents(t *testing.T) {
 	}
 	t.Cleanup(func() { _, _ = sleeper.Process.Kill(), sleeper.Wait() })
 	if err := Enter(path, sleeper.Process.Pid); err != nil {
+		t.Error(err)
+	}
+}
+
+// With cgroup v2, processes that fork faster than anybody could kill them one by one end all the same.
+func TestRemoveWhileForking(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root")
+	}
+	path := fmt.Sprintf("/miniplane-forking-test-%d", os.Getpid())
+	if err := Create(path); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = Remove(context.Background(), path) })
+	if _, err := os.Stat(filepath.Join(hierarchies()[0].root, path, "cgroup.kill")); err != nil {
+		t.Skip("SKIPPED: needs a kernel that kills cgroups (v2, since 5.14); hack/vm has one")
+	}
+	// Each process starts the next and ends; there are eight at any time.
+	bomb := exec.Command("sh", "-c", "read go; f() { f & }; i=0; while [ $i -lt 8 ]; do f; i=$((i+1)); done")
+	in, err := bomb.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bomb.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Enter(path, bomb.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = in.Write([]byte("\n"))
+	_ = bomb.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := Remove(ctx, path); err != nil {
 		t.Error(err)
 	}
 }

@@ -66,8 +66,8 @@ const (
 	defaultWeight                       = 100
 )
 
-// weight of cpu: 1024 shares are one cpu, as the kubelet and runc count. Version 2 has another scale, to which runc maps
-// 2..262144 shares linearly as 1..10000; a kubelet's cgroups beside ours are made that way.
+// weight of cpu: 1024 shares are one cpu, as the kubelet and runc count. Version 2 has another scale, to which the kubelet maps
+// 2..262144 shares linearly as 1..10000, and its cgroups are beside ours. (runc has a formula of its own, for those of containers.)
 func weight(millis int64) setting {
 	if millis == 0 {
 		return setting{v1: entry{"cpu.shares", strconv.Itoa(defaultShares)}, v2: entry{"cpu.weight", strconv.Itoa(defaultWeight)}}

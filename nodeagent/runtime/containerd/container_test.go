@@ -86,7 +86,7 @@ func TestLimits(t *testing.T) {
 		s.Resources = runtime.Resources{CPUShares: 204, CPUQuota: 50_000, CPUPeriod: 100_000, MemoryLimit: 32 << 20}
 	})
 	for _, want := range []struct{ v1, v2, value1, value2 string }{
-		{"cpu/%s/cpu.shares", "%s/cpu.weight", "204", "8"},
+		{"cpu/%s/cpu.shares", "%s/cpu.weight", "204", "29"},
 		{"cpu/%s/cpu.cfs_quota_us", "%s/cpu.max", "50000", "50000 100000"},
 		{"memory/%s/memory.limit_in_bytes", "%s/memory.max", "33554432", "33554432"},
 	} {

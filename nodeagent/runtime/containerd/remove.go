@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
@@ -103,6 +104,9 @@ func (r *Runtime) removeTask(ctx context.Context, id string) error {
 		return nil
 	}
 	if err == nil && state(task.Process) == runtime.StateRunning {
+		if task.Process.Status == tasktypes.Status_PAUSED { // frozen by somebody, and with cgroup v1 it would not even die
+			_, _ = service.Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: id})
+		}
 		if err := r.endTask(ctx, id, int(task.Process.Pid)); err != nil {
 			return err
 		}

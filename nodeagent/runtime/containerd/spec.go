@@ -75,11 +75,18 @@ func ociSpec(spec runtime.ContainerSpec, image *imageFacts, may rights, oomMin i
 			Seccomp: may.seccomp, MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
 		},
 	}
+	if cgroups.Mode() == cgroups.Unified {
+		out.Linux.Resources.Unified = unified
+	}
 	if spec.Security.Privileged {
 		openMachine(out, may.devices)
 	}
 	return out
 }
+
+// unified is for cgroup v2: where memory is not enough the whole container ends, and not one of its processes, of which the others
+// may not know how to go on without it. The kubelet does the same for native containers. (v1 has no such thing.)
+var unified = map[string]string{"memory.oom.group": "1"}
 
 // openMachine takes away what keeps a container from the machine that it runs on.
 func openMachine(out *specs.Spec, devices []specs.LinuxDevice) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/cgroups/v3"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -133,10 +134,15 @@ func TestOCISpec(t *testing.T) {
 		Resources:  runtime.Resources{CPUQuota: 1000, MemoryLimit: 4096, OOMScoreAdj: -998},
 	}, &imageFacts{}, rights{user: specs.User{UID: 5}, capabilities: capabilities, seccomp: seccompProfile}, -3)
 	shares, quota, period, memory, adj := uint64(2), int64(1000), uint64(100_000), int64(4096), -3
+	var whole map[string]string
+	if cgroups.Mode() == cgroups.Unified {
+		whole = map[string]string{"memory.oom.group": "1"}
+	}
 	if diff := cmp.Diff(&specs.LinuxResources{
 		CPU:     &specs.LinuxCPU{Shares: &shares, Quota: &quota, Period: &period},
 		Memory:  &specs.LinuxMemory{Limit: &memory, Swap: &memory},
 		Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}},
+		Unified: whole,
 	}, got.Linux.Resources); diff != "" {
 		t.Errorf("resources (-want +got):\n%s", diff)
 	}
