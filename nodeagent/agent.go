@@ -235,13 +235,14 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 	pool := podworker.New(ctx, podworker.Options{
 		Namespaces: namespaces,
 		Runtime:    a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
-		Client:      a.client,
-		Recorder:    a.recorder,
-		Layout:      podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
-		Machine:     podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory, PodMaxPIDs: a.opts.PodMaxPIDs},
-		RuntimeName: name,
-		Log:         a.log.WithName("pods"),
-		Resync:      a.opts.Resync,
+		Client:        a.client,
+		Recorder:      a.recorder,
+		Layout:        podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
+		Machine:       podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory, PodMaxPIDs: a.opts.PodMaxPIDs},
+		RuntimeName:   name,
+		Log:           a.log.WithName("pods"),
+		Resync:        a.opts.Resync,
+		ParallelPulls: a.opts.ParallelPulls, PullDeadline: a.opts.PullDeadline,
 	})
 	defer pool.Wait()
 	defer cancel()

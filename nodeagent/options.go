@@ -60,6 +60,9 @@ type Options struct {
 	HealthAddress string
 	// InsecureRegistries are host:port of registries spoken to by plain http.
 	InsecureRegistries []string
+	// ParallelPulls is how many images may be pulled at a time, PullDeadline how long nothing may come of one.
+	ParallelPulls int
+	PullDeadline  time.Duration
 	// Logs bound what the output of one container takes of the disk.
 	Logs stdio.Limits
 	// DaemonSet that the agent belongs to, as NAMESPACE/NAME. When it is deleted, the agent cleans the machine up before it
@@ -87,6 +90,8 @@ func DefaultOptions() Options {
 		HealthAddress:       "127.0.0.1:10350",
 		PauseBinary:         besideMe("pause"),
 		ShimBinary:          besideMe("shim"),
+		ParallelPulls:       4,
+		PullDeadline:        time.Minute,
 		Logs:                stdio.DefaultLimits,
 		Resync:              time.Minute,
 	}

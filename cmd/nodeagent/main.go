@@ -97,6 +97,8 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.DurationVar(&o.Resync, "resync-period", o.Resync, "time between two looks at everything on the machine")
 	flags.StringVar(&o.DaemonSet, "daemonset", o.DaemonSet, "NAMESPACE/NAME of the DaemonSet that this agent belongs to: when that is deleted, the agent does as with --cleanup before it ends")
 	flags.BoolVar(cleanup, "cleanup", false, "end and remove everything that this agent ever made on this machine, and exit")
+	flags.IntVar(&o.ParallelPulls, "max-parallel-image-pulls", o.ParallelPulls, "how many pulls of images may move bytes at a time")
+	flags.DurationVar(&o.PullDeadline, "image-pull-progress-deadline", o.PullDeadline, "how long nothing may come of a pull before it is given up")
 	flags.Var(&byteCount{&o.Logs.MaxSize}, "container-log-max-size", "size at which a container's log is put aside")
 	flags.IntVar(&o.Logs.MaxFiles, "container-log-max-files", o.Logs.MaxFiles, "how many files of logs a container has, the one being written included")
 	flags.Func("insecure-registry", "host:port of a registry to be spoken to by plain http; may be given several times", func(s string) error {

@@ -62,21 +62,16 @@ func TestPullIsSharedAndEnds(t *testing.T) {
 	b.create("a", slow)
 	b.create("b", slow)
 	b.until("both wait", func() bool {
-		b.pool.puller.mu.Lock()
-		defer b.pool.puller.mu.Unlock()
-		for _, call := range b.pool.puller.calls {
-			return call.waiters == 2
-		}
-		return false
+		waiters, under := b.pool.puller.Waiting()
+		return waiters == 2 && under == 1
 	})
 	b.delete("a")
 	b.until("a is gone", func() bool { return b.get("a") == nil })
 	b.delete("b")
 	b.gone("b")
 	b.until("the pull ended", func() bool {
-		b.pool.puller.mu.Lock()
-		defer b.pool.puller.mu.Unlock()
-		return len(b.pool.puller.calls) == 0 && len(b.pool.puller.slots) == 0
+		waiters, under := b.pool.puller.Waiting()
+		return waiters == 0 && under == 0
 	})
 	if pulls := b.runtime.Calls(fake.OpPull); len(pulls) != 1 {
 		t.Errorf("%d pulls", len(pulls))
@@ -95,8 +90,12 @@ func TestSlowStartSaysSo(t *testing.T) {
 	})
 	b.create("a", func(p *miniv1.MiniPod) { p.Spec.Containers[0].Image = "slow:1" })
 	b.until("it pulls", func() bool { return len(b.runtime.Calls(fake.OpPull)) == 1 })
-	b.pass(quietStart)
-	b.until("the address is told", func() bool { return b.get("a").Status.PodIP != "" })
+	b.pass(quietPull)
+	b.until("it says that it pulls", func() bool {
+		status := b.get("a").Status
+		return status.PodIP != "" && len(status.ContainerStatuses) == 1 && status.ContainerStatuses[0].State.Waiting != nil &&
+			status.ContainerStatuses[0].State.Waiting.Message == `pulling image "slow:1"`
+	})
 	close(hold)
 	b.shows("a", "Running")
 }

@@ -15,6 +15,7 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/network"
+	"miniplane.dev/miniplane/nodeagent/pulls"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
@@ -38,6 +39,10 @@ type Options struct {
 	Clock       clock.WithDelayedExecution
 	// Launches is how many MiniPods are started at a time; by default a few per core.
 	Launches int
+	// ParallelPulls is how many pulls may move bytes at a time, PullDeadline how long nothing may come of one; package pulls has the
+	// defaults.
+	ParallelPulls int
+	PullDeadline  time.Duration
 	// Resync is the time between two looks at the whole machine; a minute by default.
 	Resync time.Duration
 }
@@ -54,7 +59,7 @@ type Pool struct {
 	ctx      context.Context // of Run's caller; ends the writers of statuses
 	launches chan struct{}
 	removals chan struct{}
-	puller   *puller
+	puller   *pulls.Coordinator
 	ends     ends
 	writers  sync.WaitGroup
 	running  sync.WaitGroup
@@ -85,7 +90,7 @@ func New(ctx context.Context, o Options) *Pool {
 		ctx:      ctx,
 		launches: make(chan struct{}, o.Launches),
 		removals: make(chan struct{}, removalsPerCore*gort.NumCPU()),
-		puller:   newPuller(o.Runtime),
+		puller:   pulls.New(pulls.Options{Runtime: o.Runtime, Parallel: o.ParallelPulls, Deadline: o.PullDeadline}),
 		ends:     newEnds(o.Layout.endsDir()),
 		workers:  map[types.UID]*worker{},
 		adopted:  map[types.UID]Observation{},

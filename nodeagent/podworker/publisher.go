@@ -22,6 +22,8 @@ const (
 	// quietStart is how long a status is held back while it is about to change. The binding has said ContainerCreating
 	// already, so that in a start without trouble, however crowded the node, nothing is worth a write before Running.
 	quietStart = 30 * time.Second
+	// quietPull is the same where only images are waited for, which may take long: people want to know.
+	quietPull = 5 * time.Second
 	// quietChange is the same for a MiniPod that ran already: others must hear soon that it does not serve.
 	quietChange = 2 * time.Second
 	// The waits between tries to write a status.

@@ -81,8 +81,3 @@ func (a dockerAuth) credentials() (username, password string, err error) {
 	}
 	return username, password, nil
 }
-
-// pullKey is the same for pulls that can stand for each other.
-func pullKey(ref string, auths []runtime.RegistryAuth) string {
-	return fmt.Sprintf("%q %q", ref, auths)
-}

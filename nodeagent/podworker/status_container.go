@@ -22,6 +22,7 @@ const (
 	reasonStatusUnknown    = "ContainerStatusUnknown"
 	reasonStartError       = "StartError"
 	imagePullBackOffFormat = "back-off pulling image %q: %s"
+	pullingFormat          = "pulling image %q"
 	crashLoopBackOffFormat = "back-off %s restarting failed container %s"
 )
 
@@ -90,6 +91,8 @@ func waiting(c *miniv1.Container, o *Observation, d decision, now time.Time) *co
 			Message: fmt.Sprintf(crashLoopBackOffFormat, crashDelay(d.next.crashes-1), c.Name)}
 	case image.Failures > 0:
 		return imageWaiting(c, image, now)
+	case image.State == ImagePulling:
+		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonContainerCreating, Message: fmt.Sprintf(pullingFormat, c.Image)}
 	case sharedFailed && shared.Reason != "":
 		return &corev1.ContainerStateWaiting{Reason: shared.Reason, Message: shared.Message}
 	}

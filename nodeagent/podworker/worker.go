@@ -301,7 +301,7 @@ func (w *worker) report(desired *miniv1.MiniPod, work []Action, now time.Time) {
 		if w.busySince.IsZero() {
 			w.busySince = now
 		}
-		notBefore = w.busySince.Add(quietFor(desired, undecided))
+		notBefore = w.busySince.Add(quietFor(desired, undecided, len(work) == 0))
 	default:
 		w.busySince = time.Time{}
 	}
@@ -310,11 +310,14 @@ func (w *worker) report(desired *miniv1.MiniPod, work []Action, now time.Time) {
 }
 
 // quietFor is how long a status that is about to change is held back.
-func quietFor(pod *miniv1.MiniPod, undecided bool) time.Duration {
-	if pod.Status.Phase == miniv1.PodPending && !undecided {
-		return quietStart
+func quietFor(pod *miniv1.MiniPod, undecided, pulling bool) time.Duration {
+	switch {
+	case pod.Status.Phase != miniv1.PodPending || undecided:
+		return quietChange
+	case pulling: // and nothing else is being done
+		return quietPull
 	}
-	return quietChange
+	return quietStart
 }
 
 // busy tells whether the status is about to change by what is being done.

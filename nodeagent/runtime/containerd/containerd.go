@@ -39,7 +39,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/status"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -69,8 +68,6 @@ type Options struct {
 	InsecureRegistries []string
 	// Logs bound what a container's output takes of the disk; a kubelet's limits when zero.
 	Logs stdio.Limits
-	// MaxPulls is how many images are pulled at the same time, 4 when 0.
-	MaxPulls int
 }
 
 // Runtime is containerd's. Use New.
@@ -82,7 +79,6 @@ type Runtime struct {
 	client  *client.Client
 	snaps   snapshots.Snapshotter
 	images  imageCache
-	pulls   pulls
 	oomMin  int
 	bootID  string
 	persist sync.WaitGroup // exit labels being written
@@ -103,9 +99,6 @@ func New(opts Options) (*Runtime, error) {
 	}
 	if opts.Logs == (stdio.Limits{}) {
 		opts.Logs = stdio.DefaultLimits
-	}
-	if opts.MaxPulls == 0 {
-		opts.MaxPulls = 4
 	}
 	if len(opts.StateDir) > 60 || !filepath.IsAbs(opts.StateDir) {
 		return nil, fmt.Errorf("state directory %q must be an absolute path of at most 60 characters", opts.StateDir)
@@ -131,7 +124,6 @@ func New(opts Options) (*Runtime, error) {
 		started: map[string]prepared{}, ooms: map[string]bool{},
 	}
 	r.images.byDigest = map[string]*imageFacts{}
-	r.pulls.limit = semaphore.NewWeighted(int64(opts.MaxPulls))
 	return r, nil
 }
 

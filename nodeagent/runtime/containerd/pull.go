@@ -7,31 +7,15 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"sync"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
-	"golang.org/x/sync/semaphore"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
-
-// pulls bounds how many images are pulled at once, and lets equal wishes at the same time share one pull.
-type pulls struct {
-	limit  *semaphore.Weighted
-	mu     sync.Mutex
-	flying map[string]*flight
-}
-
-// flight is a pull under way. Its fields are set when done closes.
-type flight struct {
-	done  chan struct{}
-	image runtime.Image
-	err   error
-}
 
 // PullImage implements runtime.Runtime. Credentials are tried from the most specific on; the last try is without any.
 func (r *Runtime) PullImage(ctx context.Context, ref string, auths []runtime.RegistryAuth) (runtime.Image, error) {
@@ -41,7 +25,7 @@ func (r *Runtime) PullImage(ctx context.Context, ref string, auths []runtime.Reg
 	}
 	tries := matching(name, auths)
 	for i, auth := range tries {
-		image, err := r.shared(ctx, name, auth)
+		image, err := r.pull(ctx, name, auth)
 		refused := errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err)
 		if err == nil || !refused || i == len(tries)-1 {
 			return image, err
@@ -50,50 +34,14 @@ func (r *Runtime) PullImage(ctx context.Context, ref string, auths []runtime.Reg
 	return runtime.Image{}, fmt.Errorf("pull %q: no way to try", ref) // matching gives one at least
 }
 
-// shared joins an equal pull that is under way, or flies itself. The one that flies does so for itself: when its context
-// ends, those who joined start over.
-func (r *Runtime) shared(ctx context.Context, name string, auth runtime.RegistryAuth) (runtime.Image, error) {
-	key := name + "\x00" + auth.Username + "\x00" + auth.Password
-	for {
-		r.pulls.mu.Lock()
-		f, joined := r.pulls.flying[key]
-		if !joined {
-			f = &flight{done: make(chan struct{})}
-			if r.pulls.flying == nil {
-				r.pulls.flying = map[string]*flight{}
-			}
-			r.pulls.flying[key] = f
-		}
-		r.pulls.mu.Unlock()
-		if !joined {
-			f.image, f.err = r.pull(ctx, name, auth)
-			r.pulls.mu.Lock()
-			delete(r.pulls.flying, key)
-			r.pulls.mu.Unlock()
-			close(f.done)
-			return f.image, f.err
-		}
-		select {
-		case <-ctx.Done():
-			return runtime.Image{}, ctx.Err()
-		case <-f.done:
-		}
-		if !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded) {
-			return f.image, f.err
-		}
-	}
-}
-
 func (r *Runtime) pull(ctx context.Context, name string, auth runtime.RegistryAuth) (runtime.Image, error) {
-	if err := r.pulls.limit.Acquire(ctx, 1); err != nil {
-		return runtime.Image{}, err
-	}
-	defer r.pulls.limit.Release(1)
-	authorizer := docker.NewDockerAuthorizer(docker.WithAuthCreds(func(string) (string, string, error) {
+	speaker := registryClient(runtime.PullProgressOf(ctx))
+	defer speaker.CloseIdleConnections()
+	authorizer := docker.NewDockerAuthorizer(docker.WithAuthClient(speaker), docker.WithAuthCreds(func(string) (string, string, error) {
 		return auth.Username, auth.Password, nil
 	}))
 	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(
-		docker.WithAuthorizer(authorizer),
+		docker.WithAuthorizer(authorizer), docker.WithClient(speaker),
 		docker.WithPlainHTTP(func(host string) (bool, error) { return slices.Contains(r.opts.InsecureRegistries, host), nil }),
 	)})
 	pulled, err := r.client.Pull(r.ns(ctx), name, client.WithResolver(resolver), client.WithPullUnpack,

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -111,39 +110,4 @@ func TestPull(t *testing.T) {
 	}
 	spec := n.start(t, r, "pulled", "echo it runs", func(s *runtime.ContainerSpec) { s.Image = reg.host + "/open/app:1" })
 	output(t, spec, "it runs")
-}
-
-// TestPullLimit: equal pulls are one, and different ones wait for their turn.
-func TestPullLimit(t *testing.T) {
-	n := newNode(t)
-	repositories := []string{"a:1", "b:1", "c:1", "d:1"}
-	regs := map[string]*testRegistry{}
-	n.opts.MaxPulls = 1
-	for _, repository := range repositories { // images of different content, each from a registry of its own
-		image := containerdenv.Image(t, v1.Config{Cmd: []string{"x"}}, containerdenv.File{Path: "x", Mode: 0o755, Data: []byte(repository)})
-		regs[repository] = newRegistry(t, image, repository)
-		n.opts.InsecureRegistries = append(n.opts.InsecureRegistries, regs[repository].host)
-	}
-	r := n.runtime(t)
-	var group sync.WaitGroup
-	for _, repository := range repositories {
-		regs[repository].delay.Store(int64(100 * time.Millisecond))
-		for range 5 {
-			group.Go(func() {
-				if _, err := r.PullImage(t.Context(), regs[repository].host+"/"+repository, nil); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-	}
-	start := time.Now()
-	group.Wait()
-	if took := time.Since(start); took < 400*time.Millisecond {
-		t.Errorf("four pulls, one at a time, of 100 ms at least, took %v", took)
-	}
-	for repository, reg := range regs {
-		if got := reg.manifests.Load(); got > 2 {
-			t.Errorf("%s: the manifest was asked for %d times by 5 equal pulls", repository, got)
-		}
-	}
 }
