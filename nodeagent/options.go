@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -179,11 +180,16 @@ func (o *Options) Validate() error {
 	if namespace, name, _ := strings.Cut(o.DaemonSet, "/"); o.DaemonSet != "" && (namespace == "" || name == "") {
 		wrong("--daemonset %q: must be the NAMESPACE/NAME of the DaemonSet that this agent belongs to", o.DaemonSet)
 	}
-	switch o.Encapsulation {
-	case network.EncapsulateAuto, network.EncapsulateAlways, network.EncapsulateNever:
-	default:
+	if !slices.Contains([]network.Encapsulation{network.EncapsulateAuto, network.EncapsulateAlways, network.EncapsulateNever}, o.Encapsulation) {
 		wrong("--encapsulation %q: must be auto, always or never", o.Encapsulation)
 	}
+	return errors.Join(append(errs, o.validateAmounts(), o.Logs.Validate())...)
+}
+
+// validateAmounts looks at how much of everything there may be.
+func (o *Options) validateAmounts() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if o.MaxPods < 1 {
 		wrong("--max-pods %d: must be at least 1", o.MaxPods)
 	}
@@ -193,7 +199,7 @@ func (o *Options) Validate() error {
 	if o.CPU.Sign() < 0 || o.Memory.Sign() < 0 {
 		wrong("--cpu and --memory must not be negative")
 	}
-	return errors.Join(append(errs, o.Logs.Validate())...)
+	return errors.Join(errs...)
 }
 
 // CheckMachine finds out whether this machine can do what the agent needs, and says what to do if it cannot.

@@ -66,6 +66,19 @@ func (k *Kernel) link(addr netip.Addr) string {
 	return k.Link(addr)
 }
 
+// matchLink evaluates matches of links.
+func (w *walk) matchLink(words []string) (taken int, ok bool) {
+	switch words[0] {
+	case "-i":
+		return 1, linkIs(w.In, words[1])
+	case "-o":
+		return 1, linkIs(w.out, words[1])
+	case "--invert": // of rpfilter
+		return 0, w.In != w.link(w.Src)
+	}
+	panic(fmt.Sprintf("the tracer does not know %q", words[0]))
+}
+
 // linkIs compares a link's name with a pattern.
 func linkIs(name, pattern string) bool {
 	if prefix, open := strings.CutSuffix(pattern, "+"); open {
@@ -181,12 +194,6 @@ func (w *walk) match(words []string) (taken int, ok bool) {
 		return 1, portIn(words[1], w.Dst.Port())
 	case "--dst-type":
 		return 1, slices.Contains(w.Local, w.Dst.Addr())
-	case "-i":
-		return 1, linkIs(w.In, words[1])
-	case "-o":
-		return 1, linkIs(w.out, words[1])
-	case "--invert": // of rpfilter
-		return 0, w.In != w.link(w.Src)
 	case "--ctstate":
 		return 1, words[1] == "NEW" || words[1] == "DNAT" && w.orig != w.Dst
 	case "--ctorigdst":
@@ -202,7 +209,7 @@ func (w *walk) match(words []string) (taken int, ok bool) {
 	case "--mode", "--comment":
 		return 1, true
 	}
-	panic(fmt.Sprintf("the tracer does not know %q", words[0]))
+	return w.matchLink(words)
 }
 
 func portIn(text string, port uint16) bool {
