@@ -32,6 +32,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/endpoints"
+	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/internal/patience"
 	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/heartbeat"
@@ -61,8 +62,11 @@ type Machine struct {
 	Close func()
 }
 
-// runtimeWait is how long the agent waits for containerd at its start before it gives up.
-const runtimeWait = 30 * time.Second
+// The waits between tries to speak to containerd, doubled from the first to the longest.
+const (
+	runtimeFirst = 200 * time.Millisecond
+	runtimeMost  = 2 * time.Second
+)
 
 // agent is one run.
 type agent struct {
@@ -113,10 +117,7 @@ func (a *agent) work(ctx context.Context) error {
 	if a.owner != nil {
 		parts.run("owner", a.followOwner)
 	}
-	heart, err := a.heart(ctx)
-	if err != nil {
-		return err
-	}
+	heart := a.heart()
 	parts.run("heartbeat", forever(heart.Beat))
 	podCIDR, err := heart.Join(parts.ctx)
 	if err != nil {
@@ -187,12 +188,8 @@ func (a *agent) sendEvents(ctx context.Context) error {
 	return nil
 }
 
-// heart waits for containerd, because there is no point in a node without.
-func (a *agent) heart(ctx context.Context) (*heartbeat.Heart, error) {
-	version, err := a.waitForRuntime(ctx)
-	if err != nil {
-		return nil, err
-	}
+// heart beats whether containerd answers or not: that it does not is a condition of the node, and not its loss.
+func (a *agent) heart() *heartbeat.Heart {
 	capacity, allocatable := a.host.capacity(&a.opts)
 	return heartbeat.New(heartbeat.Options{
 		Client: a.client, Reader: a.cache,
@@ -202,33 +199,45 @@ func (a *agent) heart(ctx context.Context) (*heartbeat.Heart, error) {
 		Check:    a.machine.Check,
 		PIDs:     a.machine.CountPIDs, MaxPIDs: a.host.limits(&a.opts).PIDs,
 		Images: a.machine.Runtime.Images,
-		Info:   a.host.info(version),
-		Log:    a.log.WithName("heartbeat"),
-	}), nil
+		Info:   a.host.info(), Version: a.machine.Runtime.Version,
+		Log: a.log.WithName("heartbeat"),
+	})
 }
 
-func (a *agent) waitForRuntime(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, runtimeWait)
-	defer cancel()
-	for {
-		version, err := a.machine.Runtime.Version(ctx)
-		if err == nil {
-			return version, nil
+// waitForRuntime waits until containerd says what it is, or until ctx ends.
+func (a *agent) waitForRuntime(ctx context.Context) (version string) {
+	a.untilDone(ctx, "reach the container runtime at "+a.opts.ContainerdAddress, func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+		version, err = a.machine.Runtime.Version(ctx)
+		return err
+	})
+	return version
+}
+
+// untilDone tries until it works, or until ctx ends. It tells of each failure that is not the one before.
+func (a *agent) untilDone(ctx context.Context, what string, try func(context.Context) error) {
+	told := ""
+	for wait := runtimeFirst; ; wait = min(2*wait, runtimeMost) {
+		err := try(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if err.Error() != told {
+			told = err.Error()
+			a.log.Info("Cannot "+what+"; trying again. The node says so meanwhile, and containers run on", "err", told)
 		}
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("the container runtime at %s does not answer: %w", a.opts.ContainerdAddress, err)
-		case <-time.After(200 * time.Millisecond):
+			return
+		case <-time.After(jitter.Up(wait)):
 		}
 	}
 }
 
 // runPods takes up what is on the machine, hears what is wanted, and makes the one like the other.
 func (a *agent) runPods(ctx context.Context, net network.Network) error {
-	version, err := a.waitForRuntime(ctx)
-	if err != nil {
-		return err
-	}
+	version := a.waitForRuntime(ctx)
 	name, _, _ := strings.Cut(version, "://")
 	ctx, cancel := context.WithCancel(ctx)
 	namespaces := &podsecurity.Namespaces{}
@@ -246,8 +255,9 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 	})
 	defer pool.Wait()
 	defer cancel()
-	if err := pool.Adopt(ctx); err != nil {
-		return err
+	a.untilDone(ctx, "take up what is on this machine", pool.Adopt)
+	if ctx.Err() != nil {
+		return nil
 	}
 	if err := a.followNamespaces(ctx, namespaces, pool); err != nil {
 		return err

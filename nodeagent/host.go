@@ -90,9 +90,9 @@ func (h host) capacity(o *Options) (capacity, allocatable corev1.ResourceList) {
 	return capacity, allocatable
 }
 
-func (h host) info(containerRuntime string) miniv1.MiniNodeInfo {
+func (h host) info() miniv1.MiniNodeInfo {
 	return miniv1.MiniNodeInfo{
-		AgentVersion: Version, ContainerRuntimeVersion: containerRuntime, KernelVersion: h.kernel,
+		AgentVersion: Version, KernelVersion: h.kernel,
 		OperatingSystem: gort.GOOS, Architecture: gort.GOARCH,
 	}
 }

@@ -202,8 +202,9 @@ func (o *Options) validateAmounts() error {
 	return errors.Join(errs...)
 }
 
-// CheckMachine finds out whether this machine can do what the agent needs, and says what to do if it cannot.
-func (o *Options) CheckMachine() error {
+// CheckMachine finds out whether this machine can do what the agent needs, and says what to do if it cannot. A containerd that is
+// not there yet, or not now, is waited for; only cleaning up cannot wait.
+func (o *Options) CheckMachine(cleanup bool) error {
 	var errs []error
 	if os.Geteuid() != 0 {
 		errs = append(errs, errors.New("the agent needs root, for namespaces, cgroups and iptables: run it with sudo, or in a privileged container"))
@@ -211,7 +212,7 @@ func (o *Options) CheckMachine() error {
 	if _, err := exec.LookPath("iptables-restore"); err != nil {
 		errs = append(errs, errors.New("there is no iptables-restore in PATH: install the package iptables"))
 	}
-	if _, err := os.Stat(o.ContainerdAddress); err != nil {
+	if _, err := os.Stat(o.ContainerdAddress); err != nil && cleanup {
 		errs = append(errs, fmt.Errorf("there is no containerd at %s: start containerd, or give its socket with --containerd-address", o.ContainerdAddress))
 	}
 	if info, err := os.Stat(o.PauseBinary); err != nil || info.Mode()&0o111 == 0 {

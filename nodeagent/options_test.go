@@ -43,7 +43,7 @@ func TestValidate(t *testing.T) {
 func TestCheckMachineSaysWhatToDo(t *testing.T) {
 	o := DefaultOptions()
 	o.ContainerdAddress, o.PauseBinary = filepath.Join(t.TempDir(), "none"), filepath.Join(t.TempDir(), "none")
-	err := o.CheckMachine()
+	err := o.CheckMachine(true)
 	if err == nil {
 		t.Fatal("no error")
 	}

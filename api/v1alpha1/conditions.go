@@ -89,8 +89,10 @@ const (
 	ReasonUnknownKey   = "UnknownKey"
 
 	// MiniNode.
-	ReasonAgentReady       = "AgentReady"
-	ReasonAgentNotReady    = "AgentNotReady"
+	ReasonAgentReady    = "AgentReady"
+	ReasonAgentNotReady = "AgentNotReady"
+	// ReasonRuntimeNotReady: containerd does not answer. What runs goes on; nothing can be started, ended or seen.
+	ReasonRuntimeNotReady  = "ContainerRuntimeNotReady"
 	ReasonAgentAbsent      = "AgentAbsent"
 	ReasonAgentLost        = "AgentLost"
 	ReasonPodCIDRPending   = "PodCIDRPending"

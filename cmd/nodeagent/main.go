@@ -46,7 +46,7 @@ func run(ctx context.Context, opts nodeagent.Options, cleanup bool, log logr.Log
 	if err := opts.Validate(); err != nil && !cleanup {
 		return err
 	}
-	if err := opts.CheckMachine(); err != nil {
+	if err := opts.CheckMachine(cleanup); err != nil {
 		return err
 	}
 	if cleanup {

@@ -13,6 +13,9 @@ func Up(d time.Duration) time.Duration { return d + upTo(d/2) }
 // Down is a wait of at most d and more than half of it: for what must not be later.
 func Down(d time.Duration) time.Duration { return d - upTo(d/2) }
 
+// Around is a wait that is d in the mean, an eighth more or less: for what goes on for ever.
+func Around(d time.Duration) time.Duration { return d - d/8 + upTo(d/4) }
+
 func upTo(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0

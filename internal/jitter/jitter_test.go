@@ -16,6 +16,9 @@ func TestSpread(t *testing.T) {
 		if l > d || l <= d/2 {
 			t.Fatalf("Down: %s", l)
 		}
+		if a := Around(d); a < d*7/8 || a >= d*9/8 {
+			t.Fatalf("Around: %s", a)
+		}
 		up[u.Truncate(d/20)], down[l.Truncate(d/20)] = true, true
 	}
 	if len(up) < 10 || len(down) < 10 {
@@ -24,7 +27,7 @@ func TestSpread(t *testing.T) {
 }
 
 func TestNoTime(t *testing.T) {
-	if Up(0) != 0 || Down(0) != 0 || Up(-time.Second) != -time.Second || Up(1) != 1 || Down(1) != 1 {
+	if Up(0) != 0 || Down(0) != 0 || Up(-time.Second) != -time.Second || Up(1) != 1 || Down(1) != 1 || Around(0) != 0 {
 		t.Error("a wait of nothing is not nothing")
 	}
 }

@@ -7,13 +7,15 @@
 // none of that may be undone here.
 //
 // What makes it hard: any of the objects may be deleted at any time, by people or with a namespace, and must come back; and
-// the renewal must go on while everything else waits or fails, because a node that stops renewing loses its MiniPods.
+// the renewal must go on while everything else waits or fails, because a node that stops renewing loses its MiniPods. A container
+// runtime that is away is a condition of the node, and no reason to be silent.
 package heartbeat
 
 import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -26,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -38,6 +41,10 @@ const (
 	imagesEvery = 30 * time.Second
 	// requestTimeout bounds each request, so that one that hangs does not cost the Lease.
 	requestTimeout = 3 * time.Second
+	// runtimeTimeout bounds the question for the runtime's version.
+	runtimeTimeout = 2 * time.Second
+	// imagesTimeout bounds the listing of images, which may unpack those that were only imported.
+	imagesTimeout = 10 * time.Minute
 )
 
 // Options describe the node.
@@ -62,7 +69,10 @@ type Options struct {
 	MaxPIDs int64
 	// Images lists the images that are present.
 	Images func(context.Context) ([]runtime.Image, error)
-	Info   miniv1.MiniNodeInfo
+	// Info about the machine; the runtime's version is added when the runtime has said it.
+	Info miniv1.MiniNodeInfo
+	// Version asks the container runtime for its version, which is how it is found out whether it answers.
+	Version func(context.Context) (string, error)
 
 	Log   logr.Logger
 	Clock clock.WithTicker
@@ -71,9 +81,12 @@ type Options struct {
 // Heart beats for one node.
 type Heart struct {
 	Options
-	podCIDR  netip.Prefix
-	images   []miniv1.ContainerImage
-	imagesAt time.Time
+	podCIDR netip.Prefix
+	// away tells that the runtime did not answer when it was asked last.
+	away bool
+
+	mu     sync.Mutex
+	images []miniv1.ContainerImage // nil until they were listed
 }
 
 // New makes a heart that does not beat yet.
@@ -100,16 +113,16 @@ func (h *Heart) renewRegularly(ctx context.Context, namespace string, every time
 	})
 }
 
-// regularly calls f now and then until ctx ends.
+// regularly calls f now and then until ctx ends: not all agents in the same moment, for whatever reason they began in it.
 func (h *Heart) regularly(ctx context.Context, every time.Duration, f func()) {
-	ticker := h.Clock.NewTicker(every)
-	defer ticker.Stop()
 	for {
 		f()
+		timer := h.Clock.NewTimer(jitter.Around(every))
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-ticker.C():
+		case <-timer.C():
 		}
 	}
 }

@@ -162,7 +162,7 @@ func TestImagesChangeSeldom(t *testing.T) {
 	if got := b.mini().Status.Images; len(got) != 0 {
 		t.Errorf("too early: %v", got)
 	}
-	b.clock.Step(imagesEvery)
+	b.heart.lookAtImages(t.Context())
 	b.heart.tend(t.Context())
 	want := []miniv1.ContainerImage{{Names: []string{"big"}, SizeBytes: 2}, {Names: []string{"a", "b"}, SizeBytes: 1}}
 	if diff := cmp.Diff(want, b.mini().Status.Images); diff != "" {
@@ -285,9 +285,9 @@ func TestBeatGoesOn(t *testing.T) {
 		}
 		return ""
 	})
-	b.clock.Step(renewEvery)
+	b.clock.Step(2 * renewEvery)
 	testenv.Eventually(t, func() string {
-		if got := lease().Spec.RenewTime.Time; !got.Equal(t0.Add(renewEvery)) {
+		if got := lease().Spec.RenewTime.Time; !got.Equal(t0.Add(2 * renewEvery)) {
 			return got.String()
 		}
 		return ""

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,12 +58,17 @@ func (h *Heart) Join(ctx context.Context) (netip.Prefix, error) {
 }
 
 // Tend keeps the MiniNode, and with Register the core Node, as they should be, until ctx ends.
-func (h *Heart) Tend(ctx context.Context) { h.regularly(ctx, renewEvery, func() { h.tend(ctx) }) }
+func (h *Heart) Tend(ctx context.Context) {
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { h.regularly(ctx, imagesEvery, func() { h.lookAtImages(ctx) }) })
+	h.regularly(ctx, renewEvery, func() { h.tend(ctx) })
+}
 
 func (h *Heart) tend(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()
-	unfit := h.Check(ctx)
+	unfit := h.askRuntime(ctx, h.Check(ctx))
 	if h.Register {
 		if err := h.tendNode(ctx, unfit); err != nil && ctx.Err() == nil {
 			h.Log.Info("Cannot keep the Node; trying again", "err", err.Error())
@@ -93,14 +99,46 @@ func (h *Heart) tendMiniNode(ctx context.Context, unfit error) error {
 	if err != nil {
 		return err
 	}
-	h.lookAtImages(ctx)
+	err = h.patchMiniNode(ctx, before, unfit)
+	if !apierrors.IsConflict(err) {
+		return err
+	}
+	// Somebody else wrote a condition, and the cache does not show it yet.
+	now := &miniv1.MiniNode{}
+	if err := h.Client.Get(ctx, client.ObjectKey{Name: h.NodeName}, now); err != nil {
+		return err
+	}
+	return h.patchMiniNode(ctx, now, unfit)
+}
+
+func (h *Heart) patchMiniNode(ctx context.Context, before *miniv1.MiniNode, unfit error) error {
 	after := before.DeepCopy()
 	after.Status = h.miniNodeStatus(before, unfit)
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	_, err = statuspatch.Patch(ctx, h.Client, before, after)
+	_, err := statuspatch.Patch(ctx, h.Client, before, after)
 	return err
+}
+
+// askRuntime asks the runtime for its version, where that is not known or may have changed: it was away, or is. The answer is why no
+// container can be started, if so.
+func (h *Heart) askRuntime(ctx context.Context, unfit error) error {
+	if h.Version == nil || unfit == nil && !h.away && h.Info.ContainerRuntimeVersion != "" {
+		return unfit
+	}
+	ctx, cancel := context.WithTimeout(ctx, runtimeTimeout)
+	defer cancel()
+	version, err := h.Version(ctx)
+	if away := err != nil; away != h.away {
+		h.Log.Info("Whether the container runtime answers has changed", "answers", !away)
+		h.away = away
+	}
+	if err != nil {
+		return fmt.Errorf("the container runtime does not answer: %w; containers run on, and nothing is started or ended until it is back", err)
+	}
+	h.Info.ContainerRuntimeVersion = version
+	return unfit
 }
 
 // miniNodeStatus is what the status should be; unfit says why no container can be started, if so.
@@ -111,8 +149,8 @@ func (h *Heart) miniNodeStatus(node *miniv1.MiniNode, unfit error) miniv1.MiniNo
 	pods := *resource.NewQuantity(maxPods(h.MaxPods, node.Status.PodCIDR), resource.DecimalSI)
 	status.Capacity[corev1.ResourcePods], status.Allocatable[corev1.ResourcePods] = pods, pods
 	status.NodeInfo = h.Info
-	if h.images != nil {
-		status.Images = h.images
+	if images := h.listed(); images != nil {
+		status.Images = images
 	}
 	ready := metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: miniv1.ReasonAgentReady,
 		Message: "the agent can start containers", ObservedGeneration: node.Generation, LastTransitionTime: metav1.NewTime(h.Clock.Now())}
@@ -129,6 +167,9 @@ func (h *Heart) miniNodeStatus(node *miniv1.MiniNode, unfit error) miniv1.MiniNo
 			h.podCIDR, node.Status.PodCIDR)
 	case unfit != nil:
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, miniv1.ReasonAgentNotReady, unfit.Error()
+		if h.away {
+			ready.Reason = miniv1.ReasonRuntimeNotReady
+		}
 	}
 	conditions.Set(&status.Conditions, ready)
 	if pressure, known := h.pidPressure(node); known {
@@ -153,17 +194,25 @@ func maxPods(wanted int64, podCIDR string) int64 {
 	return min(wanted, max(0, int64(1)<<(prefix.Addr().BitLen()-prefix.Bits())-ownAddresses))
 }
 
-// lookAtImages renews the list of images, if it is old enough.
+// lookAtImages renews the list of images. It takes its time beside everything else.
 func (h *Heart) lookAtImages(ctx context.Context) {
-	now := h.Clock.Now()
-	if !h.imagesAt.IsZero() && now.Sub(h.imagesAt) < imagesEvery {
-		return
-	}
+	ctx, cancel := context.WithTimeout(ctx, imagesTimeout)
+	defer cancel()
 	images, err := h.Images(ctx)
 	if err != nil {
 		return // Check tells
 	}
-	h.images, h.imagesAt = imageList(images), now
+	list := imageList(images)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.images = list
+}
+
+// listed is the last list of images; nil before the first.
+func (h *Heart) listed() []miniv1.ContainerImage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.images
 }
 
 // imageList is the largest images in the form of the status.

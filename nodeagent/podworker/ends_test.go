@@ -136,11 +136,11 @@ func TestRecordWhereNoneCanBe(t *testing.T) {
 func TestParseEnds(t *testing.T) {
 	for content, want := range map[string]map[string]Sent{
 		"": {},
-		"term a this 1000000000\nsent a\nterm b this 2000000000\n":        {"a": {Term: at(7)}, "b": {Term: at(8), Unsure: true}},
+		"term a this 1000000000\nsent a\nterm b this 2000000000\n":         {"a": {Term: at(7)}, "b": {Term: at(8), Unsure: true}},
 		"term a this 1000000000\nsent a\nterm a this 2000000000\nsent a\n": {"a": {Term: at(7)}},
-		"term a other 1000000000\nsent a\n":                               {},
-		"term a this 5000000000\n":                                        {}, // after now: not by this clock
-		"term a this -5\nterm a this x\nsent\nnonsense\nterm a":           {},
+		"term a other 1000000000\nsent a\n":                                {},
+		"term a this 5000000000\n":                                         {}, // after now: not by this clock
+		"term a this -5\nterm a this x\nsent\nnonsense\nterm a":            {},
 	} {
 		if diff := cmp.Diff(want, parseEnds(content, "this", 4*time.Second, at(10))); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", content, diff)

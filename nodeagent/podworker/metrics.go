@@ -34,7 +34,9 @@ var (
 	})
 )
 
-func init() { metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, podCount) }
+func init() {
+	metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, podCount)
+}
 
 func (p *Pool) measureAction(action ActionType, took time.Duration) {
 	actionSeconds.WithLabelValues(string(action)).Observe(took.Seconds())
