@@ -29,15 +29,15 @@ var ErrInUse = errors.New("more memory is in use than the limit")
 // in use, and then the old limit stays.
 func SetLimits(path string, l Limits) error {
 	return errors.Join(
-		set(path, weight(l.CPUMillis)),
-		set(path, memory(l.MemoryBytes)),
-		set(path, pidsMax(l.PIDs)),
+		set(path, weight(l.CPUMillis), true),
+		set(path, memory(l.MemoryBytes), true),
+		set(path, pidsMax(l.PIDs), true),
 	)
 }
 
 // LimitPIDs bounds the processes and threads of a cgroup that was created, with all below it; 0 is no limit. What runs already
 // runs on, also if it is more.
-func LimitPIDs(path string, most int64) error { return set(path, pidsMax(most)) }
+func LimitPIDs(path string, most int64) error { return set(path, pidsMax(most), false) }
 
 // PIDCount is how many processes and threads a cgroup has, with all below it.
 func PIDCount(path string) (int64, error) {
@@ -99,10 +99,10 @@ func pidsMax(most int64) setting {
 	return setting{v1: entry{"pids.max", value}, v2: entry{"pids.max", value}}
 }
 
-// set writes a setting wherever its file is. One hierarchy must have it. With version 2 the ones above have to give its
-// controller first, which is asked for where no file is found otherwise.
-func set(path string, s setting) error {
-	for _, enabling := range []bool{false, true} {
+// set writes a setting wherever its file is. One hierarchy must have it. With version 2 its controller has to be given first: that
+// is seen to before, so that nobody takes it back, or only where no file is found otherwise.
+func set(path string, s setting, hold bool) error {
+	for _, enabling := range []bool{hold, true} {
 		for _, h := range hierarchies() {
 			limit, inUse := s.v1, s.v1InUse
 			if h.v2 {

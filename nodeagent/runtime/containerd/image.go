@@ -26,15 +26,18 @@ type imageFacts struct {
 	config  ocispec.ImageConfig
 	// accounts are the users and groups that the image knows.
 	accounts accounts
+	// read is about how many bytes all of this was read from, and takes.
+	read int64
 }
 
-// imageCache remembers facts by the digest of the manifest, so that starting a container reads the image's name only.
+// imageCache remembers facts by the digest of the manifest, so that starting a container reads the image's name only. It holds at
+// most maxImages, and maxFacts bytes; beyond it everything is read again.
 type imageCache struct {
 	mu       sync.Mutex
 	byDigest map[string]*imageFacts
+	held     int64
 }
 
-// maxImages bounds the cache; beyond it everything is read again.
 const maxImages = 1000
 
 func (c *imageCache) get(digest string) *imageFacts {
@@ -46,10 +49,12 @@ func (c *imageCache) get(digest string) *imageFacts {
 func (c *imageCache) put(digest string, facts *imageFacts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.byDigest) >= maxImages {
+	if len(c.byDigest) >= maxImages || c.held+facts.read > maxFacts {
 		clear(c.byDigest)
+		c.held = 0
 	}
 	c.byDigest[digest] = facts
+	c.held += facts.read
 }
 
 // normalize gives a reference the form that containerd keeps: docker.io/library/nginx:latest for nginx.
@@ -116,12 +121,13 @@ func (r *Runtime) facts(ctx context.Context, image images.Image) (*imageFacts, e
 		return facts, nil
 	}
 	ctx = r.ns(ctx)
+	store := documents{r.client.ContentStore()}
 	i := client.NewImage(r.client, image)
-	descriptor, err := i.Config(ctx)
+	descriptor, err := image.Config(ctx, store, i.Platform())
 	if err != nil {
 		return nil, native(err)
 	}
-	blob, err := content.ReadBlob(ctx, r.client.ContentStore(), descriptor)
+	blob, err := content.ReadBlob(ctx, store, descriptor)
 	if err != nil {
 		return nil, native(err)
 	}
@@ -129,12 +135,13 @@ func (r *Runtime) facts(ctx context.Context, image images.Image) (*imageFacts, e
 	if err := json.Unmarshal(blob, &config); err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", image.Name, err)
 	}
-	size, err := i.Size(ctx)
+	size, err := i.Size(ctx) // its documents are as small as they were a moment ago
 	if err != nil {
 		return nil, native(err)
 	}
 	facts := &imageFacts{
 		id: descriptor.Digest.String(), chainID: identity.ChainID(config.RootFS.DiffIDs).String(), size: size, config: config.Config,
+		read: int64(len(blob)),
 	}
 	if err := r.unpacked(ctx, i, facts); err != nil {
 		return nil, err
@@ -142,6 +149,7 @@ func (r *Runtime) facts(ctx context.Context, image images.Image) (*imageFacts, e
 	if facts.accounts, err = r.accounts(ctx, facts); err != nil {
 		return nil, err
 	}
+	facts.read += facts.accounts.size()
 	r.images.put(digest, facts)
 	return facts, nil
 }
@@ -167,6 +175,7 @@ func (c *imageCache) forget(facts *imageFacts) {
 	for digest, f := range c.byDigest {
 		if f == facts {
 			delete(c.byDigest, digest)
+			c.held -= facts.read
 		}
 	}
 }

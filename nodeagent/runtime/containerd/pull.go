@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
@@ -45,7 +46,7 @@ func (r *Runtime) pull(ctx context.Context, name string, auth runtime.RegistryAu
 		docker.WithPlainHTTP(func(host string) (bool, error) { return slices.Contains(r.opts.InsecureRegistries, host), nil }),
 	)})
 	pulled, err := r.client.Pull(r.ns(ctx), name, client.WithResolver(resolver), client.WithPullUnpack,
-		client.WithPullSnapshotter(snapshotter))
+		client.WithPullSnapshotter(snapshotter), client.WithImageHandler(images.HandlerFunc(checkDocument)))
 	if err != nil {
 		return runtime.Image{}, explain(name, auth, err)
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +14,8 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
+
+	"miniplane.dev/miniplane/nodeagent/foreign"
 )
 
 // accounts finds out which users and groups an image knows, from its /etc/passwd and /etc/group. They are facts of the image and
@@ -73,12 +72,12 @@ func readAccounts(root string) (accounts, error) {
 		fields int
 		to     *[][]string
 	}{{"etc/passwd", 4, &out.users}, {"etc/group", 3, &out.groups}} {
-		text, err := readSmall(dir, file.name)
+		text, err := foreign.Read(dir, file.name, maxAccounts)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return accounts{}, fmt.Errorf("image's /%s: %w", filepath.Clean(file.name), err)
+			return accounts{}, fmt.Errorf("of the image: %w", err)
 		}
 		for line := range strings.Lines(string(text)) {
 			if fields := strings.Split(strings.TrimSpace(line), ":"); len(fields) >= file.fields {
@@ -89,21 +88,17 @@ func readAccounts(root string) (accounts, error) {
 	return out, nil
 }
 
-// readSmall reads a regular file that is not too large. An image's file may be anything, a FIFO that nobody writes to for example.
-func readSmall(dir *os.Root, name string) ([]byte, error) {
-	file, err := dir.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
+// size is about how many bytes they take.
+func (a accounts) size() int64 {
+	var n int
+	for _, lines := range [][][]string{a.users, a.groups} {
+		for _, fields := range lines {
+			for _, field := range fields {
+				n += len(field) + 16 // its header
+			}
+		}
 	}
-	defer func() { _ = file.Close() }()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("not a regular file: %w", errdefs.ErrInvalidArgument))
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxAccounts+1))
-	if err == nil && len(text) > maxAccounts {
-		err = fmt.Errorf("more than %d bytes: %w", maxAccounts, errdefs.ErrInvalidArgument)
-	}
-	return text, err
+	return int64(n)
 }
 
 // resolveUser finds a user by name or number, with or without a group, as an image's USER or runAsUser names it. The first of

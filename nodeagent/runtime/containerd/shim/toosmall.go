@@ -12,7 +12,7 @@ import (
 
 // startMemory is about what a container's start takes of its memory limit, in bytes, before its program is there: the init and the
 // kernel's records of it.
-const startMemory = 8 << 20
+const startMemory = 3 << 20
 
 // explain says so where a container cannot be started because of its memory limit. What fails then may be anything: the init is
 // killed, or gets no memory, and whoever speaks with it finds a pipe closed.
