@@ -247,7 +247,8 @@ func TestCleanupLeavesTheTablesAsTheyWere(t *testing.T) {
 		n.Run(programs.IPTables, "-t", "nat", "-N", "KUBE-SERVICES")
 		n.Run(programs.IPTables, "-t", "nat", "-A", "PREROUTING", "-m", "comment", "--comment", "MINI-golf is a game", "-j", "KUBE-SERVICES")
 		n.Run(programs.IPTables, "-A", "FORWARD", "-s", "10.1.0.0/16", "-j", "ACCEPT")
-		n.Run(programs.IPTables, "-t", "raw", "-S") // which makes the table where it is not there
+		n.Run(programs.IPTables, "-t", "raw", "-A", "OUTPUT", "-j", "ACCEPT") // which makes the table where it is not there
+		n.Run(programs.IPTables, "-t", "raw", "-D", "OUTPUT", "-j", "ACCEPT")
 		before := rules(n)
 		for _, s := range many(50) {
 			n.proxy.rules.set("service/"+s.Name, n.proxy.rules.service(s))
