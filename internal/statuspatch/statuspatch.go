@@ -39,7 +39,12 @@ func forVersion(data []byte, version string) ([]byte, error) {
 		return nil, err
 	}
 	var status map[string]json.RawMessage
-	if err := json.Unmarshal(patch["status"], &status); err != nil || status["conditions"] == nil || version == "" {
+	if there, ok := patch["status"]; ok {
+		if err := json.Unmarshal(there, &status); err != nil {
+			return nil, err
+		}
+	}
+	if status["conditions"] == nil || version == "" {
 		return data, nil // the patch is of something else, or of an object that was not read
 	}
 	metadata := map[string]json.RawMessage{}
