@@ -146,7 +146,7 @@ func (w *worker) start(ctx context.Context, a Action) (change, error) {
 	switch {
 	case errdefs.IsAlreadyExists(err), errdefs.IsNotFound(err):
 		return func(*Observation) { w.refresh(ctx, a.ID) }, nil
-	case unanswered(err):
+	case runtime.IsUnanswered(err):
 		w.somethingHappened(a.ID, "")
 		return nil, err
 	case err != nil:
@@ -221,11 +221,6 @@ func (w *worker) removeFiles(desired *miniv1.MiniPod) (change, error) {
 	return func(o *Observation) { o.FilesFor, o.Gone.Files = netip.Addr{}, true }, w.pool.ends.remove(w.uid)
 }
 
-// unanswered tells whether the runtime did not say what became of a call.
-func unanswered(err error) bool {
-	return errdefs.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) || errdefs.IsDeadlineExceeded(err)
-}
-
 // proves tells whether the success of an action means that what failed before works now. A container works when it started.
 func proves(a Action) bool { return a.Container == "" || a.Type == StartContainer }
 
@@ -236,7 +231,7 @@ func (w *worker) fail(desired *miniv1.MiniPod, a Action, err error) {
 	failure.At = w.pool.Clock.Now()
 	failure.Message = err.Error()
 	w.pool.Log.Info("Failed; trying again later", "action", a.Type, "pod", w.uid, "container", a.Container+a.ID, "err", err.Error())
-	if failure.Reason = failureReason(a, err); unanswered(err) {
+	if failure.Reason = failureReason(a, err); runtime.IsUnanswered(err) {
 		failure.Reason = ""
 		w.observed.Failures[key] = failure
 		return

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
 // lookupImage finds out whether the image is present.
@@ -63,7 +64,7 @@ func (w *worker) finishPull(p pulled) {
 // failedImage counts a failure to get an image; that the runtime does not answer is not one.
 func (w *worker) failedImage(image Image, err error) Image {
 	image.State, image.FailedAt, image.Message = ImageFailed, w.pool.Clock.Now(), err.Error()
-	if !unanswered(err) {
+	if !runtime.IsUnanswered(err) {
 		image.Failures++
 	}
 	return image

@@ -1,6 +1,7 @@
 package podworker
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -119,7 +120,13 @@ func (o *Observation) sandboxWhole() bool {
 	return ns.Net != "" && ns.IPC != "" && ns.UTS != "" && o.Sandbox.Files != ""
 }
 
-// history lists the containers of one name, the newest attempt first.
+// mayRun tells whether a process of the container may be there: it runs, or nobody says that it does not.
+func mayRun(c runtime.Container) bool {
+	return c.State == runtime.StateRunning || c.State == runtime.StateUnanswered
+}
+
+// history lists the containers of one name, the one that counts first: those that may run before all others, then the newest
+// attempt.
 func (o *Observation) history(name string) []runtime.Container {
 	var out []runtime.Container
 	for _, c := range o.Containers {
@@ -127,8 +134,17 @@ func (o *Observation) history(name string) []runtime.Container {
 			out = append(out, c)
 		}
 	}
-	slices.SortFunc(out, func(a, b runtime.Container) int { return attemptOf(b) - attemptOf(a) })
+	slices.SortFunc(out, func(a, b runtime.Container) int {
+		return cmp.Or(rank(a)-rank(b), attemptOf(b)-attemptOf(a))
+	})
 	return out
+}
+
+func rank(c runtime.Container) int {
+	if mayRun(c) {
+		return 0
+	}
+	return 1
 }
 
 // set replaces or adds a container.

@@ -12,6 +12,9 @@ import (
 
 // plan decides what to do next for a MiniPod; desired is nil when it is gone from the API, or is somebody else's. The
 // actions do not depend on each other. An empty plan means that all is as it should be.
+//
+// Whatever was observed, no plan creates or starts a container while another attempt of the same name may run, and no plan ends the one
+// that runs because somebody did not answer.
 func plan(desired *miniv1.MiniPod, observed Observation, now time.Time) []Action {
 	switch wait := teardownBackoff(&observed, now); {
 	case wait != nil && (desired == nil || podstate.IsDeleting(desired) || podstate.IsFinished(desired)):
@@ -64,22 +67,24 @@ func (p *planner) run() []Action {
 	return p.actions
 }
 
-// endUnfit ends containers that run from an older spec, or without the sandbox that they joined, and takes away created
-// ones that would. It tells whether there are such.
+// endUnfit ends containers that run from an older spec, or without the sandbox that they joined, or beside another of their
+// name, and takes away created ones that would. It tells whether there are such.
 func (p *planner) endUnfit() bool {
 	for i := range p.desired.Spec.Containers {
 		c := &p.desired.Spec.Containers[i]
-		for _, there := range p.observed.history(c.Name) {
+		history := p.observed.history(c.Name)
+		for i, there := range history {
 			// A new image that is refused is as good as none: what runs is left alone.
 			changed := ofOtherSpec(c, there) && p.observed.Refusal == nil
 			orphaned := p.observed.Sandbox == nil
+			second := i > 0 && mayRun(history[0])
 			switch {
 			case there.State == runtime.StateRunning && orphaned:
 				p.add(kill(there, p.observed, p.now))
-			case there.State == runtime.StateRunning && changed:
+			case there.State == runtime.StateRunning && (changed || second && history[0].State == runtime.StateRunning):
 				deadline := p.observed.Signals[there.ID].Term.Add(grace(p.desired))
 				p.add(terminate(there, p.observed, deadline, p.now))
-			case there.State == runtime.StateCreated && (orphaned || changed):
+			case there.State == runtime.StateCreated && (orphaned || changed || second):
 				p.add(Action{Type: RemoveContainer, ID: there.ID})
 			}
 		}
@@ -146,8 +151,8 @@ func decide(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation) decision {
 	switch {
 	case len(history) == 0:
 		d.start = true
-	case history[0].State == runtime.StateRunning:
-		return d
+	case mayRun(history[0]):
+		return d // never a second one beside it
 	case history[0].State == runtime.StateCreated:
 		d.start, d.next.created, d.next.attempt = true, history[0].ID, attemptOf(history[0])
 	default:
@@ -186,7 +191,9 @@ func (p *planner) prune() {
 	for i := range p.desired.Spec.Containers {
 		history := p.observed.history(p.desired.Spec.Containers[i].Name)
 		for _, old := range history[min(2, len(history)):] {
-			p.add(Action{Type: PruneContainer, ID: old.ID})
+			if !mayRun(old) {
+				p.add(Action{Type: PruneContainer, ID: old.ID})
+			}
 		}
 	}
 }

@@ -22,12 +22,14 @@ func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Actio
 	_, failed := o.Failures[teardown]
 	var actions []Action
 	for _, c := range o.Containers {
-		if c.State != runtime.StateRunning {
+		if !mayRun(c) {
 			continue
 		}
 		sent := o.Signals[c.ID]
 		deadline := sent.Term.Add(period)
 		switch {
+		case c.State == runtime.StateUnanswered:
+			actions = append(actions, leaveTime(desired, sent, now)...)
 		case period > 0 && (sent.Term.IsZero() || now.Before(deadline)):
 			actions = append(actions, terminate(c, &o, deadline, now))
 		case sent.Kill.IsZero() && !failed:
@@ -38,6 +40,18 @@ func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Actio
 		return actions
 	}
 	return planRemoval(desired, o)
+}
+
+// leaveTime leaves its grace period to a container that nobody tells of; then it is removed.
+func leaveTime(desired *miniv1.MiniPod, sent Sent, now time.Time) []Action {
+	since := sent.Term
+	if since.IsZero() {
+		since = desired.DeletionTimestamp.Time
+	}
+	if deadline := since.Add(grace(desired)); now.Before(deadline) {
+		return []Action{{Type: Wait, Until: deadline}}
+	}
+	return nil
 }
 
 // terminate sends SIGTERM, waits for the deadline, and then sends SIGKILL.
@@ -88,7 +102,10 @@ func planRemoval(desired *miniv1.MiniPod, o Observation) []Action {
 func planRelease(desired *miniv1.MiniPod, o Observation, now time.Time) []Action {
 	var actions []Action
 	for _, c := range o.Containers {
-		if c.State == runtime.StateRunning {
+		switch c.State {
+		case runtime.StateUnanswered:
+			actions = append(actions, Action{Type: Wait, Until: now.Add(unavailableRetry)})
+		case runtime.StateRunning:
 			actions = append(actions, terminate(c, &o, o.Signals[c.ID].Term.Add(grace(desired)), now))
 		}
 	}

@@ -1,11 +1,12 @@
 package podworker
 
 import (
+	"slices"
+
 	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
-	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
 // ground makes what containers stand on: sandbox, network, files. It tells whether all is there. A sandbox whose containers
@@ -38,12 +39,7 @@ func (p *planner) ground(starting bool) bool {
 }
 
 func (p *planner) anyRunning() bool {
-	for _, c := range p.observed.Containers {
-		if c.State == runtime.StateRunning {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.observed.Containers, mayRun)
 }
 
 // bringUp takes one container one step further.

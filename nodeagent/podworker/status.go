@@ -52,8 +52,8 @@ func phaseOf(policy corev1.RestartPolicy, statuses []miniv1.ContainerStatus) min
 	var neverRan, running, ended, succeeded int
 	for _, c := range statuses {
 		switch {
-		case c.State.Running != nil:
-			running++
+		case c.State.Running != nil, c.State.Waiting != nil && c.State.Waiting.Reason == reasonStatusUnknown:
+			running++ // or may, and nobody says that it does not
 		case c.State.Terminated != nil:
 			ended++
 			if c.State.Terminated.ExitCode == 0 {

@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ const (
 
 	reasonStatusUnknown    = "ContainerStatusUnknown"
 	reasonStartError       = "StartError"
+	messageUnanswered      = "the server that started the container does not answer; it is started again when it is certain to have ended"
 	imagePullBackOffFormat = "back-off pulling image %q: %s"
 	pullingFormat          = "pulling image %q"
 	crashLoopBackOffFormat = "back-off %s restarting failed container %s"
@@ -51,6 +53,9 @@ func containerStatus(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation, r
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: *seconds(history[0].StartedAt)}
 		status.Ready = true
 		older = history[1:]
+	case history[0].State == runtime.StateUnanswered:
+		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: reasonStatusUnknown, Message: messageUnanswered}
+		older = history[1:]
 	case decision.start:
 		status.State.Waiting = waiting(c, o, decision, now)
 		older = history
@@ -61,8 +66,8 @@ func containerStatus(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation, r
 	if failure, failed := o.Failures[c.Name]; failed && !decision.start && status.State.Waiting != nil && gaveUp(pod, failure) {
 		status.State = corev1.ContainerState{Terminated: notStarted(failure)}
 	}
-	if len(older) > 0 {
-		status.LastState.Terminated = terminated(older[0], runtimeName)
+	if i := slices.IndexFunc(older, hasEnded); i >= 0 {
+		status.LastState.Terminated = terminated(older[i], runtimeName)
 	}
 	if len(history) > 0 {
 		last := history[0]
@@ -109,6 +114,11 @@ func imageWaiting(c *miniv1.Container, image Image, now time.Time) *corev1.Conta
 	}
 	return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonImagePullBackOff,
 		Message: fmt.Sprintf(imagePullBackOffFormat, c.Image, image.Message)}
+}
+
+// hasEnded tells whether a container ran and is certain to have ended.
+func hasEnded(c runtime.Container) bool {
+	return c.State == runtime.StateExited || c.State == runtime.StateUnknown
 }
 
 func terminated(c runtime.Container, runtimeName string) *corev1.ContainerStateTerminated {

@@ -3,6 +3,7 @@ package podworker
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -16,6 +17,12 @@ import (
 
 // relist is the wait before the runtime's events are asked for again.
 const relist = 500 * time.Millisecond
+
+const (
+	// lookTimeout bounds a look at the whole machine, inspectTimeout that at one container.
+	lookTimeout    = 2 * time.Minute
+	inspectTimeout = 10 * time.Second
+)
 
 // Adopt takes up what is on the machine. To be called once, before the first Set.
 func (p *Pool) Adopt(ctx context.Context) error { return p.look(ctx) }
@@ -38,30 +45,35 @@ func (p *Pool) Run(ctx context.Context) {
 }
 
 // listen passes events to the workers until the stream ends. Events come first, then the look, so that nothing is missed
-// between the two.
+// between the two. Looks have a goroutine of their own: however long one takes, events do not wait for it. One that fails is
+// repeated, and ends nothing.
 func (p *Pool) listen(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	var looks sync.WaitGroup
+	defer looks.Wait()
 	defer cancel()
 	events, err := p.Runtime.Events(ctx)
 	if err != nil {
 		return err
 	}
-	if err := p.look(ctx); err != nil {
-		return err
+	looks.Go(func() { p.lookAround(ctx) })
+	for event := range events {
+		p.dispatch(event)
 	}
-	ticker := time.NewTicker(p.Resync)
-	defer ticker.Stop()
-	for {
+	return fmt.Errorf("the stream ended")
+}
+
+// lookAround looks at the whole machine, now and then.
+func (p *Pool) lookAround(ctx context.Context) {
+	for ctx.Err() == nil {
+		next := p.Resync
+		if err := p.look(ctx); err != nil && ctx.Err() == nil {
+			p.Log.Info("Cannot look at the machine; trying again", "err", err.Error())
+			next = relist
+		}
 		select {
-		case event, open := <-events:
-			if !open {
-				return fmt.Errorf("the stream ended")
-			}
-			p.dispatch(event)
-		case <-ticker.C:
-			if err := p.look(ctx); err != nil {
-				return err
-			}
+		case <-ctx.Done():
+		case <-time.After(next):
 		}
 	}
 }
@@ -83,7 +95,9 @@ func (p *Pool) dispatch(event runtime.Event) {
 // look observes the whole machine and hands every worker its part. A worker that did something meanwhile ignores it.
 func (p *Pool) look(ctx context.Context) error {
 	before := p.epochs()
-	seen, err := p.observe(ctx)
+	limited, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	seen, err := p.observe(limited)
 	if err != nil {
 		return err
 	}
@@ -115,10 +129,8 @@ func (p *Pool) look(ctx context.Context) error {
 
 // sweep lets the runtime look for what it has lost.
 func (p *Pool) sweep(ctx context.Context) {
-	if rt, ok := p.Runtime.(sweeper); ok {
-		if err := rt.Sweep(ctx); err != nil && ctx.Err() == nil {
-			p.Log.Info("Cannot look for lost processes", "err", err.Error())
-		}
+	if err := p.Runtime.Sweep(ctx); err != nil && ctx.Err() == nil {
+		p.Log.Info("Cannot look for lost processes", "err", err.Error())
 	}
 }
 
@@ -225,31 +237,13 @@ func (p *Pool) ownerOf(ctx context.Context, uid types.UID, observed Observation)
 	return &pod, nil
 }
 
-// sweeper is what a runtime can do that finds processes of its own that it has lost.
-type sweeper interface {
-	Sweep(ctx context.Context) error
-}
-
-// inspector is what a runtime can do that tells about one container without listing all.
-type inspector interface {
-	// Inspect observes one container. NotFound if there is none.
-	Inspect(ctx context.Context, id string) (runtime.Container, error)
-}
-
 // inspect observes one container.
 func (p *Pool) inspect(ctx context.Context, id string) (c runtime.Container, found bool, err error) {
-	if one, ok := p.Runtime.(inspector); ok {
-		c, err = one.Inspect(ctx, id)
-		if errdefs.IsNotFound(err) {
-			return c, false, nil
-		}
-		return c, err == nil, err
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	c, err = p.Runtime.Inspect(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return c, false, nil
 	}
-	all, err := p.Runtime.List(ctx)
-	for _, c := range all {
-		if c.ID == id {
-			return c, true, nil
-		}
-	}
-	return c, false, err
+	return c, err == nil, err
 }

@@ -24,6 +24,7 @@ type worker struct {
 	busySince time.Time
 	slot      bool // holds one of the pool's launches
 	publisher *publisher
+	asking    map[string]bool // containers that will be asked for again
 
 	// pullContext ends with the last wish for images.
 	pullContext context.Context
@@ -61,7 +62,7 @@ type pulled struct {
 
 func newWorker(p *Pool, uid types.UID, observed Observation) *worker {
 	observed.init()
-	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1)}
+	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1), asking: map[string]bool{}}
 	w.observed.TakenUp = p.Clock.Now()
 	if len(observed.Containers) > 0 {
 		maps.Copy(w.observed.Signals, p.ends.read(uid, w.observed.TakenUp))
@@ -207,6 +208,11 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	case in.look == nil:
 	case in.epoch == w.epoch.Load():
 		w.observed.look(*in.look)
+		for _, c := range w.observed.Containers {
+			if c.State == runtime.StateUnanswered {
+				w.askLater(c.ID)
+			}
+		}
 	default:
 		w.askAgain(ctx)
 	}
@@ -251,15 +257,26 @@ func (w *worker) lookAt(ctx context.Context, id string, event runtime.EventType)
 // refresh takes the runtime's word for one container. When the runtime does not answer it is asked again later.
 func (w *worker) refresh(ctx context.Context, id string) {
 	w.epoch.Add(1)
+	delete(w.asking, id)
 	c, found, err := w.pool.inspect(ctx, id)
 	switch {
 	case err != nil:
 		w.pool.Log.V(1).Info("Cannot look at a container; trying again", "container", id, "err", err.Error())
-		w.pool.Clock.AfterFunc(unavailableRetry, func() { w.somethingHappened(id, "") })
+		w.askLater(id)
 	case found:
-		w.observed.set(c)
+		if w.observed.set(c); c.State == runtime.StateUnanswered {
+			w.askLater(id)
+		}
 	default:
 		w.observed.drop(id)
+	}
+}
+
+// askLater has the runtime asked again for a container of which it did not tell.
+func (w *worker) askLater(id string) {
+	if !w.asking[id] {
+		w.asking[id] = true
+		w.pool.Clock.AfterFunc(unavailableRetry, func() { w.somethingHappened(id, "") })
 	}
 }
 
@@ -268,7 +285,7 @@ func (w *worker) refresh(ctx context.Context, id string) {
 func (w *worker) askAgain(ctx context.Context) {
 	var running []string
 	for _, c := range w.observed.Containers {
-		if c.State == runtime.StateRunning {
+		if mayRun(c) {
 			running = append(running, c.ID)
 		}
 	}

@@ -24,7 +24,7 @@ const (
 )
 
 // Runtime runs containers. Its methods are safe for concurrent use. Errors wrap the classes of
-// github.com/containerd/errdefs: NotFound, AlreadyExists, Unavailable (the runtime does not answer; try again),
+// github.com/containerd/errdefs: NotFound, AlreadyExists, Unavailable and DeadlineExceeded (see IsUnanswered),
 // Unauthenticated and PermissionDenied (from a registry), InvalidArgument.
 type Runtime interface {
 	// Version of the runtime, as in "containerd://2.4.2".
@@ -48,9 +48,13 @@ type Runtime interface {
 	// no process, mount, snapshot, record or cgroup of the container is left. Nil if there is no such container.
 	Remove(ctx context.Context, id string) error
 
-	// List observes all containers of the agent's namespace. It also takes up the output of running containers again
-	// that were started by an earlier process.
+	// List observes all containers of the agent's namespace. One server of containers that does not answer holds nobody
+	// up: what it alone could tell is StateUnanswered.
 	List(ctx context.Context) ([]Container, error)
+	// Inspect observes one container, as List does all. NotFound if there is none.
+	Inspect(ctx context.Context, id string) (Container, error)
+	// Sweep looks for processes of the runtime's own that it has lost, and ends them. It never ends a container's.
+	Sweep(ctx context.Context) error
 	// Events delivers what happens from now on, until ctx ends; then, or when the connection is lost, the channel is
 	// closed. After a loss the caller lists and subscribes again. Events may be repeated.
 	Events(ctx context.Context) (<-chan Event, error)
@@ -150,8 +154,12 @@ const (
 	StateRunning State = "Running"
 	// StateExited: its first process ended.
 	StateExited State = "Exited"
-	// StateUnknown: the record is there, but not what became of the process, as after a reboot.
+	// StateUnknown: it was started, it is proven that no process of it is left, and nobody knows how it ended, as after a
+	// reboot.
 	StateUnknown State = "Unknown"
+	// StateUnanswered: it was started, and whoever knows what became of it does not answer. Its process may run: whoever
+	// sees this waits, and looks again.
+	StateUnanswered State = "Unanswered"
 )
 
 // Container is what was observed of a container.

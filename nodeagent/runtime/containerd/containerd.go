@@ -10,7 +10,7 @@
 //	Create   record        Created; Start makes the snapshot
 //	         snapshot      Created
 //	Start    task          Created; Start goes on, or makes anew what containerd broke off
-//	         marker        a file below StateDir: "may have run in this boot"; Created as long as the task is
+//	         marker        a file below StateDir: "may run from now on", and which process it is
 //	         start         Running
 //	exit     label         the exit status, written when the event is seen, outlives the shim and the machine
 //	Remove   task, snapshot, cgroup, marker, and last the record, so that List shows it until nothing is left
@@ -21,8 +21,10 @@
 // closes both ends when a container exits and what nobody has read is gone with them.
 //
 // What makes it hard: exit, OOM and start are told by events that may be missed, repeated or late, and states live in three
-// places (record, shim, kernel). Therefore List alone says what is true, and the order of evidence is fixed: the task if
-// there is one, then the exit label, then the marker.
+// places (record, shim, kernel), and who does not answer has not said no. Therefore List alone says what is true, and the
+// order of evidence is fixed: the exit label; the kernel, which always answers and knows the process by the marker; the
+// shim, only about what the kernel does not show. That no process is left needs proof: another boot, or a cgroup without
+// processes. What nobody tells is StateUnanswered.
 package containerd
 
 import (
@@ -39,6 +41,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -84,8 +87,9 @@ type Runtime struct {
 	persist sync.WaitGroup // exit labels being written
 
 	mu      sync.Mutex
-	started map[string]prepared // what Create knows and Start needs
-	ooms    map[string]bool     // containers with an OOM event
+	started map[string]prepared  // what Create knows and Start needs
+	ooms    map[string]bool      // containers with an OOM event
+	silent  map[string]time.Time // shims that did not answer, and when
 	// suspects are shims, by PID, that the last Sweep found nothing for.
 	suspects map[int]string
 }
@@ -113,7 +117,8 @@ func New(opts Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(opts.Address, client.WithDefaultNamespace(opts.Namespace), client.WithTimeout(2*time.Second))
+	c, err := client.New(opts.Address, client.WithDefaultNamespace(opts.Namespace), client.WithTimeout(2*time.Second),
+		client.WithExtraDialOpts([]grpc.DialOption{grpc.WithChainUnaryInterceptor(bounded)}))
 	if err != nil {
 		return nil, fmt.Errorf("containerd at %s: %w", opts.Address, err)
 	}
@@ -121,7 +126,7 @@ func New(opts Options) (*Runtime, error) {
 		Logs: stdio.NewCounter(filepath.Join(opts.StateDir, "containers", "*", "log")),
 		opts: opts, client: c, snaps: c.SnapshotService(snapshotter),
 		bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(),
-		started: map[string]prepared{}, ooms: map[string]bool{},
+		started: map[string]prepared{}, ooms: map[string]bool{}, silent: map[string]time.Time{},
 	}
 	r.images.byDigest = map[string]*imageFacts{}
 	return r, nil

@@ -2,7 +2,6 @@ package containerd
 
 import (
 	"context"
-	"os"
 	"sync"
 	"time"
 
@@ -74,12 +73,4 @@ func (r *Runtime) dispatch(ctx context.Context, envelope *events.Envelope, out c
 	case *apievents.ContainerDelete:
 		send(runtime.EventDeleted, e.ID, envelope.Timestamp)
 	}
-}
-
-// startedAt is when the container was started in this boot; zero if it was not.
-func (r *Runtime) startedAt(id string) time.Time {
-	if info, err := os.Stat(r.marker(id)); err == nil {
-		return info.ModTime()
-	}
-	return time.Time{}
 }

@@ -49,10 +49,11 @@ func (r *Runtime) remember(id string, e exit) {
 
 // exited handles the exit of a container, seen as an event: its output is complete and its end is kept.
 func (r *Runtime) exited(ctx context.Context, id string, code int, finished time.Time) {
-	started := r.startedAt(id)
-	if started.IsZero() {
-		return // it was broken off before it ran
+	m := r.marked(id)
+	if !m.exists() || m.runs() {
+		return // it was broken off before it ran; or it runs, and only its shim has ended
 	}
+	started := m.at
 	stdio.Flush(r.socket(id))
 	record, err := r.client.ContainerService().Get(ctx, id)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // start runs a shell script as a container and removes it at the end.
 func (n *node) start(t testing.TB, r *containerd.Runtime, id, script string, change ...func(*runtime.ContainerSpec)) runtime.ContainerSpec {

@@ -19,14 +19,16 @@ import (
 
 // Kill implements runtime.Runtime.
 func (r *Runtime) Kill(ctx context.Context, id string, signal runtime.Signal) error {
-	task, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
-	if err = native(err); err != nil {
+	c, err := r.Inspect(ctx, id)
+	switch {
+	case err != nil:
 		return fmt.Errorf("container %q: %w", id, err)
-	}
-	if state(task.Process) != runtime.StateRunning {
+	case c.State == runtime.StateUnanswered:
+		return fmt.Errorf("container %q: its shim does not answer: %w", id, errdefs.ErrUnavailable)
+	case c.State != runtime.StateRunning:
 		return fmt.Errorf("container %q does not run: %w", id, errdefs.ErrNotFound)
 	}
-	if err := r.signal(ctx, id, int(task.Process.Pid), signal); err != nil {
+	if err := r.signal(ctx, id, c.PID, signal); err != nil {
 		return fmt.Errorf("container %q: %w", id, err)
 	}
 	return nil
@@ -103,11 +105,16 @@ func (r *Runtime) removeTask(ctx context.Context, id string) error {
 	if err = native(err); errdefs.IsNotFound(err) {
 		return nil
 	}
-	if err == nil && state(task.Process) == runtime.StateRunning {
+	switch m := r.marked(id); {
+	case err == nil && state(task.Process) == runtime.StateRunning:
 		if task.Process.Status == tasktypes.Status_PAUSED { // frozen by somebody, and with cgroup v1 it would not even die
 			_, _ = service.Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: id})
 		}
 		if err := r.endTask(ctx, id, int(task.Process.Pid)); err != nil {
+			return err
+		}
+	case err != nil && m.runs(): // its shim does not answer; what it takes to end it needs no shim
+		if err := ignore(r.signal(ctx, id, m.pid, runtime.SIGKILL)); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
@@ -26,13 +25,12 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 		return err
 	}
 	if err := r.startTask(ctx, id, p); err != nil {
-		if !errdefs.IsUnavailable(err) && ctx.Err() == nil && !errdefs.IsAlreadyExists(err) {
+		if !runtime.IsUnanswered(err) && !errdefs.IsAlreadyExists(err) {
 			_ = r.removeDir(id) // it never ran
 		}
 		return err
 	}
-	now := time.Now()
-	return os.Chtimes(r.marker(id), now, now)
+	return nil
 }
 
 func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
@@ -45,57 +43,61 @@ func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
 	service := r.client.TaskService()
-	_, err := service.Create(ctx, request)
+	pid := 0
+	answer, err := service.Create(ctx, request)
 	if err = native(err); errdefs.IsAlreadyExists(err) {
-		err = r.inherit(ctx, request)
+		pid, err = r.inherit(ctx, request)
+	} else if err == nil {
+		pid = int(answer.Pid)
 	}
 	if err != nil {
 		return fmt.Errorf("create the process of %q: %w", id, err)
 	}
 	// From here on it may run, whatever becomes of the agent.
-	if err := os.WriteFile(r.marker(id), nil, 0o600); err != nil {
+	began, _ := began(pid)
+	if err := r.mark(id, marker{pid: pid, began: began}); err != nil {
 		return err
 	}
 	if _, err := service.Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
 		err = native(err)
-		if !errdefs.IsUnavailable(err) && ctx.Err() == nil {
+		if !runtime.IsUnanswered(err) {
 			_, _ = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}) // what is left, Remove finds
 		}
 		return fmt.Errorf("start the process of %q: %w", id, err)
 	}
-	return nil
+	return r.mark(id, marker{pid: pid, began: began, letGo: true})
 }
 
 // inherit takes over the task of an agent that died before it could start it. One whose making was broken off has an end,
-// but never ran, and is made anew.
-func (r *Runtime) inherit(ctx context.Context, request *tasks.CreateTaskRequest) error {
+// but never ran, and is made anew. It returns the PID.
+func (r *Runtime) inherit(ctx context.Context, request *tasks.CreateTaskRequest) (int, error) {
 	id, service := request.ContainerID, r.client.TaskService()
 	task, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id})
 	if err != nil {
-		return native(err)
+		return 0, native(err)
 	}
 	switch state(task.Process) {
 	case runtime.StateCreated:
-		return nil
+		return int(task.Process.Pid), nil
 	case runtime.StateExited:
-		if r.startedAt(id).IsZero() {
+		if !r.marked(id).exists() {
 			if err := r.removeTask(ctx, id); err != nil {
-				return err
+				return 0, err
 			}
-			_, err = service.Create(ctx, request)
-			return native(err)
+			made, err := service.Create(ctx, request)
+			if err != nil {
+				return 0, native(err)
+			}
+			return int(made.Pid), nil
 		}
 	}
-	return fmt.Errorf("container %q was started before: %w", id, errdefs.ErrAlreadyExists)
+	return 0, fmt.Errorf("container %q was started before: %w", id, errdefs.ErrAlreadyExists)
 }
 
 // dir of a container below StateDir. The name is short because it holds a socket.
 func (r *Runtime) dir(id string) string {
 	return filepath.Join(r.opts.StateDir, "containers", fmt.Sprintf("%x", sha256.Sum256([]byte(id)))[:20])
 }
-
-// marker is a file that says that the container was started in this boot, its time when.
-func (r *Runtime) marker(id string) string { return filepath.Join(r.dir(id), "started") }
 
 func (r *Runtime) socket(id string) string { return filepath.Join(r.dir(id), "log") }
 

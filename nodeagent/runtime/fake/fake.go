@@ -61,6 +61,7 @@ type container struct {
 	behaviour Behaviour
 	status    runtime.Container
 	timer     *time.Timer
+	silent    bool
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -249,12 +250,37 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Container, error) {
 	defer r.mu.Unlock()
 	out := make([]runtime.Container, 0, len(r.containers))
 	for _, c := range r.containers {
-		status := c.status
-		status.Labels = cloneMap(status.Labels)
-		out = append(out, status)
+		out = append(out, c.look())
 	}
 	slices.SortFunc(out, func(a, b runtime.Container) int { return cmp.Compare(a.ID, b.ID) })
 	return out, nil
+}
+
+// Inspect implements runtime.Runtime.
+func (r *Runtime) Inspect(ctx context.Context, id string) (runtime.Container, error) {
+	if err := r.begin(ctx, OpInspect, id); err != nil {
+		return runtime.Container{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.containers[id]
+	if c == nil {
+		return runtime.Container{}, fmt.Errorf("container %q: %w", id, errdefs.ErrNotFound)
+	}
+	return c.look(), nil
+}
+
+// Sweep implements runtime.Runtime: nothing is lost here.
+func (r *Runtime) Sweep(ctx context.Context) error { return r.begin(ctx, OpSweep, "") }
+
+// look is what the runtime tells of a container.
+func (c *container) look() runtime.Container {
+	out := c.status
+	out.Labels = cloneMap(out.Labels)
+	if c.silent && out.State != runtime.StateCreated {
+		out.State, out.PID, out.ExitCode, out.FinishedAt, out.OOMKilled = runtime.StateUnanswered, 0, 0, time.Time{}, false
+	}
+	return out
 }
 
 var errNotRunning = errors.New("not running")

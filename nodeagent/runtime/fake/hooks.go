@@ -25,6 +25,8 @@ const (
 	OpRemove  Op = "Remove"
 	OpList    Op = "List"
 	OpEvents  Op = "Events"
+	OpInspect Op = "Inspect"
+	OpSweep   Op = "Sweep"
 )
 
 // Call is one call that was made. Subject is a container's ID or an image's reference.
@@ -133,6 +135,15 @@ func (r *Runtime) Reboot() {
 		}
 	}
 	r.dropStreams()
+}
+
+// SetSilent makes a container one whose server does not answer, or does again. It goes on as before.
+func (r *Runtime) SetSilent(id string, silent bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.containers[id]; c != nil {
+		c.silent = silent
+	}
 }
 
 // SetDown makes the runtime unreachable, closing all event streams, or reachable again. Containers live on.
