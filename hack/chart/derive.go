@@ -17,6 +17,8 @@ const systemNamespace = "miniplane-system"
 var fileOf = map[string]string{
 	"ValidatingAdmissionPolicy":        "policy",
 	"ValidatingAdmissionPolicyBinding": "policy",
+	"FlowSchema":                       "flow",
+	"PriorityLevelConfiguration":       "flow",
 	"ServiceAccount":                   "rbac",
 	"ClusterRole":                      "rbac",
 	"ClusterRoleBinding":               "rbac",
@@ -78,6 +80,8 @@ func (c *chart) add(o object) error {
 		ensure(ensure(o, "metadata"), "annotations")["__keep"] = c.token(entry(".Values.crds.keep", "helm.sh/resource-policy: keep"))
 	case kind(o) == "PodDisruptionBudget":
 		condition = "and .Values.manager.podDisruptionBudget.enabled (gt (int .Values.manager.replicas) 1)"
+	case kind(o) == "FlowSchema" || kind(o) == "PriorityLevelConfiguration":
+		condition = ".Values.priorityAndFairness.enabled"
 	case w >= 0:
 		if err := c.workload(workloads[w], o); err != nil {
 			return err
