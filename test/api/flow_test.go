@@ -42,7 +42,9 @@ func installFlows(t *testing.T, clients kubernetes.Interface) map[types.UID]stri
 			var level flowv1.PriorityLevelConfiguration
 			if err = yaml.UnmarshalStrict(document, &level); err == nil {
 				_, err = flows.PriorityLevelConfigurations().Create(t.Context(), &level, metav1.CreateOptions{})
-				t.Cleanup(func() { _ = flows.PriorityLevelConfigurations().Delete(t.Context(), level.Name, metav1.DeleteOptions{}) })
+				t.Cleanup(func() {
+					_ = flows.PriorityLevelConfigurations().Delete(t.Context(), level.Name, metav1.DeleteOptions{})
+				})
 			}
 		case "FlowSchema":
 			var schema flowv1.FlowSchema

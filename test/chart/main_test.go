@@ -69,7 +69,7 @@ func template(t *testing.T, values string) (string, error) {
 
 type object = map[string]any
 
-// objects are those of a YAML stream, by kind and name.
+// objects are those of a YAML stream, by kind and name; those of another namespace than miniplane's by that too.
 func objects(t *testing.T, stream string) map[string]object {
 	t.Helper()
 	found := map[string]object{}
@@ -87,6 +87,9 @@ func objects(t *testing.T, stream string) map[string]object {
 		}
 		metadata, _ := o["metadata"].(object)
 		key := fmt.Sprintf("%s/%s", o["kind"], metadata["name"])
+		if other := metadata["namespace"]; other != nil && other != namespace {
+			key = fmt.Sprintf("%s/%s/%s", o["kind"], other, metadata["name"])
+		}
 		if found[key] != nil {
 			t.Fatalf("two objects %s", key)
 		}
