@@ -75,7 +75,7 @@ func (r *reconciler) giveRange(ctx context.Context, node *miniv1.MiniNode) error
 	}
 	before := node.DeepCopy()
 	node.Status.PodCIDR = cidr
-	if _, err := statuspatch.Patch(ctx, r.client, before, node); err != nil {
+	if _, err := statuspatch.PatchShared(ctx, r.client, before, node); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	return nil

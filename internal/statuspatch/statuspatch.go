@@ -1,7 +1,8 @@
 // Package statuspatch writes the status of an object: only what changed, and nothing when nothing did.
 //
-// A merge patch replaces lists as a whole, and several write into the list of conditions, each its own: the agent and the
-// controllers of evictions and of nodes, and whoever else has something to say. So a patch that touches that list holds for
+// A merge patch replaces lists as a whole. Most kinds have one controller that writes all of their status; what it says holds for
+// whatever version is stored. Into the conditions of MiniPods and MiniNodes several write, each its own: the agent and the
+// controllers of evictions and of nodes, and whoever else has something to say. So there a patch that touches that list holds for
 // the version only that it was made from: it neither drops what somebody else wrote meanwhile nor revives what somebody took
 // away. All else is sent without a version, because it has one writer.
 package statuspatch
@@ -14,10 +15,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Patch sends the difference between before and after, two versions of one object, as a merge patch of the status
-// subresource. It reports whether a request was needed. After gets the server's answer. Where conditions changed and before is
-// not the version that is stored, nothing is written, and the error is a Conflict: look again.
+// Patch sends the difference between before and after, two versions of one object whose status has one writer, as a merge patch of
+// the status subresource, without a resourceVersion. It reports whether a request was needed. After gets the server's answer.
 func Patch(ctx context.Context, c client.Client, before, after client.Object) (bool, error) {
+	return send(ctx, c, before, after, func(data []byte) ([]byte, error) { return data, nil })
+}
+
+// PatchShared is Patch for an object into whose conditions several write. Where conditions changed and before is not the version that is
+// stored, nothing is written, and the error is a Conflict: look again.
+func PatchShared(ctx context.Context, c client.Client, before, after client.Object) (bool, error) {
+	return send(ctx, c, before, after, func(data []byte) ([]byte, error) { return forVersion(data, before.GetResourceVersion()) })
+}
+
+func send(ctx context.Context, c client.Client, before, after client.Object, bound func([]byte) ([]byte, error)) (bool, error) {
 	patch := client.MergeFrom(before)
 	data, err := patch.Data(after)
 	if err != nil {
@@ -26,7 +36,7 @@ func Patch(ctx context.Context, c client.Client, before, after client.Object) (b
 	if string(data) == "{}" {
 		return false, nil
 	}
-	if data, err = forVersion(data, before.GetResourceVersion()); err != nil {
+	if data, err = bound(data); err != nil {
 		return false, err
 	}
 	return true, c.Status().Patch(ctx, after, client.RawPatch(patch.Type(), data))

@@ -48,13 +48,13 @@ func write(t *testing.T, c client.Client, from *miniv1.MiniPod, change func(*min
 	t.Helper()
 	after := from.DeepCopy()
 	change(&after.Status)
-	_, err := Patch(t.Context(), c, from, after)
+	_, err := PatchShared(t.Context(), c, from, after)
 	return err
 }
 
 func TestNothingChanged(t *testing.T) {
 	c, pod, sent := stored(t)
-	if wrote, err := Patch(t.Context(), c, pod, pod.DeepCopy()); wrote || err != nil || len(*sent) > 0 {
+	if wrote, err := PatchShared(t.Context(), c, pod, pod.DeepCopy()); wrote || err != nil || len(*sent) > 0 {
 		t.Errorf("%v, %v, %v", wrote, err, *sent)
 	}
 }
@@ -98,5 +98,20 @@ func TestTheRestNeedsNoVersion(t *testing.T) {
 		if want := `{"status":{"restarts":`; data[:len(want)] != want {
 			t.Errorf("sent %s", data)
 		}
+	}
+}
+
+// Where a status has one writer, what it says holds for every version: a change of anything else is no conflict.
+func TestOneWriterNeedsNoVersion(t *testing.T) {
+	c, pod, sent := stored(t)
+	other := pod.DeepCopy()
+	other.Labels = map[string]string{"app": "web"}
+	if err := c.Update(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	after := pod.DeepCopy()
+	meta.SetStatusCondition(&after.Status.Conditions, condition("B", metav1.ConditionTrue))
+	if wrote, err := Patch(t.Context(), c, pod, after); !wrote || err != nil || len(*sent) != 1 {
+		t.Errorf("%v, %v, %v", wrote, err, *sent)
 	}
 }

@@ -117,7 +117,7 @@ func (h *Heart) patchMiniNode(ctx context.Context, before *miniv1.MiniNode, unfi
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	_, err := statuspatch.Patch(ctx, h.Client, before, after)
+	_, err := statuspatch.PatchShared(ctx, h.Client, before, after)
 	return err
 }
 

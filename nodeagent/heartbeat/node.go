@@ -40,7 +40,7 @@ func (h *Heart) tendNode(ctx context.Context, unfit error) error {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	_, err = statuspatch.Patch(ctx, h.Client, before, after)
+	_, err = statuspatch.PatchShared(ctx, h.Client, before, after)
 	return err
 }
 

@@ -148,7 +148,7 @@ func (p *publisher) write(ctx context.Context, want *miniv1.MiniPodStatus) error
 	keepForeign(&after.Status, before)
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	written, err := statuspatch.Patch(ctx, p.worker.pool.Client, before, after)
+	written, err := statuspatch.PatchShared(ctx, p.worker.pool.Client, before, after)
 	if err != nil || !written {
 		return err
 	}
