@@ -26,11 +26,12 @@ build: ## Build the manager and the node agent into bin/.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, the helm chart and the table of packages.
+generate: ## Generate deep copies, CRDs, the helm chart, and the tables of packages and metrics.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/quantityschema config/crd/bases/*.yaml
 	go run ./hack/chart
+	go run ./hack/metrics
 	hack/architecture.sh
 
 .PHONY: lint
