@@ -138,7 +138,7 @@ func (a *agent) setPeers(ctx context.Context, net network.Network) error {
 
 // peerOf is a node as a peer; its fields are invalid until they are known.
 func peerOf(node *miniv1.MiniNode) network.Peer {
-	peer := network.Peer{Name: node.Name}
+	peer := network.Peer{Name: node.Name, Created: node.CreationTimestamp.UTC()}
 	peer.NodeIP, _ = netip.ParseAddr(node.Status.NodeIP)
 	peer.PodCIDR, _ = netip.ParsePrefix(node.Status.PodCIDR)
 	return peer

@@ -176,6 +176,9 @@ func TestSubnetsReserve(t *testing.T) {
 		{"100.64.16.0/20", "b", "", 2043},
 		{"100.64.20.0/22", "c", "100.64.20.0/22 is held by b", 2043},
 		{"100.95.255.0/24", "d", "", 2042},
+		{"100.95.252.0/24", "f", "", 2042}, // nodes from before a change of the size share what would be given now
+		{"100.95.255.0/25", "g", "100.95.255.0/25 is held by d", 2042},
+		{"100.95.252.0/22", "g", "100.95.252.0/22 is held by d", 2042},
 		{"100.96.0.0/22", "d", "100.96.0.0/22 is not in the range 100.64.0.0/11", 2042},
 		{"100.0.0.0/8", "d", "100.0.0.0/8 is not in the range 100.64.0.0/11", 2042},
 		{"fd00::/64", "d", "fd00::/64 is not in the range 100.64.0.0/11", 2042},
@@ -188,6 +191,12 @@ func TestSubnetsReserve(t *testing.T) {
 	}
 	if next, _ := s.Allocate("e"); next.String() != "100.64.0.0/22" || s.Prefix().Bits() != 11 {
 		t.Error("first free range:", next)
+	}
+	s.Release("d")
+	same := s.Free()
+	s.Release("f")
+	if same != 2041 || s.Free() != 2042 {
+		t.Errorf("free after one of two went: %d, after the other: %d", same, s.Free())
 	}
 }
 

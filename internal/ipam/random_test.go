@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -83,6 +84,9 @@ func TestSubnetsNeverOverlap(t *testing.T) {
 				subnet = netip.PrefixFrom(address(10<<24|uint32(random.IntN(1<<16))), 18+random.IntN(8)).Masked()
 				err = s.Reserve(subnet, owner)
 			}
+			if conflict, ok := errors.AsType[*ConflictError](err); ok && !given[conflict.Owner].Overlaps(subnet) {
+				t.Fatalf("seed %d step %d: %v is refused for %v of %s", seed, step, subnet, given[conflict.Owner], conflict.Owner)
+			}
 			if err != nil {
 				continue
 			}
@@ -92,6 +96,12 @@ func TestSubnetsNeverOverlap(t *testing.T) {
 				}
 			}
 			given[owner] = subnet
+		}
+		for owner := range given {
+			s.Release(owner)
+		}
+		if s.Free() != 64 {
+			t.Errorf("seed %d: %d of 64 are free in the end", seed, s.Free())
 		}
 	}
 }

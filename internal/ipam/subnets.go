@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -12,12 +13,13 @@ type Subnets struct {
 	bits   int
 	slots  slots
 	given  map[string]netip.Prefix // by owner
+	in     map[int][]string        // owners by slot: several where they hold smaller ranges than a slot
 }
 
 // NewSubnets makes an allocator of ranges of bits mask bits inside the prefix, none of them given. A prefix that is not
 // IPv4, or too small for one such range, makes an allocator without any range.
 func NewSubnets(prefix netip.Prefix, bits int) *Subnets {
-	s := &Subnets{prefix: prefix.Masked(), bits: bits, given: map[string]netip.Prefix{}}
+	s := &Subnets{prefix: prefix.Masked(), bits: bits, given: map[string]netip.Prefix{}, in: map[int][]string{}}
 	if prefix.IsValid() && prefix.Addr().Is4() && bits >= prefix.Bits() && bits <= 32 {
 		s.slots = newSlots(1 << (bits - prefix.Bits()))
 	}
@@ -28,7 +30,7 @@ func NewSubnets(prefix netip.Prefix, bits int) *Subnets {
 func (s *Subnets) Prefix() netip.Prefix { return s.prefix }
 
 // Reserve gives this range to the owner, in place of what it held; it may be larger or smaller than what Allocate gives, and
-// takes all ranges that it overlaps. Errors, which change nothing: *ConflictError when another owner holds one of them,
+// Allocate gives nothing that it overlaps. Errors, which change nothing: *ConflictError when another owner holds addresses of it,
 // *RangeError when it is not inside the prefix.
 func (s *Subnets) Reserve(subnet netip.Prefix, owner string) error {
 	s.mu.Lock()
@@ -38,13 +40,16 @@ func (s *Subnets) Reserve(subnet netip.Prefix, owner string) error {
 		return &RangeError{What: subnet.String(), Range: s.prefix.String()}
 	}
 	for i := from; i < to; i++ {
-		if holder, held := s.slots.owners[i]; held && holder != owner {
-			return &ConflictError{What: subnet.String(), Owner: holder}
+		for _, holder := range s.in[i] {
+			if holder != owner && s.given[holder].Overlaps(subnet) {
+				return &ConflictError{What: subnet.String(), Owner: holder}
+			}
 		}
 	}
 	s.release(owner)
 	for i := from; i < to; i++ {
-		s.slots.hold(i, owner)
+		s.slots.hold(i, owner) // or another does already: it is not free
+		s.in[i] = append(s.in[i], owner)
 	}
 	s.given[owner] = subnet.Masked()
 	return nil
@@ -63,6 +68,7 @@ func (s *Subnets) Allocate(owner string) (netip.Prefix, error) {
 	}
 	start := number(s.prefix.Addr()) + uint32(i)<<(32-s.bits)
 	s.given[owner] = netip.PrefixFrom(address(start), s.bits)
+	s.in[i] = []string{owner}
 	return s.given[owner], nil
 }
 
@@ -93,7 +99,11 @@ func (s *Subnets) release(owner string) {
 	if held, ok := s.given[owner]; ok {
 		from, to, _ := s.span(held)
 		for i := from; i < to; i++ {
-			s.slots.release(i)
+			s.in[i] = slices.DeleteFunc(s.in[i], func(holder string) bool { return holder == owner })
+			if len(s.in[i]) == 0 {
+				delete(s.in, i)
+				s.slots.release(i)
+			}
 		}
 		delete(s.given, owner)
 	}

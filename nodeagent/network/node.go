@@ -111,7 +111,7 @@ func (o *Options) validate() error {
 	switch {
 	case !o.NodeIP.Is4():
 		return fmt.Errorf("network: node IP %s must be IPv4", o.NodeIP)
-	case !o.PodCIDR.Addr().Is4() || o.PodCIDR.Bits() < 8 || o.PodCIDR.Bits() > 30:
+	case !o.PodCIDR.Addr().Is4() || o.PodCIDR.Bits() < 8 || o.PodCIDR.Bits() > smallestRange:
 		return fmt.Errorf("network: the node's pod range %s must be IPv4 and from /8 to /30", o.PodCIDR)
 	case !o.ClusterPodCIDR.IsValid() || o.ClusterPodCIDR.Bits() > o.PodCIDR.Bits() || !o.ClusterPodCIDR.Contains(o.PodCIDR.Addr()):
 		return fmt.Errorf("network: the cluster's pod range %s must hold the node's, %s", o.ClusterPodCIDR, o.PodCIDR)

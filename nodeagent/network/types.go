@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"net/netip"
+	"time"
 )
 
 // Peer is another node and the range of its MiniPods.
@@ -10,6 +11,8 @@ type Peer struct {
 	Name    string
 	NodeIP  netip.Addr
 	PodCIDR netip.Prefix
+	// Created is when its MiniNode was: of two with the same addresses the older one has them.
+	Created time.Time
 }
 
 // Network connects sandboxes with the node and with the other nodes. All that it must remember is in the kernel and

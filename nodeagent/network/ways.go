@@ -38,10 +38,14 @@ type way struct {
 	near    bool
 }
 
-// planWays decides how each peer is reached. Peers without a usable range, and the node itself, are left out. A range must
-// lie in the cluster's and have the size of this node's, for every node is given one of the same size: a smaller one would
-// draw addresses of another node to itself. Of two peers with the same range the one that holds it stays, or else the first
-// by name. What is refused is said.
+// smallestRange is the length of the prefix of the smallest range that a node can have; see Options.PodCIDR.
+const smallestRange = 30
+
+// planWays decides how each peer is reached. Peers without a usable range, and the node itself, are left out. A range must lie
+// in the cluster's and overlap no other: one that does would draw addresses of another node to itself. Its size does not
+// matter, for nodes keep the range that they have when the manager gives others of another size. Of two peers with the same
+// addresses the one that holds its range stays, else the one that was there first, as the manager decides it. What is refused
+// is said.
 func planWays(opts Options, peers []Peer, near func(netip.Addr) bool, holders map[netip.Prefix]string) (ways []way, refused []string) {
 	first := func(p Peer) int {
 		if holders[p.PodCIDR.Masked()] == p.Name {
@@ -50,32 +54,56 @@ func planWays(opts Options, peers []Peer, near func(netip.Addr) bool, holders ma
 		return 1
 	}
 	peers = slices.Clone(peers)
-	slices.SortFunc(peers, func(a, b Peer) int { return cmp.Or(first(a)-first(b), cmp.Compare(a.Name, b.Name)) })
-	taken := map[netip.Prefix]string{opts.PodCIDR: "this node"}
+	slices.SortFunc(peers, func(a, b Peer) int {
+		return cmp.Or(first(a)-first(b), a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
+	})
+	given := taken{{opts.PodCIDR, "this node"}}
 	for _, peer := range peers {
 		cidr := peer.PodCIDR.Masked()
 		if !peer.NodeIP.Is4() || !cidr.IsValid() || peer.NodeIP == opts.NodeIP {
 			continue
 		}
-		if why := unfit(opts, cidr, taken); why != "" {
+		if why := given.unfit(opts, cidr); why != "" {
 			refused = append(refused, fmt.Sprintf("range %s of node %s: %s", cidr, peer.Name, why))
 			continue
 		}
-		taken[cidr] = peer.Name
+		given.add(cidr, peer.Name)
 		ways = append(ways, wayTo(opts, peer, cidr, near(peer.NodeIP)))
 	}
 	return ways, refused
 }
 
-// unfit says why a range is refused. Ranges of one size overlap only where they are the same.
-func unfit(opts Options, cidr netip.Prefix, taken map[netip.Prefix]string) string {
+// taken are ranges of which no two overlap, by their addresses.
+type taken []owned
+
+type owned struct {
+	cidr netip.Prefix
+	by   string
+}
+
+// place is where a range belongs in the list.
+func (t taken) place(cidr netip.Prefix) int {
+	i, _ := slices.BinarySearchFunc(t, cidr, func(x owned, cidr netip.Prefix) int { return x.cidr.Addr().Compare(cidr.Addr()) })
+	return i
+}
+
+func (t *taken) add(cidr netip.Prefix, by string) {
+	*t = slices.Insert(*t, t.place(cidr), owned{cidr, by})
+}
+
+// unfit says why a range is refused. Since those in the list do not overlap, only its neighbours there can overlap it.
+func (t taken) unfit(opts Options, cidr netip.Prefix) string {
 	switch {
-	case !cidr.Addr().Is4() || !opts.ClusterPodCIDR.Contains(cidr.Addr()):
+	case !cidr.Addr().Is4() || !opts.ClusterPodCIDR.Contains(cidr.Addr()) || cidr.Bits() < opts.ClusterPodCIDR.Bits():
 		return fmt.Sprintf("not in the cluster's range %s; do all agents and the manager have the same --pod-cidr?", opts.ClusterPodCIDR)
-	case cidr.Bits() != opts.PodCIDR.Bits():
-		return fmt.Sprintf("every node has a /%d; delete that MiniNode, so that the manager gives it another range", opts.PodCIDR.Bits())
-	case taken[cidr] != "":
-		return fmt.Sprintf("is that of %s; delete one of the two MiniNodes", taken[cidr])
+	case cidr.Bits() > smallestRange:
+		return fmt.Sprintf("a node has a /%d at least; delete that MiniNode, so that the manager gives it another range", smallestRange)
+	}
+	at := t.place(cidr)
+	for _, x := range t[max(at-1, 0):min(at+1, len(t))] {
+		if x.cidr.Overlaps(cidr) {
+			return fmt.Sprintf("overlaps %s, which is that of %s; delete one of the two MiniNodes", x.cidr, x.by)
+		}
 	}
 	return ""
 }

@@ -94,18 +94,19 @@ func trustChains(cfg Config) map[chainID][]string {
 	}
 }
 
-// peerTrees are trees over peers. A packet that finds itself in none of the first two is dropped.
+// peerTrees are trees over peers. A packet that finds itself in none of the first two is dropped. A range stands in its tree by its
+// first address; where two do below one chain, that chain's match holds the whole of both, whatever size they have, since they do
+// not overlap.
 func (r *ruleset) peerTrees() {
-	bits := r.cfg.NodePodCIDR.Bits()
-	r.sources = r.claims(treeKind{table: iptables.Raw, name: chainSources, prefix: "MINI-S-", match: matchSrc(bits), otherwise: "-j DROP"})
-	r.vteps = r.claims(treeKind{table: iptables.Raw, name: chainVTEPs, prefix: "MINI-N-", match: matchSrc(keyBits), otherwise: "-j DROP"})
-	r.peers = r.claims(treeKind{table: iptables.Filter, name: chainPeers, prefix: "MINI-P-", match: matchSrc(keyBits)})
+	r.sources = r.claims(treeKind{table: iptables.Raw, name: chainSources, prefix: "MINI-S-", match: matchSrc, otherwise: "-j DROP"})
+	r.vteps = r.claims(treeKind{table: iptables.Raw, name: chainVTEPs, prefix: "MINI-N-", match: matchSrc, otherwise: "-j DROP"})
+	r.peers = r.claims(treeKind{table: iptables.Filter, name: chainPeers, prefix: "MINI-P-", match: matchSrc})
 }
 
 // peer renders one peer.
 func (r *ruleset) peer(p Peer) contribution {
 	c := newContribution()
-	if !p.NodeIP.Is4() || p.PodCIDR.Bits() != r.cfg.NodePodCIDR.Bits() || !r.cfg.ClusterPodCIDR.Overlaps(p.PodCIDR) {
+	if !p.NodeIP.Is4() || !within(p.PodCIDR, r.cfg.ClusterPodCIDR) || p.PodCIDR.Overlaps(r.cfg.NodePodCIDR) {
 		return c
 	}
 	from := "-i " + vxlanLink + " "
@@ -119,10 +120,12 @@ func (r *ruleset) peer(p Peer) contribution {
 	return c
 }
 
-// matchSrc is for keys of so many bits; those beyond are zero in all of them.
-func matchSrc(length int) func(uint32, int) string {
-	return func(key uint32, bits int) string {
-		addr := netip.AddrFrom4([4]byte{byte(key >> 24), byte(key >> 16), byte(key >> 8), byte(key)})
-		return fmt.Sprintf("-s %s/%d", addr, min(bits, length))
-	}
+// within tells whether a range is a part of another.
+func within(part, whole netip.Prefix) bool {
+	return part.IsValid() && part.Bits() >= whole.Bits() && whole.Contains(part.Addr())
+}
+
+func matchSrc(key uint32, bits int) string {
+	addr := netip.AddrFrom4([4]byte{byte(key >> 24), byte(key >> 16), byte(key >> 8), byte(key)})
+	return fmt.Sprintf("-s %s/%d", addr, bits)
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"miniplane.dev/miniplane/nodeagent/iptables"
@@ -65,7 +66,38 @@ func TestPeersComeAndGo(t *testing.T) {
 	}
 	p.SetPeers([]Peer{{NodeIP: ip("10.9.0.3"), PodCIDR: netip.MustParsePrefix("100.64.0.7/32")}}) // a part of another's range
 	mustSync(t, p)
-	same(t, "a range of another size is believed", true, k.Send(frame).Dropped)
+	same(t, "a part of this node's range is not believed", true, k.Send(frame).Dropped)
+}
+
+// Nodes keep their ranges when others are given some of another size.
+func TestRangesOfManySizes(t *testing.T) {
+	w := newWorld(t)
+	var peers []Peer
+	for i, cidr := range []string{"100.64.16.0/24", "100.64.17.0/24", "100.64.18.0/23", "100.64.20.0/22", "100.64.24.0/26", "100.64.24.64/26",
+		"100.64.24.128/30", "100.64.32.0/19", "100.80.0.0/12", "100.64.64.0/25", "100.64.64.128/25", "100.64.65.0/24"} {
+		peers = append(peers, Peer{NodeIP: netip.AddrFrom4([4]byte{10, 9, 1, byte(i)}), PodCIDR: netip.MustParsePrefix(cidr)})
+	}
+	w.setPeers(peers)
+	last := func(p netip.Prefix) netip.Addr {
+		b := p.Addr().As4()
+		for i := p.Bits(); i < 32; i++ {
+			b[i/8] |= 1 << (7 - i%8)
+		}
+		return netip.AddrFrom4(b)
+	}
+	from := func(addr netip.Addr) bool {
+		return !w.kernel.Send(fake.Packet{Protocol: "tcp", Src: addr, Dst: at("100.64.0.7:80"), In: vxlanLink}).Dropped
+	}
+	for _, p := range peers {
+		if !from(p.PodCIDR.Addr().Next()) || !from(last(p.PodCIDR)) {
+			t.Errorf("%s is not believed", p.PodCIDR)
+		}
+		next := last(p.PodCIDR).Next()
+		known := slices.ContainsFunc(append(peers, testPeers...), func(o Peer) bool { return o.PodCIDR.Contains(next) })
+		if from(next) != known {
+			t.Errorf("%s, which is after %s: believed %t", next, p.PodCIDR, !known)
+		}
+	}
 }
 
 // The rules that a packet passes grow as the logarithm of the number of peers, and a change of one writes little.
