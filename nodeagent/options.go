@@ -186,6 +186,9 @@ func (o *Options) Validate() error {
 	return errors.Join(append(errs, o.validateAmounts(), o.Logs.Validate())...)
 }
 
+// leastPullDeadline is the shortest time without a byte after which a pull may be given up.
+const leastPullDeadline = 5 * time.Second
+
 // validateAmounts looks at how much of everything there may be.
 func (o *Options) validateAmounts() error {
 	var errs []error
@@ -198,6 +201,15 @@ func (o *Options) validateAmounts() error {
 	}
 	if o.CPU.Sign() < 0 || o.Memory.Sign() < 0 {
 		wrong("--cpu and --memory must not be negative")
+	}
+	if o.ParallelPulls < 1 {
+		wrong("--max-parallel-image-pulls %d: must be at least 1", o.ParallelPulls)
+	}
+	if o.PullDeadline < leastPullDeadline {
+		wrong("--image-pull-progress-deadline %s: must be at least %s: a registry may think for a while before it answers", o.PullDeadline, leastPullDeadline)
+	}
+	if o.Resync < time.Second {
+		wrong("--resync-period %s: must be at least 1s", o.Resync)
 	}
 	return errors.Join(errs...)
 }

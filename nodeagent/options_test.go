@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -21,16 +22,22 @@ func TestValidate(t *testing.T) {
 		t.Errorf("the defaults: %v", err)
 	}
 	for want, change := range map[string]func(*Options){
-		"--node-name":                 func(o *Options) { o.NodeName = "" },
-		"--node-ip":                   func(o *Options) { o.NodeIP = netip.MustParseAddr("::1") },
-		"without bits outside":        func(o *Options) { o.PodCIDR = netip.MustParsePrefix("10.0.0.1/8") },
-		"overlap":                     func(o *Options) { o.ServiceCIDR = netip.MustParsePrefix("100.64.0.0/16") },
-		"--state-dir":                 func(o *Options) { o.StateDir = "relative" },
-		"--root-dir":                  func(o *Options) { o.RootDir = "/" },
-		"--cgroup-parent":             func(o *Options) { o.CgroupParent = "" },
-		"--max-pods":                  func(o *Options) { o.MaxPods = 0 },
-		"must not be negative":        func(o *Options) { o.CPU = resource.MustParse("-1") },
-		"--service-cidr invalid Pref": func(o *Options) { o.ServiceCIDR = netip.Prefix{} },
+		"--node-name":                           func(o *Options) { o.NodeName = "" },
+		"--node-ip":                             func(o *Options) { o.NodeIP = netip.MustParseAddr("::1") },
+		"without bits outside":                  func(o *Options) { o.PodCIDR = netip.MustParsePrefix("10.0.0.1/8") },
+		"overlap":                               func(o *Options) { o.ServiceCIDR = netip.MustParsePrefix("100.64.0.0/16") },
+		"--state-dir":                           func(o *Options) { o.StateDir = "relative" },
+		"--root-dir":                            func(o *Options) { o.RootDir = "/" },
+		"--cgroup-parent":                       func(o *Options) { o.CgroupParent = "" },
+		"--max-pods":                            func(o *Options) { o.MaxPods = 0 },
+		"must not be negative":                  func(o *Options) { o.CPU = resource.MustParse("-1") },
+		"--max-parallel-image-pulls 0":          func(o *Options) { o.ParallelPulls = 0 },
+		"--max-parallel-image-pulls -1":         func(o *Options) { o.ParallelPulls = -1 },
+		"--image-pull-progress-deadline 0s":     func(o *Options) { o.PullDeadline = 0 },
+		"--image-pull-progress-deadline -1m0s":  func(o *Options) { o.PullDeadline = -time.Minute },
+		"--image-pull-progress-deadline 10ms: ": func(o *Options) { o.PullDeadline = 10 * time.Millisecond },
+		"--resync-period 0s":                    func(o *Options) { o.Resync = 0 },
+		"--service-cidr invalid Pref":           func(o *Options) { o.ServiceCIDR = netip.Prefix{} },
 	} {
 		o := good
 		change(&o)

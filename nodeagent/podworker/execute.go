@@ -229,8 +229,8 @@ func (w *worker) fail(desired *miniv1.MiniPod, a Action, err error) {
 	key := failureKey(a)
 	failure := w.observed.Failures[key]
 	failure.At = w.pool.Clock.Now()
-	failure.Message = err.Error()
-	w.pool.Log.Info("Failed; trying again later", "action", a.Type, "pod", w.uid, "container", a.Container+a.ID, "err", err.Error())
+	failure.Message = wordsOf(err)
+	w.pool.Log.Info("Failed; trying again later", "action", a.Type, "pod", w.uid, "container", a.Container+a.ID, "err", failure.Message)
 	if failure.Reason = failureReason(a, err); runtime.IsUnanswered(err) {
 		failure.Reason = ""
 		w.observed.Failures[key] = failure

@@ -54,7 +54,7 @@ func (w *worker) finishPull(p pulled) {
 	case errors.Is(p.err, context.Canceled):
 		delete(w.observed.Images, p.container)
 	default:
-		w.pool.Log.Info("Cannot pull an image; trying again later", "image", p.ref, "pod", w.uid, "err", p.err.Error())
+		w.pool.Log.Info("Cannot pull an image; trying again later", "image", p.ref, "pod", w.uid, "err", wordsOf(p.err))
 		image = w.failedImage(image, p.err)
 		image.Failures = max(image.Failures, failures+1) // that a registry does not answer counts too
 		w.observed.Images[p.container] = image
@@ -63,7 +63,7 @@ func (w *worker) finishPull(p pulled) {
 
 // failedImage counts a failure to get an image; that the runtime does not answer is not one.
 func (w *worker) failedImage(image Image, err error) Image {
-	image.State, image.FailedAt, image.Message = ImageFailed, w.pool.Clock.Now(), err.Error()
+	image.State, image.FailedAt, image.Message = ImageFailed, w.pool.Clock.Now(), wordsOf(err)
 	if !runtime.IsUnanswered(err) {
 		image.Failures++
 	}

@@ -2,8 +2,11 @@ package podworker
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +36,20 @@ func TestImages(t *testing.T) {
 	b.pass(10 * time.Second)
 	b.shows("missing", "Running")
 	b.shows("never", "Running")
+}
+
+// A registry may say as much as it likes.
+func TestRegistriesWordsAreBounded(t *testing.T) {
+	b := newBench(t)
+	b.runtime.SetPull("talks:1", errors.New(strings.Repeat("世界\xff", 100_000)))
+	b.create("a", func(p *miniv1.MiniPod) { p.Spec.Containers[0].Image = "talks:1" })
+	for _, reason := range []string{miniv1.ReasonErrImagePull, miniv1.ReasonImagePullBackOff} {
+		message := b.shows("a", reason).Status.ContainerStatuses[0].State.Waiting.Message
+		if len(message) > 2*maxWords || !strings.Contains(message, "世界") || !utf8.ValidString(message) {
+			t.Errorf("%s: a message of %d bytes", reason, len(message))
+		}
+		b.pass(errImagePullFor)
+	}
 }
 
 func TestPullSecrets(t *testing.T) {

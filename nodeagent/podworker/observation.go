@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
@@ -74,6 +75,11 @@ type Image struct {
 	FailedAt time.Time
 	Message  string
 }
+
+// maxWords bounds what an error says in a status and in the log, in bytes: a part of it can be a registry's or an image's words.
+const maxWords = 1024
+
+func wordsOf(err error) string { return conditions.Clip(err.Error(), maxWords) }
 
 // Failure is a failed try, and how many there were in a row.
 type Failure struct {

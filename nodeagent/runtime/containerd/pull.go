@@ -38,7 +38,7 @@ func (r *Runtime) PullImage(ctx context.Context, ref string, auths []runtime.Reg
 func (r *Runtime) pull(ctx context.Context, name string, auth runtime.RegistryAuth) (runtime.Image, error) {
 	speaker := registryClient(runtime.PullProgressOf(ctx))
 	defer speaker.CloseIdleConnections()
-	authorizer := docker.NewDockerAuthorizer(docker.WithAuthClient(speaker), docker.WithAuthCreds(func(string) (string, string, error) {
+	authorizer := docker.NewDockerAuthorizer(docker.WithAuthClient(tokenClient(speaker)), docker.WithAuthCreds(func(string) (string, string, error) {
 		return auth.Username, auth.Password, nil
 	}))
 	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(

@@ -59,3 +59,27 @@ func (b *body) Close() error {
 }
 
 func (b *body) end() { b.once.Do(func() { b.progress.Request(-1) }) }
+
+// maxToken bounds what is read of a token, in bytes: the registry says where tokens come from, and the whole answer is decoded.
+const maxToken = 1 << 20
+
+// tokenClient is a client for the servers of tokens that a registry names.
+func tokenClient(of *http.Client) *http.Client {
+	return &http.Client{Transport: boundedBody{of.Transport, maxToken}}
+}
+
+// boundedBody reads at most so many bytes of each answer.
+type boundedBody struct {
+	http.RoundTripper
+	most int64
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b boundedBody) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := b.RoundTripper.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	response.Body = http.MaxBytesReader(nil, response.Body, b.most)
+	return response, nil
+}
