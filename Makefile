@@ -26,12 +26,13 @@ build: ## Build the manager and the node agent into bin/.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, the helm chart, and the tables of packages and metrics.
+generate: ## Generate deep copies, CRDs, the helm chart, and the tables of packages, metrics and waits.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/quantityschema config/crd/bases/*.yaml
 	go run ./hack/chart
 	go run ./hack/metrics
+	go run ./hack/waits
 	hack/architecture.sh
 
 .PHONY: lint
@@ -48,9 +49,26 @@ verify: generate lint ## Generate, lint, check docs and configuration; then the 
 test: prereqs test-unit e2e ## Run all tests: unit, integration, node (as root), and end to end on a local cluster.
 
 .PHONY: test-unit
-test-unit: ## Run unit, integration and node tests.
+test-unit: ## Run unit, integration and node tests, with the race detector.
 	hack/assets.sh etcd kube-apiserver kubectl helm containerd containerd-shim-runc-v2 ctr runc >/dev/null
-	go test -timeout $(TEST_TIMEOUT) $(PACKAGES)
+	go test -race -timeout $(TEST_TIMEOUT) $(PACKAGES)
+
+# What is tried again and again, and how often: PKG=./nodeagent/proxy COUNT=20.
+PKG ?= ./internal/... ./controllers/... ./nodeagent/...
+COUNT ?= 10
+FUZZTIME ?= 20s
+
+.PHONY: deflake
+deflake: ## Run tests many times in changing order, with the race detector, until one fails: PKG=./nodeagent/proxy COUNT=20
+	go test -race -shuffle=on -failfast -count=$(COUNT) -timeout 0 $(PKG)
+
+.PHONY: fuzz
+fuzz: ## Let every fuzz target look for new inputs, FUZZTIME=20s each.
+	grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r package; do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$package/*_test.go | cut -c6-); do \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
 
 .PHONY: e2e
 e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes.

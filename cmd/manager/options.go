@@ -40,9 +40,9 @@ func defaults() options {
 		nodeCIDRMaskSize:     22,
 		nodePorts:            ipam.PortRange{First: 30000, Last: 32767},
 		reservedHostPorts:    reserved(22, 2379, 2380, 6443, 8473, 10248, 10249, 10250, 10255, 10256, 10257, 10259, 10350),
-		nodeGracePeriod:      16 * time.Second,
-		podEvictionWait:      20 * time.Second,
-		agentAbsence:         5 * time.Minute,
+		nodeGracePeriod:      16 * time.Second, // four beats of an agent: one lost packet is no silence
+		podEvictionWait:      20 * time.Second, // a machine that boots again or a link that flaps is back by then
+		agentAbsence:         5 * time.Minute,  // a pull during an upgrade, or an operator who mends it
 		brake:                brake{rate: 0.1, secondaryRate: 0.01, unhealthy: 0.55, large: 50},
 		drainMarkers:         true,
 		leaderElectNamespace: "miniplane-system",

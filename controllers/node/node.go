@@ -58,13 +58,13 @@ var DefaultBrake = nodelife.Brake{Every: 10 * time.Second, EverySlow: 100 * time
 
 func (o *Options) setDefaults() {
 	if o.GracePeriod == 0 {
-		o.GracePeriod = 16 * time.Second
+		o.GracePeriod = 16 * time.Second // as --node-grace-period is
 	}
 	if o.EvictionWait == 0 {
-		o.EvictionWait = 20 * time.Second
+		o.EvictionWait = 20 * time.Second // as --pod-eviction-wait is
 	}
 	if o.AgentAbsence == 0 {
-		o.AgentAbsence = 5 * time.Minute
+		o.AgentAbsence = 5 * time.Minute // as --agent-absence is
 	}
 	if o.Brake == (nodelife.Brake{}) {
 		o.Brake = DefaultBrake

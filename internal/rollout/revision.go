@@ -11,13 +11,17 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
 
+// maxRevision is the largest number that is taken for a revision, far from what JSON readers keep exactly: whoever writes a larger one
+// did not count.
+const maxRevision = 1 << 50
+
 // maxHistory is how many earlier revision numbers a set remembers.
 const maxHistory = 100
 
-// Revision is the revision number of a set; 0 when it has none.
+// Revision is the revision number of a set; 0 when it has none, or one that is no revision, or so large that no other could follow it.
 func Revision(set *miniv1.MiniReplicaSet) int64 {
 	revision, err := strconv.ParseInt(set.Annotations[miniv1.RevisionAnnotation], 10, 64)
-	if err != nil {
+	if err != nil || revision < 0 || revision > maxRevision {
 		return 0
 	}
 	return revision

@@ -50,7 +50,7 @@ type Options struct {
 const (
 	launchesPerCore = 4
 	removalsPerCore = 8
-	defaultResync   = time.Minute
+	defaultResync   = time.Minute // nothing should need it: what changes is told
 )
 
 // Pool has a worker for every MiniPod of the node.

@@ -29,10 +29,11 @@ type Options struct {
 }
 
 const (
-	defaultCheckPeriod   = 2 * time.Second
-	defaultRewritePeriod = time.Hour
-	firstRetry           = 100 * time.Millisecond
-	longestRetry         = 10 * time.Second
+	defaultCheckPeriod   = 2 * time.Second // as long as flushed rules may be away; a look costs a millisecond
+	defaultRewritePeriod = time.Hour       // for changes within a chain, which nobody looks at
+	// The waits after a failure to write the rules, doubled with each.
+	firstRetry   = 100 * time.Millisecond
+	longestRetry = 10 * time.Second
 )
 
 // Proxier keeps the rules of a node what the services and host ports say. Its setters note a change and return at once;

@@ -31,6 +31,7 @@ import (
 	"miniplane.dev/miniplane/internal/sched/framework"
 )
 
+// The waits of a MiniPod that fits nowhere before its next try, doubled with each; as kube-scheduler's are.
 const (
 	firstBackoff = time.Second
 	maxBackoff   = 10 * time.Second

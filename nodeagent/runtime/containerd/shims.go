@@ -96,8 +96,9 @@ func StopShims(ctx context.Context, stateDir string) error {
 }
 
 func stopShim(ctx context.Context, socket string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // it ends at once, or has containers
 	defer cancel()
+	// Nobody tells that a socket is no longer served.
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		pid, err := listener(socket)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {

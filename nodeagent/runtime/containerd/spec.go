@@ -125,13 +125,14 @@ func workingDir(spec runtime.ContainerSpec, image *imageFacts) string {
 // environment is the image's with the container's on top; the last of a name wins, in the place of the first.
 func environment(spec runtime.ContainerSpec, image *imageFacts) []string {
 	out := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	place := map[string]int{"PATH": 0}
 	if spec.Hostname != "" {
+		place["HOSTNAME"] = len(out)
 		out = append(out, "HOSTNAME="+spec.Hostname)
 	}
-	place := map[string]int{"PATH": 0, "HOSTNAME": 1}
 	for _, entry := range slices.Concat(image.config.Env, spec.Env) {
 		name, _, _ := strings.Cut(entry, "=")
-		if i, ok := place[name]; ok && i < len(out) {
+		if i, ok := place[name]; ok {
 			out[i] = entry
 			continue
 		}

@@ -38,7 +38,7 @@ func Delete(ctx context.Context, call Call) ([]byte, error) {
 }
 
 func deleteThere(ctx context.Context, call Call) (*tasks.DeleteResponse, error) {
-	conn, err := net.DialTimeout("unix", socket(call.Run, slot(call.ID)), time.Second)
+	conn, err := net.DialTimeout("unix", socket(call.Run, slot(call.ID)), time.Second) // it is on this machine
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,7 @@ func (p *publisher) send(event any) {
 }
 
 func (p *publisher) deliver(envelope *types.Envelope) {
+	// containerd is back after a restart within seconds.
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := p.try(envelope)
 		if err == nil {
@@ -73,7 +74,7 @@ func (p *publisher) try(envelope *types.Envelope) error {
 		}
 		p.client = client
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // then it is tried again
 	defer cancel()
 	service, err := p.client.EventsService()
 	if err == nil {
