@@ -195,12 +195,13 @@ func (w *worker) record(line func(types.UID, string) error, id string) {
 
 // remove removes a container, and the log of one that is pruned.
 func (w *worker) remove(ctx context.Context, a Action) (change, error) {
-	w.pool.removals <- struct{}{}
-	defer func() { <-w.pool.removals }()
+	turn := w.pool.removals.take(context.Background(), nil)
+	defer turn.giveBack()
 	// The time of an action begins with its turn: waiting in line uses up none of it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), actionTimeout)
 	defer cancel()
-	if err := w.pool.Runtime.Remove(ctx, a.ID); err != nil {
+	var err error
+	if turn.lend(func() { err = w.pool.Runtime.Remove(ctx, a.ID) }); err != nil {
 		return nil, err
 	}
 	if a.Type == PruneContainer {

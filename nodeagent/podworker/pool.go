@@ -37,7 +37,7 @@ type Options struct {
 	RuntimeName string
 	Log         logr.Logger
 	Clock       clock.WithDelayedExecution
-	// Launches is how many MiniPods are started at a time; by default a few per core.
+	// Launches is how many MiniPods are started at a time; by default a few per core. Those that wait for an answer are not counted.
 	Launches int
 	// ParallelPulls is how many pulls may move bytes at a time, PullDeadline how long nothing may come of one; package pulls has the
 	// defaults.
@@ -57,8 +57,8 @@ const (
 type Pool struct {
 	Options
 	ctx      context.Context // of Run's caller; ends the writers of statuses
-	launches chan struct{}
-	removals chan struct{}
+	launches *lane
+	removals *lane
 	puller   *pulls.Coordinator
 	ends     ends
 	writers  sync.WaitGroup
@@ -88,8 +88,8 @@ func New(ctx context.Context, o Options) *Pool {
 	return &Pool{
 		Options:  o,
 		ctx:      ctx,
-		launches: make(chan struct{}, o.Launches),
-		removals: make(chan struct{}, removalsPerCore*gort.NumCPU()),
+		launches: newLane(o.Launches, o.Clock),
+		removals: newLane(removalsPerCore*gort.NumCPU(), o.Clock),
 		puller:   pulls.New(pulls.Options{Runtime: o.Runtime, Parallel: o.ParallelPulls, Deadline: o.PullDeadline}),
 		ends:     newEnds(o.Layout.endsDir()),
 		workers:  map[types.UID]*worker{},

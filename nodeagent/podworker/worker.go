@@ -22,7 +22,7 @@ type worker struct {
 	uid       types.UID
 	observed  Observation
 	busySince time.Time
-	slot      bool // holds one of the pool's launches
+	slot      *place // one of the pool's launches
 	publisher *publisher
 	asking    map[string]bool // containers that will be asked for again
 
@@ -141,7 +141,7 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 		if starting && !w.takeSlot(ctx) {
 			continue
 		}
-		w.execute(ctx, desired, work)
+		w.slot.lend(func() { w.execute(ctx, desired, work) })
 	}
 	return until
 }
@@ -178,24 +178,15 @@ func (w *worker) sleep(ctx context.Context, until time.Time) bool {
 
 // takeSlot waits for a launch; false when there is news to consider first.
 func (w *worker) takeSlot(ctx context.Context) bool {
-	if w.slot {
-		return true
+	if !w.slot.held() {
+		w.slot = w.pool.launches.take(ctx, w.wake)
 	}
-	select {
-	case w.pool.launches <- struct{}{}:
-		w.slot = true
-		return true
-	case <-w.wake:
-	case <-ctx.Done():
-	}
-	return false
+	return w.slot != nil
 }
 
 func (w *worker) freeSlot() {
-	if w.slot {
-		<-w.pool.launches
-		w.slot = false
-	}
+	w.slot.giveBack()
+	w.slot = nil
 }
 
 // takeIn brings the observation up to date with the inbox and returns the MiniPod.

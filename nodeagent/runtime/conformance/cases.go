@@ -103,6 +103,49 @@ func testRemoveRunning(t *testing.T, s *suite) {
 	must(t, s.r.Remove(t.Context(), spec.ID))
 }
 
+// testInspect: one container is told of as all are, in each of its states.
+func testInspect(t *testing.T, s *suite) {
+	spec := s.create(t, Program{Exits: true, ExitCode: 5})
+	other := s.run(t, Program{})
+	same := func(id string, want runtime.State) {
+		t.Helper()
+		listed := s.awaits(t, id, want)
+		inspected, err := s.r.Inspect(t.Context(), id)
+		must(t, err)
+		if diff := cmp.Diff(listed, inspected); diff != "" {
+			t.Errorf("%s (-listed +inspected):\n%s", want, diff)
+		}
+	}
+	same(spec.ID, runtime.StateCreated)
+	same(other.ID, runtime.StateRunning)
+	must(t, s.r.Start(t.Context(), spec.ID))
+	same(spec.ID, runtime.StateExited)
+	must(t, s.r.Remove(t.Context(), spec.ID))
+	for _, id := range []string{spec.ID, "nothing"} {
+		if c, err := s.r.Inspect(t.Context(), id); !errdefs.IsNotFound(err) {
+			t.Errorf("%s: %+v, %v, want NotFound", id, c, err)
+		}
+	}
+}
+
+// testSweep: what has a record is not lost, in whatever state, however often it is looked for.
+func testSweep(t *testing.T, s *suite) {
+	created, running := s.create(t, Program{}), s.run(t, Program{})
+	exited := s.run(t, Program{Exits: true})
+	s.awaits(t, exited.ID, runtime.StateExited)
+	before := s.awaits(t, running.ID, runtime.StateRunning)
+	for range 3 {
+		must(t, s.r.Sweep(t.Context()))
+	}
+	if after := s.awaits(t, running.ID, runtime.StateRunning); after.PID != before.PID {
+		t.Errorf("process %d, and %d before", after.PID, before.PID)
+	}
+	s.awaits(t, created.ID, runtime.StateCreated)
+	s.awaits(t, exited.ID, runtime.StateExited)
+	must(t, s.r.Start(t.Context(), created.ID))
+	s.awaits(t, created.ID, runtime.StateRunning)
+}
+
 func testRefusals(t *testing.T, s *suite) {
 	spec := s.create(t, Program{})
 	missing := s.spec(t, Program{})

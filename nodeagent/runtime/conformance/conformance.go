@@ -81,6 +81,8 @@ func Run(t *testing.T, h Harness) {
 		{"ExitCode", testExitCode},
 		{"IgnoresTerm", testIgnoresTerm},
 		{"RemoveRunning", testRemoveRunning},
+		{"Inspect", testInspect},
+		{"Sweep", testSweep},
 		{"Refusals", testRefusals},
 		{"NonRoot", testNonRoot},
 		{"StartTwice", testStartTwice},
