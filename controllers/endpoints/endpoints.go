@@ -47,7 +47,7 @@ func Setup(mgr ctrl.Manager, _ Options) error {
 		return err
 	}
 	r := &reconciler{client: mgr.GetClient(), reader: mgr.GetAPIReader(), now: time.Now,
-		written: newWritten(), pace: newPace(paceInterval)}
+		written: newWritten(), pace: newPace(paceInterval), lag: newLag()}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("endpoints").
 		For(&miniv1.MiniService{}).
@@ -63,6 +63,7 @@ type reconciler struct {
 	now     func() time.Time
 	written *written
 	pace    *pace
+	lag     *lag
 }
 
 // Reconcile writes the slices of one service.
@@ -74,20 +75,36 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.client.Get(ctx, req.NamespacedName, &service); err != nil {
 		r.written.forget(req.NamespacedName)
 		r.pace.forget(req.NamespacedName)
+		r.lag.take(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if service.DeletionTimestamp != nil {
 		return ctrl.Result{}, nil
 	}
-	pods, err := r.podsOf(ctx, &service)
-	if err != nil {
-		return ctrl.Result{}, err
+	since, news := r.lag.take(req.NamespacedName)
+	written, result, err := r.bring(ctx, &service)
+	switch done := err == nil && result.IsZero(); {
+	case news && !done:
+		r.lag.again(req.NamespacedName, since)
+	case news && written:
+		lagSeconds.Observe(r.now().Sub(since).Seconds())
 	}
-	existing, err := r.slicesOf(ctx, &service)
+	return result, err
+}
+
+// bring brings the slices of a service up to date, and tells whether there was something to write.
+func (r *reconciler) bring(ctx context.Context, service *miniv1.MiniService) (bool, ctrl.Result, error) {
+	pods, err := r.podsOf(ctx, service)
 	if err != nil {
-		return ctrl.Result{}, err
+		return false, ctrl.Result{}, err
 	}
-	return r.apply(ctx, &service, endpoints.Diff(&service, endpoints.Desired(&service, pods), existing))
+	existing, err := r.slicesOf(ctx, service)
+	if err != nil {
+		return false, ctrl.Result{}, err
+	}
+	plan := endpoints.Diff(service, endpoints.Desired(service, pods), existing)
+	result, err := r.apply(ctx, service, plan)
+	return len(plan.Create)+len(plan.Update)+len(plan.Delete) > 0, result, err
 }
 
 // podsOf lists the MiniPods that the service's selector matches; none if it has no selector. They belong to the cache.

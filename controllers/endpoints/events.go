@@ -113,7 +113,9 @@ func (r *reconciler) enqueue(ctx context.Context, pod client.Object, q queue) {
 		for i := range services.Items {
 			service := &services.Items[i]
 			if labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(pod.GetLabels())) {
-				q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: service.Namespace, Name: service.Name}})
+				name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
+				r.lag.begin(name, r.now())
+				q.Add(reconcile.Request{NamespacedName: name})
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podstate"
 )
 
 var (
@@ -28,6 +29,10 @@ var (
 		Name: "miniplane_agent_status_conflicts_total",
 		Help: "Statuses of MiniPods that were made again because somebody else had written a condition meanwhile.",
 	})
+	statusWrites = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "miniplane_agent_status_writes_total",
+		Help: "Statuses of MiniPods written, by why: phase, ready (who serves), restarts, or other (reasons and messages).",
+	}, []string{"why"})
 	podCount = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "miniplane_agent_pods",
 		Help: "MiniPods that the agent works on.",
@@ -35,7 +40,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, podCount)
+	metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, statusWrites, podCount)
 }
 
 func (p *Pool) measureAction(action ActionType, took time.Duration) {
@@ -49,7 +54,21 @@ func (p *Pool) measureStart(attempt int) {
 }
 
 func (p *Pool) measureWritten(before, after *miniv1.MiniPod, takenUp time.Time) {
+	statusWrites.WithLabelValues(whyWritten(before, after)).Inc()
 	if before.Status.Phase == miniv1.PodPending && after.Status.Phase == miniv1.PodRunning {
 		startSeconds.Observe(p.Clock.Since(takenUp).Seconds())
 	}
+}
+
+// whyWritten is the weightiest of what a write changed.
+func whyWritten(before, after *miniv1.MiniPod) string {
+	switch {
+	case before.Status.Phase != after.Status.Phase:
+		return "phase"
+	case podstate.IsReady(before) != podstate.IsReady(after):
+		return "ready"
+	case before.Status.Restarts != after.Status.Restarts:
+		return "restarts"
+	}
+	return "other"
 }

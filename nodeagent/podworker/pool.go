@@ -117,6 +117,11 @@ func (p *Pool) worker(uid types.UID) *worker {
 	if w, ok := p.workers[uid]; ok {
 		return w
 	}
+	return p.make(uid)
+}
+
+// make starts a worker with what was seen of its MiniPod. p.mu is held.
+func (p *Pool) make(uid types.UID) *worker {
 	observed, ok := p.adopted[uid]
 	if !ok {
 		observed = NewObservation()

@@ -3,12 +3,13 @@ package podworker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/jitter"
@@ -188,53 +189,50 @@ func (p *Pool) observe(ctx context.Context) (map[types.UID]Observation, error) {
 	return out, nil
 }
 
-// removeStrangers starts workers for what belongs to no MiniPod of this node. What has containers is checked with the API
-// server itself first: the list that the agent began with may be a little old.
+// removeStrangers has workers remove what belongs to no MiniPod of this node. What has containers is checked with the API server
+// itself first: the list that the agent began with may be a little old. What has an owner after all is left as it was seen, for the
+// worker that the watch is about to bring, or for the next look.
 func (p *Pool) removeStrangers(ctx context.Context, seen map[types.UID]Observation) {
-	for uid, observed := range seen {
-		p.mu.Lock()
-		_, known := p.workers[uid]
-		if !known {
-			p.adopted[uid] = observed
-		}
-		p.mu.Unlock()
-		if known {
-			continue
-		}
-		pod, err := p.ownerOf(ctx, uid, observed)
-		switch {
-		case err != nil:
-			p.Log.Info("Cannot tell whose containers these are; leaving them for now", "pod", uid, "err", err.Error())
-		case pod != nil:
-			p.Set(pod)
-		default:
-			p.Log.Info("Removing what is left of a MiniPod that is gone", "pod", uid)
-			p.worker(uid).forget()
-		}
-	}
 	p.mu.Lock()
 	p.adopted = map[types.UID]Observation{}
+	for uid, observed := range seen {
+		if _, known := p.workers[uid]; !known {
+			p.adopted[uid] = observed
+		}
+	}
+	strangers := maps.Clone(p.adopted)
 	p.mu.Unlock()
+	for uid, observed := range strangers {
+		switch owned, err := p.owned(ctx, uid, observed); {
+		case err != nil:
+			p.Log.Info("Cannot tell whose containers these are; leaving them for now", "pod", uid, "err", err.Error())
+		case !owned:
+			p.removeStranger(uid)
+		}
+	}
 }
 
-// ownerOf asks the API server for the MiniPod that the containers were made for; nil if it is gone or another's.
-func (p *Pool) ownerOf(ctx context.Context, uid types.UID, observed Observation) (*miniv1.MiniPod, error) {
+// removeStranger starts a worker that removes what was seen, unless somebody told of the MiniPod meanwhile.
+func (p *Pool) removeStranger(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.workers[uid]; known {
+		return
+	}
+	p.Log.Info("Removing what is left of a MiniPod that is gone", "pod", uid)
+	p.make(uid).forget()
+}
+
+// owned asks the API server whether the MiniPod that the containers were made for is still this node's.
+func (p *Pool) owned(ctx context.Context, uid types.UID, observed Observation) (bool, error) {
 	if len(observed.Containers) == 0 {
-		return nil, nil
+		return false, nil
 	}
 	labels := observed.Containers[0].Labels
 	key := types.NamespacedName{Namespace: labels[runtime.LabelPodNamespace], Name: labels[runtime.LabelPodName]}
 	var pod miniv1.MiniPod
-	if err := p.Client.Get(ctx, key, &pod); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil, nil
-		}
-		return nil, err
-	}
-	if pod.UID != uid || pod.Status.NodeName != p.Machine.NodeName {
-		return nil, nil
-	}
-	return &pod, nil
+	err := p.Client.Get(ctx, key, &pod)
+	return err == nil && pod.UID == uid && pod.Status.NodeName == p.Machine.NodeName, client.IgnoreNotFound(err)
 }
 
 // inspect observes one container.

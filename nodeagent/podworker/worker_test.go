@@ -207,12 +207,29 @@ func TestStrangersAreChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	owner, err := b.pool.ownerOf(context.Background(), pod.UID, seen[pod.UID])
-	if err != nil || owner == nil {
-		t.Errorf("the list was old, the MiniPod is there: %v %v", owner, err)
+	if owned, err := b.pool.owned(context.Background(), pod.UID, seen[pod.UID]); err != nil || !owned {
+		t.Errorf("the list was old, the MiniPod is there: %v %v", owned, err)
 	}
-	if owner, err := b.pool.ownerOf(context.Background(), "other", seen[pod.UID]); err != nil || owner != nil {
-		t.Errorf("another MiniPod of that name: %v %v", owner, err)
+	if owned, err := b.pool.owned(context.Background(), "other", seen[pod.UID]); err != nil || owned {
+		t.Errorf("another MiniPod of that name: %v %v", owned, err)
+	}
+}
+
+// A MiniPod that the watch tells of while a look takes it for a stranger's is none.
+func TestToldWhileTakenForAStranger(t *testing.T) {
+	b := newBench(t)
+	pod := b.create("a")
+	b.shows("a", "Running")
+	seen, err := b.pool.observe(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.pool.mu.Lock()
+	b.pool.adopted = seen // as before the watch told of it
+	b.pool.mu.Unlock()
+	b.pool.removeStranger(pod.UID)
+	if w := b.pool.worker(pod.UID); w.latest() == nil {
+		t.Error("the MiniPod was taken for gone")
 	}
 }
 

@@ -116,6 +116,7 @@ func (p *Proxier) Run(ctx context.Context) {
 			}
 		}
 		if err := p.Sync(ctx); err != nil && ctx.Err() == nil {
+			syncFailures.Inc()
 			p.opts.Log.Error(err, "Rules could not be applied; trying again", "after", delay.String())
 			retry.Reset(delay)
 			delay = min(2*delay, longestRetry)
@@ -135,6 +136,7 @@ func (p *Proxier) check(ctx context.Context) {
 	case err != nil:
 		p.opts.Log.Error(err, "Could not look whether the rules are still there")
 	case !intact:
+		rulesRestored.Inc()
 		p.opts.Log.Info("Rules are missing, perhaps flushed by somebody; writing all of them again")
 		p.rewrite = true
 	case time.Since(p.rewritten) > p.opts.RewritePeriod:
@@ -155,6 +157,7 @@ func (p *Proxier) Sync(ctx context.Context) error {
 		return err
 	}
 	if !changes.empty() {
+		syncSeconds.Observe(time.Since(started).Seconds())
 		p.opts.Log.V(1).Info("Rules applied", "chains", len(changes.set), "removed", len(changes.removed),
 			"all", p.rewrite, "took", time.Since(started).String())
 	}
