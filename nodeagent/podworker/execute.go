@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/resources"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 	"miniplane.dev/miniplane/nodeagent/stdio"
@@ -98,7 +99,7 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a Action) (cha
 func (w *worker) ensureSandbox(ctx context.Context, desired *miniv1.MiniPod) (change, error) {
 	made, err := w.pool.Sandboxes.Ensure(ctx, sandbox.Spec{
 		PodUID: string(w.uid), Hostname: hostnameOf(desired), CgroupPath: w.pool.Layout.podCgroup(w.uid),
-		MaxPIDs: w.pool.Machine.PodMaxPIDs})
+		CPUMillis: resources.Requests(&desired.Spec).MilliCPU, MaxPIDs: w.pool.Machine.PodMaxPIDs})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}

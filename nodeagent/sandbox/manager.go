@@ -148,7 +148,7 @@ func (m *manager) make(dir string, spec Spec) (int, error) {
 		}
 	}
 	// Before anything runs in it.
-	if err := cgroup.LimitPIDs(spec.CgroupPath, spec.MaxPIDs); err != nil {
+	if err := errors.Join(cgroup.SetWeight(spec.CgroupPath, spec.CPUMillis), cgroup.LimitPIDs(spec.CgroupPath, spec.MaxPIDs)); err != nil {
 		return 0, err
 	}
 	if err := m.after("cgroup"); err != nil {

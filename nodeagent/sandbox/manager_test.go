@@ -29,7 +29,7 @@ func newTest(t testing.TB) (*manager, Spec) {
 		t.Fatal(err)
 	}
 	parent := fmt.Sprintf("/miniplane-sandbox-test-%d", os.Getpid())
-	spec := Spec{PodUID: "0a1b-uid", Hostname: "web-0", CgroupPath: parent + "/pod0a1b-uid", MaxPIDs: 77}
+	spec := Spec{PodUID: "0a1b-uid", Hostname: "web-0", CgroupPath: parent + "/pod0a1b-uid", MaxPIDs: 77, CPUMillis: 500}
 	t.Cleanup(func() {
 		m.after = func(string) error { return nil }
 		if err := m.Remove(context.Background(), spec.PodUID); err != nil {
@@ -127,7 +127,10 @@ func TestEnsure(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.Files, "hosts"), make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("2 MiB among the files: %v", err)
 	}
-	if got := pidsMax(t, spec.CgroupPath); got != "77" {
+	if got := setting(t, spec.CgroupPath, "cpu.shares", "cpu.weight"); got != "512" && got != "20" {
+		t.Errorf("the weight of half a cpu is %s, not 512 shares or weight 20", got)
+	}
+	if got := setting(t, spec.CgroupPath, "pids.max"); got != "77" {
 		t.Errorf("the MiniPod may have %s processes", got)
 	}
 	if diff := cmp.Diff(s, ensure(t, m, spec)); diff != "" {
@@ -139,15 +142,17 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
-// pidsMax is the limit of a cgroup's processes.
-func pidsMax(t *testing.T, path string) string {
+// setting is what a file of a cgroup says, whichever hierarchy and version has it.
+func setting(t *testing.T, path string, files ...string) string {
 	t.Helper()
-	for _, root := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup"} {
-		if text, err := os.ReadFile(filepath.Join(root, path, "pids.max")); err == nil {
-			return strings.TrimSpace(string(text))
+	for _, file := range files {
+		for _, root := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup"} {
+			if text, err := os.ReadFile(filepath.Join(root, path, file)); err == nil {
+				return strings.TrimSpace(string(text))
+			}
 		}
 	}
-	t.Fatalf("no pids.max of %s", path)
+	t.Fatalf("no %s of %s", files, path)
 	return ""
 }
 
@@ -207,7 +212,7 @@ func TestKilledAfterAnyStep(t *testing.T) {
 		t.Run("ensure after "+last, func(t *testing.T) {
 			m, spec := stopAfter(t, last)
 			s := ensure(t, m, spec)
-			if got := in(t, s, "hostname"); got != "web-0" || s.SharedMemory == "" || s.Files == "" || pidsMax(t, spec.CgroupPath) != "77" {
+			if got := in(t, s, "hostname"); got != "web-0" || s.SharedMemory == "" || s.Files == "" || setting(t, spec.CgroupPath, "pids.max") != "77" {
 				t.Errorf("%+v, host name %q", s, got)
 			}
 			if pids := cgroup.PIDs(pauseCgroup(spec.CgroupPath)); !cmp.Equal(pids, []int{s.PausePID}) {

@@ -15,6 +15,8 @@ type Spec struct {
 	// CgroupPath is the cgroup of the MiniPod, made here and removed with the sandbox. The pause process is in the cgroup
 	// "pause" beside it, with those of other sandboxes.
 	CgroupPath string
+	// CPUMillis is what the MiniPod asks for, in thousandths of a cpu: its weight against others when there is not enough for all.
+	CPUMillis int64
 	// MaxPIDs is how many processes and threads the MiniPod may have; 0 is no limit.
 	MaxPIDs int64
 }

@@ -39,6 +39,10 @@ func SetLimits(path string, l Limits) error {
 // runs on, also if it is more.
 func LimitPIDs(path string, most int64) error { return set(path, pidsMax(most), false) }
 
+// SetWeight sets the weight of cpu of a cgroup that was created against its neighbours, in thousandths of a cpu. Zero is the least,
+// as of who asks for nothing.
+func SetWeight(path string, millis int64) error { return set(path, weight(max(millis, 1)), false) }
+
 // PIDCount is how many processes and threads a cgroup has, with all below it.
 func PIDCount(path string) (int64, error) {
 	for _, h := range hierarchies() {
