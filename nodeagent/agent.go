@@ -195,12 +195,12 @@ func (a *agent) heart() *heartbeat.Heart {
 		Client: a.client, Reader: a.cache,
 		NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP,
 		Capacity: capacity, Allocatable: allocatable, MaxPods: a.opts.MaxPods,
-		Register: a.opts.RegisterNode,
-		Check:    a.machine.Check,
-		PIDs:     a.machine.CountPIDs, MaxPIDs: a.host.limits(&a.opts).PIDs,
+		Register: a.opts.RegisterNode, DaemonSet: a.opts.DaemonSet,
+		Check: a.machine.Check,
+		PIDs:  a.machine.CountPIDs, MaxPIDs: a.host.limits(&a.opts).PIDs,
 		Images: a.machine.Runtime.Images,
 		Info:   a.host.info(), Version: a.machine.Runtime.Version,
-		Log: a.log.WithName("heartbeat"),
+		Recorder: a.recorder, Log: a.log.WithName("heartbeat"),
 	})
 }
 

@@ -22,6 +22,7 @@ type host struct {
 	memory int64 // bytes
 	pids   int64 // processes and threads
 	kernel string
+	boot   string // another after each start
 }
 
 func readHost() (host, error) {
@@ -33,11 +34,16 @@ func readHost() (host, error) {
 	if err != nil {
 		return host{}, err
 	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return host{}, err
+	}
 	pids, err := maxPIDs("/proc/sys/kernel")
 	if err != nil {
 		return host{}, err
 	}
-	return host{cpus: gort.NumCPU(), memory: memory, pids: pids, kernel: strings.TrimSpace(string(kernel))}, nil
+	return host{cpus: gort.NumCPU(), memory: memory, pids: pids, kernel: strings.TrimSpace(string(kernel)),
+		boot: strings.TrimSpace(string(boot))}, nil
 }
 
 // maxPIDs is how many processes and threads the machine can have: what the numbers are enough for, or the memory.
@@ -92,7 +98,7 @@ func (h host) capacity(o *Options) (capacity, allocatable corev1.ResourceList) {
 
 func (h host) info() miniv1.MiniNodeInfo {
 	return miniv1.MiniNodeInfo{
-		AgentVersion: Version, KernelVersion: h.kernel,
+		AgentVersion: Version, KernelVersion: h.kernel, BootID: h.boot,
 		OperatingSystem: gort.GOOS, Architecture: gort.GOARCH,
 	}
 }

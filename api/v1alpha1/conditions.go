@@ -10,6 +10,10 @@ const (
 	// together. Nothing is scheduled there then.
 	ConditionPIDPressure = "PIDPressure"
 
+	// ConditionLeaving: the DaemonSet that keeps the agent of a MiniNode no longer wants the node. Nothing is scheduled there, and its
+	// MiniPods are moved before the agent ends. There is no such condition otherwise.
+	ConditionLeaving = "Leaving"
+
 	// ConditionPodScheduled: a node was chosen. False carries the reason and one count of nodes per reason.
 	ConditionPodScheduled = "PodScheduled"
 	// ConditionAdmitted: False while the Pod Security level of the namespace refuses the MiniPod, or its new image. There is no such
@@ -95,11 +99,18 @@ const (
 	ReasonRuntimeNotReady  = "ContainerRuntimeNotReady"
 	ReasonAgentAbsent      = "AgentAbsent"
 	ReasonAgentLost        = "AgentLost"
+	ReasonMachineRestarted = "MachineRestarted"
 	ReasonPodCIDRPending   = "PodCIDRPending"
 	ReasonPodCIDRExhausted = "PodCIDRExhausted"
 	ReasonPodCIDRRefused   = "PodCIDRRefused"
 	ReasonSufficientPIDs   = "SufficientPIDs"
 	ReasonInsufficientPIDs = "InsufficientPIDs"
+	// ReasonAgentLeft is an agent's last word: nothing of miniplane is left on the machine. The manager deletes the MiniNode.
+	ReasonAgentLeft = "AgentLeft"
+	// Of Leaving: MiniPods are moved; they are not, because too much leaves; they cannot be, because the agent has ended before.
+	ReasonMovingMiniPods = "MovingMiniPods"
+	ReasonHeldBack       = "HeldBack"
+	ReasonLeftBehind     = "LeftBehind"
 )
 
 // Reasons a container waits, as kubelet gives them.

@@ -17,6 +17,10 @@ type MiniNodeSpec struct {
 
 // MiniNodeStatus is what the agent reports; the manager gives the range, and speaks for an agent that is lost.
 type MiniNodeStatus struct {
+	// observedGeneration is the metadata.generation that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
 	// podCIDR is the range of addresses for the node's MiniPods, given by the manager. Set once.
 	// +optional
 	// +kubebuilder:validation:MaxLength=43
@@ -42,13 +46,19 @@ type MiniNodeStatus struct {
 	// +optional
 	NodeInfo MiniNodeInfo `json:"nodeInfo,omitzero"`
 
+	// daemonSet is the one that keeps the node's agent, as NAMESPACE/NAME; empty where none does. When it no longer wants the
+	// node, the node leaves.
+	// +optional
+	// +kubebuilder:validation:MaxLength=317
+	DaemonSet string `json:"daemonSet,omitempty"`
+
 	// images present on the node, the largest first.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	Images []ContainerImage `json:"images,omitempty"`
 
-	// conditions are Ready and PIDPressure.
+	// conditions are Ready, PIDPressure, and Leaving while the node leaves.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -56,7 +66,7 @@ type MiniNodeStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// MiniNodeInfo tells the versions of what runs on a node.
+// MiniNodeInfo tells the versions of what runs on a node, and since which start of the machine.
 type MiniNodeInfo struct {
 	// agentVersion of miniplane's node agent.
 	// +optional
@@ -72,6 +82,11 @@ type MiniNodeInfo struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	KernelVersion string `json:"kernelVersion,omitempty"`
+
+	// bootID is another one after each start of the machine.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	BootID string `json:"bootID,omitempty"`
 
 	// operatingSystem is the kind of system, as in "linux".
 	// +optional

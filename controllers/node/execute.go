@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -68,7 +69,7 @@ func (r *reconciler) remove(ctx context.Context, seen *nodelife.Observed, pod *m
 func (r *reconciler) tellReleased(seen *nodelife.Observed, n int) {
 	if n > 0 && seen.NodeExists && seen.MiniNode != nil {
 		r.recorder.Eventf(seen.MiniNode, nil, corev1.EventTypeWarning, "OutOfService", "Release",
-			"the node is silent and has the taint %s: let go of %d MiniPods", seen.OutOfService.ToString(), n)
+			"%s", conditions.Note(fmt.Sprintf("the node is silent and has the taint %s: let go of %d MiniPods", seen.OutOfService.ToString(), n)))
 	}
 }
 
@@ -82,7 +83,7 @@ func (r *reconciler) setReady(ctx context.Context, node *miniv1.MiniNode, plan n
 	if err != nil {
 		return err
 	}
-	r.recorder.Eventf(node, nil, corev1.EventTypeWarning, plan.Ready.Reason, "Heartbeat", "%s", plan.Ready.Message)
+	r.recorder.Eventf(node, nil, corev1.EventTypeWarning, plan.Ready.Reason, "Heartbeat", "%s", conditions.Note(plan.Ready.Message))
 	return nil
 }
 

@@ -81,5 +81,5 @@ func outOfService(node *corev1.Node) *corev1.Taint {
 // sameToUs tells whether two versions of a core Node say the same about its life.
 func sameToUs(a, b *corev1.Node) bool {
 	return wordOf(a) == wordOf(b) && (outOfService(a) == nil) == (outOfService(b) == nil) &&
-		a.Labels[corev1.LabelTopologyZone] == b.Labels[corev1.LabelTopologyZone]
+		a.Labels[corev1.LabelTopologyZone] == b.Labels[corev1.LabelTopologyZone] && a.Status.NodeInfo.BootID == b.Status.NodeInfo.BootID
 }

@@ -17,6 +17,7 @@ import (
 const (
 	whyLost         = "node_lost"
 	whyAbsent       = "agent_absent"
+	whyRestarted    = "machine_restarted"
 	whyGone         = "node_gone"
 	whyOutOfService = "out_of_service"
 )
@@ -24,7 +25,7 @@ const (
 var (
 	evictions = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "miniplane_node_evictions_total",
-		Help: "MiniPods deleted because of their node, by why: node_lost, agent_absent, node_gone, out_of_service.",
+		Help: "MiniPods deleted because of their node, by why: node_lost, agent_absent, machine_restarted, node_gone, out_of_service.",
 	}, []string{"why"})
 	losses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "miniplane_node_losses_total",
@@ -36,7 +37,7 @@ var (
 	}, []string{"kind"})
 
 	nodesDesc = prometheus.NewDesc("miniplane_node_nodes",
-		"Nodes, by state: alive, unsure (not heard yet), agent_absent, lost.", []string{"state"}, nil)
+		"Nodes, by state: alive, unsure (not heard yet), agent_absent, machine_restarted, lost.", []string{"state"}, nil)
 	silentDesc = prometheus.NewDesc("miniplane_node_zone_silent_nodes",
 		"Nodes of a zone whose agent is silent for half a grace period or more.", []string{"zone"}, nil)
 	paceDesc = prometheus.NewDesc("miniplane_node_zone_pace",
@@ -106,7 +107,8 @@ func (b *book) counts() map[string]int {
 }
 
 func stateName(state nodelife.State) string {
-	return map[nodelife.State]string{nodelife.Unsure: "unsure", nodelife.Alive: "alive", nodelife.Lost: "lost", nodelife.Absent: "agent_absent"}[state]
+	return map[nodelife.State]string{nodelife.Unsure: "unsure", nodelife.Alive: "alive", nodelife.Lost: "lost", nodelife.Absent: "agent_absent",
+		nodelife.Restarted: "machine_restarted"}[state]
 }
 
 // follow counts who fell silent, and tells people who came back.
@@ -117,7 +119,7 @@ func (r *reconciler) follow(seen *nodelife.Observed) {
 	case before == state:
 	case state == nodelife.Lost:
 		losses.WithLabelValues("node").Inc()
-	case state == nodelife.Absent:
+	case state == nodelife.Absent || state == nodelife.Restarted && before != nodelife.Absent:
 		losses.WithLabelValues("agent").Inc()
 	case state == nodelife.Alive && before != nodelife.Unsure && seen.MiniNode != nil:
 		r.recorder.Eventf(seen.MiniNode, nil, corev1.EventTypeNormal, "AgentReturned", "Heartbeat", "the agent renews its heartbeat again")
@@ -131,6 +133,8 @@ func whyEmptied(seen *nodelife.Observed) string {
 		return whyGone
 	case seen.Life.State == nodelife.Absent:
 		return whyAbsent
+	case seen.Life.State == nodelife.Restarted:
+		return whyRestarted
 	case seen.OutOfService != nil:
 		return whyOutOfService
 	}

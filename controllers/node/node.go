@@ -142,7 +142,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if len(plan.Evict) > 0 {
 		if ok, again := r.fleet.Admit(req.Name, r.now()); !ok {
-			plan.Hold(again)
+			plan.Hold(seen, again)
 		}
 	}
 	if err := r.execute(ctx, seen, plan); err != nil {
@@ -187,6 +187,10 @@ func (r *reconciler) take(seen *nodelife.Observed, node *corev1.Node, exists boo
 	if seen.MiniNode != nil || len(seen.Pods) > 0 {
 		r.fleet.Join(seen.Name, node.Labels[corev1.LabelTopologyZone], wordOf(node))
 		seen.Life, seen.Pace = r.fleet.Look(seen.Name, r.now())
+		if seen.MiniNode != nil {
+			booted := r.fleet.Boot(seen.Name, node.Status.NodeInfo.BootID, r.now())
+			seen.Life = seen.Life.SinceBoot(seen.MiniNode.Status.NodeInfo.BootID, node.Status.NodeInfo.BootID, booted)
+		}
 	}
 }
 

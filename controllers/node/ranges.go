@@ -109,7 +109,7 @@ func (r *reconciler) keepRange(ctx context.Context, node *miniv1.MiniNode, probl
 	if owner == "" { // of another configuration: what runs there runs on
 		if r.ranges.isNews(node.Name, problem.Message) {
 			r.ranges.tell(node.Name, problem.Message)
-			r.recorder.Eventf(node, nil, corev1.EventTypeWarning, problem.Reason, "KeepRange", "%s", problem.Message)
+			r.recorder.Eventf(node, nil, corev1.EventTypeWarning, problem.Reason, "KeepRange", "%s", conditions.Note(problem.Message))
 		}
 		return nil
 	}
@@ -124,7 +124,7 @@ func (r *reconciler) keepRange(ctx context.Context, node *miniv1.MiniNode, probl
 		return err
 	}
 	rangesTakenBack.Inc()
-	r.recorder.Eventf(node, nil, corev1.EventTypeWarning, problem.Reason, "TakeRangeBack", "%s", problem.Message)
+	r.recorder.Eventf(node, nil, corev1.EventTypeWarning, problem.Reason, "TakeRangeBack", "%s", conditions.Note(problem.Message))
 	return nil
 }
 
@@ -141,7 +141,7 @@ func (r *reconciler) refuseRange(ctx context.Context, node *miniv1.MiniNode, pro
 		return err
 	}
 	r.ranges.tell(node.Name, problem.Message)
-	r.recorder.Eventf(node, nil, corev1.EventTypeWarning, problem.Reason, "GiveRange", "%s", problem.Message)
+	r.recorder.Eventf(node, nil, corev1.EventTypeWarning, problem.Reason, "GiveRange", "%s", conditions.Note(problem.Message))
 	return nil
 }
 

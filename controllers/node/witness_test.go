@@ -64,6 +64,35 @@ func TestAgentIsAwayAndTheMachineIsNot(t *testing.T) {
 	}
 }
 
+// A machine that was started again while its agent is away runs nothing: that is said as soon as its kubelet tells.
+func TestMachineStartsAgain(t *testing.T) {
+	w := newWorld(t)
+	w.manager()
+	w.node("a")
+	agent, kubelet := w.node("b"), w.kubelet("b")
+	boot := func(id string) {
+		w.must(w.Status().Patch(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "b"}},
+			client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"status":{"nodeInfo":{"bootID":%q}}}`, id))))
+	}
+	boot("one")
+	w.must(w.Status().Patch(t.Context(), &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "b"}},
+		client.RawPatch("application/merge-patch+json", []byte(`{"status":{"nodeInfo":{"bootID":"one"}}}`))))
+	pod := w.pod("pod", "b")
+	heard(t, agent, kubelet)
+	agent.on.Store(false)
+	w.nodeIs("b", "Unknown AgentAbsent")
+	w.stays("MiniPod pod", func() string { return w.state(pod) }, "Running ContainersReady", 500*time.Millisecond)
+	boot("two")
+	told := time.Now()
+	w.nodeIs("b", "Unknown MachineRestarted")
+	w.podIs(pod, "NodeLost NodeLost disrupted")
+	w.untilTold("b", miniv1.ReasonMachineRestarted, "was started again")
+	w.podIs(pod, "NodeLost NodeLost disrupted deleting")
+	if took := time.Since(told); took < wait-100*time.Millisecond || took > absence-500*time.Millisecond {
+		t.Errorf("deleted %v after the machine was seen to have started again", took)
+	}
+}
+
 // A machine that goes off while its agent is away is lost as fast as any.
 func TestMachineFollowsItsAgent(t *testing.T) {
 	w := newWorld(t)

@@ -68,8 +68,13 @@ func (p *Plan) Harms() bool {
 	return p.Ready != nil || p.DeleteMiniNode || len(p.MarkLost)+len(p.Evict)+len(p.Discharge)+len(p.Delete)+len(p.Release) > 0
 }
 
-// Hold takes the evictions out of the plan, until then.
-func (p *Plan) Hold(then time.Time) {
+// Hold takes the evictions out of the plan, until then. Of what is known not to run it is said meanwhile.
+func (p *Plan) Hold(seen Observed, then time.Time) {
+	for _, pod := range p.Evict {
+		if seen.Life.State != Absent && !isMarked(pod) {
+			p.MarkLost = append(p.MarkLost, pod)
+		}
+	}
 	p.Evict = nil
 	p.lookAt(then)
 }
@@ -96,7 +101,7 @@ func Decide(seen Observed, policy Policy, now time.Time) Plan {
 	switch {
 	case state == Lost && seen.OutOfService != nil:
 		plan.letGo(seen)
-	case seen.Pace == Stopped:
+	case state != Restarted && seen.Pace == Stopped:
 		plan.lookAt(now.Add(lookEvery))
 	default:
 		plan.giveUp(seen, policy, now)
@@ -171,7 +176,7 @@ func (p *Plan) giveUp(seen Observed, policy Policy, now time.Time) {
 		case !never:
 			p.lookAt(deadline)
 		}
-		if seen.Life.State == Lost && !isMarked(pod) {
+		if seen.Life.State != Absent && !isMarked(pod) {
 			p.MarkLost = append(p.MarkLost, pod)
 		}
 	}
@@ -197,9 +202,13 @@ func news(seen Observed, policy Policy) *metav1.Condition {
 	}
 	reason, message := miniv1.ReasonAgentLost, fmt.Sprintf(
 		"neither the agent nor the machine has renewed its heartbeat since %s", stamp(seen.Life.LastSeen()))
-	if seen.Life.State == Absent {
+	switch seen.Life.State {
+	case Absent:
 		reason, message = miniv1.ReasonAgentAbsent, fmt.Sprintf(
 			"the agent has not renewed its heartbeat since %s, but the machine lives: MiniPods run on, nothing is started", stamp(seen.Life.Agent.LastSeen))
+	case Restarted:
+		reason, message = miniv1.ReasonMachineRestarted, fmt.Sprintf(
+			"the agent has not renewed its heartbeat since %s, and the machine was started again: what ran here has ended", stamp(seen.Life.Agent.LastSeen))
 	}
 	outlook := ""
 	switch {

@@ -55,6 +55,8 @@ var (
 	alive  = judge(heard0, silent, NoWord)
 	unsure = judge(early, silent, NoWord)
 	absent = judge(silent, Health{State: Alive, LastSeen: at(10), LostAt: at(26), HasLease: true}, NoWord)
+	// restarted is absent, and its kubelet spoke of another start of the machine from second 18 on.
+	restarted = absent.SinceBoot("one", "two", at(18))
 )
 
 // summary is a plan in short.
@@ -89,6 +91,7 @@ func TestDecide(t *testing.T) {
 	isLost := readyCondition(metav1.ConditionUnknown, miniv1.ReasonAgentLost)
 	isAbsent := readyCondition(metav1.ConditionUnknown, miniv1.ReasonAgentAbsent)
 	isAbsent.Message = "the agent is silent; unless it comes back, they are moved 5m0s after that"
+	isRestarted := readyCondition(metav1.ConditionUnknown, miniv1.ReasonMachineRestarted)
 	notReady := func(seconds *int64) func(*miniv1.MiniPod) {
 		return func(pod *miniv1.MiniPod) {
 			pod.Spec.Tolerations = []miniv1.Toleration{{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists,
@@ -175,6 +178,14 @@ func TestDecide(t *testing.T) {
 		{"absent and out of service: the machine lives", miniNode(isAbsent), isOff, pods{bound("a").With(finalizer)}, absent, Free, 20,
 			summary{Again: at(26)}},
 
+		{"restarted: nothing runs there, whatever the others do", miniNode(isReady), "", pods{
+			bound("a").ReadySince(start), bound("done").Phase(miniv1.PodSucceeded), bound("going").Deleting(start)}, restarted, Stopped, 18,
+			summary{Ready: "Unknown MachineRestarted", MarkLost: []string{"a"}, Again: at(26)}},
+		{"restarted: from that on they wait as on a lost node", miniNode(isRestarted), "", pods{marked("a"), bound("b").With(tolerating(nil))}, restarted, Free, 37,
+			summary{MarkLost: []string{"b"}, Again: at(26)}},
+		{"restarted: the wait is over", miniNode(isRestarted), "", pods{marked("a"), marked("going").Deleting(start).With(finalizer)}, restarted, Free, 38,
+			summary{Evict: []string{"a"}, Again: at(26)}},
+
 		{"out of service: all is let go of at once, whatever the others do", miniNode(isLost), isOff, pods{
 			bound("a").With(finalizer), marked("going").Deleting(start), bound("tolerates all").With(finalizer).With(func(pod *miniv1.MiniPod) {
 				pod.Spec.Tolerations = []miniv1.Toleration{{Operator: corev1.TolerationOpExists}}
@@ -219,6 +230,8 @@ func TestWhatTheMiniNodeSays(t *testing.T) {
 		{absent, Free, false, "AgentAbsent: the agent has not renewed its heartbeat since 2026-01-02T03:04:00Z, but the machine lives: MiniPods run on, nothing is started; unless it comes back, they are moved 5m0s after that"},
 		{judge(Health{State: Lost, LastSeen: at(5), LostAt: at(21)}, absent.Machine, NoWord), Free, false, ""},
 		{absent, Slow, false, "AgentAbsent: the agent has not renewed its heartbeat since 2026-01-02T03:04:00Z, but the machine lives: MiniPods run on, nothing is started; so much is silent at once that MiniPods are moved slowly"},
+		{restarted, Slow, false, "MachineRestarted: the agent has not renewed its heartbeat since 2026-01-02T03:04:00Z, and the machine was started again: what ran here has ended; so much is silent at once that MiniPods are moved slowly"},
+		{restarted, Slow, false, ""},
 		{lost, Stopped, false, "AgentLost: neither the agent nor the machine has renewed its heartbeat since 2026-01-02T03:04:00Z; so much is silent at once that no MiniPods are moved"},
 		{lost, Stopped, false, ""},
 		{lost, Free, false, "AgentLost: neither the agent nor the machine has renewed its heartbeat since 2026-01-02T03:04:00Z"},
@@ -274,6 +287,62 @@ func TestJudge(t *testing.T) {
 		}
 		if life.State != test.state || !life.Since.Equal(since) || !life.Next.Equal(next) {
 			t.Errorf("%s: %d since %v, next %v", test.name, life.State, life.Since, life.Next)
+		}
+	}
+}
+
+// Only another boot ID proves something, and only of a node whose agent does not speak.
+func TestSinceBoot(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		life             Life
+		agents, kubelets string
+		then             float64
+		state            State
+		since            float64
+	}{
+		{"the same", absent, "one", "one", 18, Absent, 16},
+		{"another", absent, "one", "two", 18, Restarted, 18},
+		{"another, known before the agent was missed", absent, "one", "two", 5, Restarted, 16},
+		{"an agent that tells none", absent, "", "two", 18, Absent, 16},
+		{"a kubelet that tells none", absent, "one", "", 18, Absent, 16},
+		{"an agent that beats, and has not told yet", alive, "one", "two", 18, Alive, 0},
+		{"unsure of the agent", unsure, "one", "two", 18, Unsure, 0},
+		{"both silent", lost, "one", "two", 18, Lost, 16},
+	} {
+		got := test.life.SinceBoot(test.agents, test.kubelets, at(test.then))
+		if got.State != test.state || test.since != 0 && !got.Since.Equal(at(test.since)) {
+			t.Errorf("%s: state %d since %v", test.name, got.State, got.Since)
+		}
+	}
+}
+
+// What is held back on a restarted machine is at least said not to run; of an absent agent's MiniPods nothing is said.
+func TestHold(t *testing.T) {
+	for _, test := range []struct {
+		life Life
+		want summary
+	}{
+		{restarted, summary{MarkLost: []string{"a"}, Again: at(110)}},
+		{absent, summary{Again: at(110)}},
+	} {
+		plan := Plan{Evict: []*miniv1.MiniPod{bound("a").Obj(), marked("b").Obj()}}
+		plan.Hold(Observed{Life: test.life}, at(110))
+		if diff := cmp.Diff(test.want, short(plan)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestBoot(t *testing.T) {
+	fleet := NewFleet(16*time.Second, native)
+	fleet.Join("n1", "", NoWord)
+	for _, step := range []struct {
+		id         string
+		now, since float64
+	}{{"one", 1, 1}, {"one", 5, 1}, {"two", 9, 9}, {"two", 20, 9}} {
+		if got := fleet.Boot("n1", step.id, at(step.now)); !got.Equal(at(step.since)) {
+			t.Errorf("%s at %v: since %v", step.id, step.now, got)
 		}
 	}
 }

@@ -33,6 +33,9 @@ type Fleet struct {
 type member struct {
 	zone string
 	word Word
+	// boot is what the machine's kubelet says of its start, and booted when it first said so to us.
+	boot   string
+	booted time.Time
 	// empties: a token was spent on it since it was heard last.
 	empties bool
 }
@@ -73,6 +76,17 @@ func (f *Fleet) Join(node, zone string, word Word) {
 		f.measured = time.Time{}
 	}
 	m.zone, m.word = zone, word
+}
+
+// Boot notes which start of its machine a node's kubelet speaks of, and tells since when.
+func (f *Fleet) Boot(node, bootID string, now time.Time) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.member(node)
+	if m.boot != bootID || m.booted.IsZero() {
+		m.boot, m.booted = bootID, now
+	}
+	return m.booted
 }
 
 // Leave drops a node that is gone.

@@ -99,7 +99,7 @@ func (h *history) look(node *actor) {
 		if ok, again := h.fleet.Admit(node.name, h.time()); ok {
 			h.emptied[node.name] = h.now
 		} else {
-			plan.Hold(again)
+			plan.Hold(seen, again)
 		}
 	}
 	if len(plan.MarkLost) > 0 {

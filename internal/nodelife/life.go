@@ -54,3 +54,12 @@ func later(a, b time.Time) time.Time {
 	}
 	return b
 }
+
+// SinceBoot is what is known of a node's life when the boot IDs are: the one that its agent told last, and the one that its kubelet
+// tells since then. That they differ proves that nothing runs any more that the agent knew of; that they do not is no news.
+func (l Life) SinceBoot(agents, kubelets string, then time.Time) Life {
+	if l.State == Absent && agents != "" && kubelets != "" && agents != kubelets {
+		l.State, l.Since = Restarted, later(l.Since, then)
+	}
+	return l
+}

@@ -16,7 +16,10 @@ import (
 func MarkLost(pod *miniv1.MiniPod, life Life, policy Policy) {
 	pod.Status.Summary = miniv1.ReasonNodeLost
 	message := fmt.Sprintf("node %s and its agent have not renewed their heartbeats since %s", pod.Status.NodeName, stamp(life.LastSeen()))
-	if life.State == Absent {
+	switch life.State {
+	case Restarted:
+		message = fmt.Sprintf("the machine of node %s was started again, and its agent has not renewed its heartbeat since %s", pod.Status.NodeName, stamp(life.Agent.LastSeen))
+	case Absent:
 		message = fmt.Sprintf("the agent of node %s has not renewed its heartbeat since %s", pod.Status.NodeName, stamp(life.Agent.LastSeen))
 	}
 	conditions.Set(&pod.Status.Conditions, metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionFalse,

@@ -34,6 +34,8 @@ const (
 	Lost
 	// Absent is a node whose agent is lost and whose machine lives.
 	Absent
+	// Restarted is an absent one whose machine was started again since its agent spoke last: what ran there is gone.
+	Restarted
 )
 
 // Health is the state of one witness at one time.

@@ -24,6 +24,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -62,6 +63,8 @@ type Options struct {
 	MaxPods int64
 	// Register makes the agent keep the core Node too.
 	Register bool
+	// DaemonSet that keeps this agent, as NAMESPACE/NAME; "" for none.
+	DaemonSet string
 	// Check tells whether containers can be started here; the error says what to do.
 	Check func(context.Context) error
 	// PIDs counts the processes and threads of all MiniPods, and MaxPIDs is how many they may have together.
@@ -74,8 +77,10 @@ type Options struct {
 	// Version asks the container runtime for its version, which is how it is found out whether it answers.
 	Version func(context.Context) (string, error)
 
-	Log   logr.Logger
-	Clock clock.WithTicker
+	// Recorder tells people; nil to tell nobody.
+	Recorder events.EventRecorder
+	Log      logr.Logger
+	Clock    clock.WithTicker
 }
 
 // Heart beats for one node.

@@ -133,8 +133,14 @@ func TestMiniNode(t *testing.T) {
 	if got := b.mini().Status.Conditions[0]; got.Reason != miniv1.ReasonPodCIDRPending || got.Status != metav1.ConditionFalse {
 		t.Errorf("condition %+v", got)
 	}
+	node := b.mini()
+	node.Generation = 7
+	b.change(node, func() error { return b.api.Update(t.Context(), node) })
 	b.giveRange("100.64.0.0/28")
 	b.heart.tend(t.Context())
+	if got := b.mini().Status.ObservedGeneration; got != 7 {
+		t.Errorf("speaks of generation %d", got)
+	}
 	if got := b.mini().Status; got.Conditions[0].Reason != miniv1.ReasonAgentReady || got.Allocatable.Pods().Value() != 13 || got.PodCIDR != "100.64.0.0/28" {
 		t.Errorf("status %+v", got)
 	}

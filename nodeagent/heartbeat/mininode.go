@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -117,8 +118,30 @@ func (h *Heart) patchMiniNode(ctx context.Context, before *miniv1.MiniNode, unfi
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	_, err := statuspatch.PatchShared(ctx, h.Client, before, after)
-	return err
+	if _, err := statuspatch.PatchShared(ctx, h.Client, before, after); err != nil {
+		return err
+	}
+	h.tellRuntime(before, after)
+	return nil
+}
+
+// tellRuntime tells people that the runtime went away, or is back, when that is stored.
+func (h *Heart) tellRuntime(before, after *miniv1.MiniNode) {
+	was, is := runtimeAway(before), runtimeAway(after)
+	ready := meta.FindStatusCondition(after.Status.Conditions, miniv1.ConditionReady)
+	switch {
+	case h.Recorder == nil || was == is:
+	case is:
+		h.Recorder.Eventf(after, nil, corev1.EventTypeWarning, ready.Reason, "AskRuntime", "%s", conditions.Note(ready.Message))
+	default:
+		h.Recorder.Eventf(after, nil, corev1.EventTypeNormal, "ContainerRuntimeAnswers", "AskRuntime", "%s",
+			conditions.Note("the container runtime answers again: "+after.Status.NodeInfo.ContainerRuntimeVersion))
+	}
+}
+
+func runtimeAway(node *miniv1.MiniNode) bool {
+	ready := meta.FindStatusCondition(node.Status.Conditions, miniv1.ConditionReady)
+	return ready != nil && ready.Reason == miniv1.ReasonRuntimeNotReady
 }
 
 // askRuntime asks the runtime for its version, where that is not known or may have changed: it was away, or is. The answer is why no
@@ -144,7 +167,7 @@ func (h *Heart) askRuntime(ctx context.Context, unfit error) error {
 // miniNodeStatus is what the status should be; unfit says why no container can be started, if so.
 func (h *Heart) miniNodeStatus(node *miniv1.MiniNode, unfit error) miniv1.MiniNodeStatus {
 	status := *node.Status.DeepCopy()
-	status.NodeIP = h.NodeIP.String()
+	status.ObservedGeneration, status.NodeIP, status.DaemonSet = node.Generation, h.NodeIP.String(), h.DaemonSet
 	status.Capacity, status.Allocatable = h.Capacity.DeepCopy(), h.Allocatable.DeepCopy()
 	pods := *resource.NewQuantity(maxPods(h.MaxPods, node.Status.PodCIDR), resource.DecimalSI)
 	status.Capacity[corev1.ResourcePods], status.Allocatable[corev1.ResourcePods] = pods, pods

@@ -3,11 +3,13 @@ package heartbeat
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -20,6 +22,19 @@ func TestRuntimeAway(t *testing.T) {
 	b := newBench(t)
 	b.heart.tend(t.Context())
 	b.giveRange("100.64.0.0/24")
+	told := events.NewFakeRecorder(10)
+	b.heart.Recorder = told
+	tells := func(want string) {
+		t.Helper()
+		got := ""
+		select {
+		case got = <-told.Events:
+		default:
+		}
+		if !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("Event %q, want %q", got, want)
+		}
+	}
 	version, away := "containerd://1", errors.New("connection refused")
 	b.heart.Version = func(context.Context) (string, error) { return version, away }
 	b.heart.Check = func(context.Context) error { return away }
@@ -32,8 +47,12 @@ func TestRuntimeAway(t *testing.T) {
 		}
 	}
 	ready(metav1.ConditionFalse, miniv1.ReasonRuntimeNotReady)
+	tells("Warning ContainerRuntimeNotReady the container runtime does not answer: connection refused")
+	ready(metav1.ConditionFalse, miniv1.ReasonRuntimeNotReady)
+	tells("")
 	away = nil
 	ready(metav1.ConditionTrue, miniv1.ReasonAgentReady)
+	tells("Normal ContainerRuntimeAnswers the container runtime answers again: containerd://1")
 	away = errors.New("connection refused")
 	ready(metav1.ConditionFalse, miniv1.ReasonRuntimeNotReady)
 	away, version = nil, "containerd://2"
