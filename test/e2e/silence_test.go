@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -26,10 +29,46 @@ func waitReadyReason(t *testing.T, name, want string, limit time.Duration) {
 	})
 }
 
+// companion is one more node that is heard, and takes no MiniPods: a cluster of which nobody is heard moves nothing, whatever else
+// is decided.
+func companion(t *testing.T) {
+	t.Helper()
+	name := "companion"
+	mini := &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: name}}
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(func() {
+		stop()
+		for _, object := range []client.Object{mini, lease} {
+			if err := client.IgnoreNotFound(api.Delete(context.Background(), object)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for _, object := range []client.Object{mini, lease} {
+		if err := api.Create(ctx, object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for ctx.Err() == nil {
+			patch := fmt.Appendf(nil, `{"spec":{"holderIdentity":%q,"renewTime":%q}}`, name, time.Now().UTC().Format(metav1.RFC3339Micro))
+			_ = api.Patch(ctx, lease.DeepCopy(), client.RawPatch(types.MergePatchType, patch)) // the next one counts
+			select {
+			case <-ctx.Done():
+			case <-ticker.C:
+			}
+		}
+	}()
+}
+
 // An upgrade whose image cannot be pulled takes the first agent away, and nothing else: for longer than a lost node would be left
-// its MiniPods they run on, untouched, and services answer. Rolled back, all is as before.
+// its MiniPods, they run on, untouched, and services answer. Rolled back, all is as before.
 func TestUpgradeThatCannotBePulled(t *testing.T) {
 	needs(t, kubelet)
+	companion(t)
 	w := newWebs(t)
 	check := stable(t, namespace(t), 6)
 	t.Cleanup(func() {
