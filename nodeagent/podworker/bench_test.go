@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -48,6 +49,7 @@ type bench struct {
 	mu     sync.Mutex
 	writes []string // "status", "finalizer": what the agent wrote
 	away   error    // the API server is away
+	read   []string // Secrets that the agent read
 }
 
 func newBench(t *testing.T, before ...func(*bench)) *bench {
@@ -76,6 +78,14 @@ func (b *bench) counted() client.Client {
 		return b.away
 	}
 	return interceptor.NewClient(b.api, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			if _, secret := obj.(*corev1.Secret); secret {
+				b.mu.Lock()
+				b.read = append(b.read, key.Name)
+				b.mu.Unlock()
+			}
+			return c.Get(ctx, key, obj, opts...)
+		},
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
 			if err := note("finalizer"); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -235,10 +236,13 @@ func TestOnlyLoopback(t *testing.T) {
 
 func TestRegistryAuths(t *testing.T) {
 	secret := func(json string) *corev1.Secret {
-		return &corev1.Secret{Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(json)}}
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s", UID: "u1"},
+			Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(json)}}
 	}
 	got, err := registryAuths(secret(`{"auths":{"b:5000":{"username":"u","password":"p"},"a":{"auth":"dTI6cDI6Mw=="},"c":{}}}`))
-	want := []runtime.RegistryAuth{{Registry: "a", Username: "u2", Password: "p2:3"}, {Registry: "b:5000", Username: "u", Password: "p"}, {Registry: "c"}}
+	const from = "ns/s/u1"
+	want := []runtime.RegistryAuth{{Registry: "a", Username: "u2", Password: "p2:3", Secret: from},
+		{Registry: "b:5000", Username: "u", Password: "p", Secret: from}, {Registry: "c", Secret: from}}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("auths: %v\n%s", err, diff)
 	}

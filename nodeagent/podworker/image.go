@@ -3,44 +3,83 @@ package podworker
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/containerd/errdefs"
 
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/imageaccess"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
-// lookupImage finds out whether the image is present.
+// lookupImage finds out whether the image is present, and whether it is for everybody. It costs no more than that.
 func (w *worker) lookupImage(ctx context.Context, desired *miniv1.MiniPod, a Action) (change, error) {
 	c := containerNamed(desired, a.Container)
 	next := w.observed.imageOf(c)
 	image, err := w.pool.Runtime.Image(ctx, c.Image)
 	switch {
-	case err == nil:
+	case err == nil && (imageaccess.Parse(image.Access).Free() || w.observed.has(c.Image, image.ID)):
 		next = Image{Ref: c.Image, State: ImagePresent, ID: image.ID}
+	case err == nil:
+		next.State, next.ID, next.Access = ImageGuarded, image.ID, image.Access
 	case errdefs.IsNotFound(err) && pullPolicy(c) != corev1.PullNever:
-		next.State = ImageMissing
+		next.State, next.Access = ImageMissing, ""
 	default:
+		next.Access = ""
 		next = w.failedImage(next, err)
 	}
 	return func(o *Observation) { o.Images[c.Name] = next }, nil
 }
 
-// startPull pulls an image beside the worker, which goes on meanwhile and hears of the end in its inbox.
+// startPull gets an image beside the worker, which goes on meanwhile and hears of the end in its inbox.
 func (w *worker) startPull(desired *miniv1.MiniPod, a Action) change {
 	c := containerNamed(desired, a.Container)
 	next := w.observed.imageOf(c)
+	guarded := next
 	next.State = ImagePulling
 	return func(o *Observation) {
 		o.Images[c.Name] = next
 		go func() {
-			image, err := w.pool.puller.Pull(w.pullContext, desired.Namespace, c.Image, w.pool.pullSecrets(w.pullContext, desired))
-			end := pulled{container: c.Name, ref: c.Image, image: image, err: err, at: w.pool.Clock.Now()}
+			end := pulled{container: c.Name, ref: c.Image}
+			if guarded.State == ImageGuarded {
+				end.image, end.err = w.claim(desired, c, guarded)
+			} else {
+				end.image, end.err = w.pull(desired, c, w.pool.pullSecrets(w.pullContext, desired))
+			}
+			end.at = w.pool.Clock.Now()
 			w.tell(func(in *inbox) { in.pulled = append(in.pulled, end) })
 		}()
 	}
+}
+
+func (w *worker) pull(desired *miniv1.MiniPod, c *miniv1.Container, auths []runtime.RegistryAuth) (runtime.Image, error) {
+	return w.pool.puller.Pull(w.pullContext, desired.Namespace, c.Image, auths)
+}
+
+// claim shows that the MiniPod may run an image that is present: by a credential that the registry took before, or by having the registry
+// give the image to it, which sends nothing that is there.
+func (w *worker) claim(desired *miniv1.MiniPod, c *miniv1.Container, image Image) (runtime.Image, error) {
+	auths := w.pool.pullSecrets(w.pullContext, desired)
+	switch {
+	case imageaccess.Parse(image.Access).Admits(imageaccess.Fitting(c.Image, auths)):
+		countClaim(claimKnown)
+		return runtime.Image{ID: image.ID}, nil
+	case pullPolicy(c) == corev1.PullNever:
+		countClaim(claimRefused)
+		return runtime.Image{}, fmt.Errorf("image %q is on this node, but it was pulled with a credential that this MiniPod does not have, "+
+			"and imagePullPolicy Never keeps it from asking the registry; name a Secret with that credential in imagePullSecrets", c.Image)
+	}
+	got, err := w.pull(desired, c, auths)
+	if errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) {
+		countClaim(claimRefused)
+	}
+	if err != nil {
+		return got, fmt.Errorf("image %q is on this node, but it was pulled with a credential that this MiniPod does not have: %w", c.Image, err)
+	}
+	countClaim(claimPulled)
+	return got, nil
 }
 
 // finishPull notes the end of a pull, if that image is still wanted.

@@ -65,7 +65,7 @@ func TestPullSecrets(t *testing.T) {
 	pod := testPod().With(func(p *miniv1.MiniPod) {
 		p.Spec.ImagePullSecrets = []miniv1.LocalObjectReference{{Name: "none"}, {Name: "broken"}, {Name: "s"}}
 	}).Obj()
-	want := []runtime.RegistryAuth{{Registry: "r", Username: "u", Password: "p"}}
+	want := []runtime.RegistryAuth{{Registry: "r", Username: "u", Password: "p", Secret: "ns/s/"}}
 	if diff := cmp.Diff(want, b.pool.pullSecrets(context.Background(), pod)); diff != "" {
 		t.Errorf("auths (-want +got):\n%s", diff)
 	}

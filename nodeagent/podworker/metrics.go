@@ -33,6 +33,10 @@ var (
 		Name: "miniplane_agent_status_writes_total",
 		Help: "Statuses of MiniPods written, by why: phase, ready (who serves), restarts, or other (reasons and messages).",
 	}, []string{"why"})
+	claims = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "miniplane_agent_image_claims_total",
+		Help: "Images that were on the node and not for everybody, by what a MiniPod that wanted one could show: a known credential, a new one that the registry took (pulled), or none (refused).",
+	}, []string{"result"})
 	podCount = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "miniplane_agent_pods",
 		Help: "MiniPods that the agent works on.",
@@ -40,12 +44,17 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, statusWrites, podCount)
+	metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, statusWrites, claims, podCount)
 }
 
 func (p *Pool) measureAction(action ActionType, took time.Duration) {
 	actionSeconds.WithLabelValues(string(action)).Observe(took.Seconds())
 }
+
+// Results of claims.
+const claimKnown, claimPulled, claimRefused = "known", "pulled", "refused"
+
+func countClaim(result string) { claims.WithLabelValues(result).Inc() }
 
 func (p *Pool) measureStart(attempt int) {
 	if attempt > 0 {

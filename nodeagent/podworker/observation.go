@@ -61,6 +61,8 @@ const (
 	ImageMissing ImageState = "Missing"
 	ImagePulling ImageState = "Pulling"
 	ImageFailed  ImageState = "Failed"
+	// ImageGuarded is one that is present and not for everybody: whether the MiniPod may run it is still to be found out.
+	ImageGuarded ImageState = "Guarded"
 )
 
 // Image is what is known about the image that a container is to be created from.
@@ -70,6 +72,8 @@ type Image struct {
 	State ImageState
 	// ID of the image, when present.
 	ID string
+	// Access says who may run a guarded one; see package imageaccess.
+	Access string
 	// Failures counts the failed tries in a row, FailedAt and Message tell of the last.
 	Failures int
 	FailedAt time.Time
@@ -189,6 +193,11 @@ func (o *Observation) endOf(c runtime.Container) time.Time {
 		return at
 	}
 	return c.FinishedAt
+}
+
+// has tells whether the MiniPod has a container of an image: then it may have others of it, too.
+func (o *Observation) has(ref, imageID string) bool {
+	return slices.ContainsFunc(o.Containers, func(c runtime.Container) bool { return c.Image == ref && c.ImageID == imageID })
 }
 
 func (o *Observation) indexOf(id string) int {

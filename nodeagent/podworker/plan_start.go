@@ -74,6 +74,8 @@ func (p *planner) image(c *miniv1.Container) bool {
 	case image.State == ImageFailed && image.retryAt().After(p.now):
 		p.waitUntil(image.retryAt())
 		p.waitUntil(image.FailedAt.Add(errImagePullFor))
+	case image.State == ImageGuarded:
+		p.add(Action{Type: PullImage, Container: c.Name}) // which asks the registry only if it must, and if it may
 	case policy == corev1.PullNever, policy == corev1.PullIfNotPresent && image.State != ImageMissing:
 		p.add(Action{Type: LookupImage, Container: c.Name})
 	default:

@@ -61,7 +61,8 @@ func registryAuths(secret *corev1.Secret) ([]runtime.RegistryAuth, error) {
 		if err != nil {
 			return nil, fmt.Errorf("entry %q: %w", registry, err)
 		}
-		out = append(out, runtime.RegistryAuth{Registry: registry, Username: username, Password: password})
+		out = append(out, runtime.RegistryAuth{Registry: registry, Username: username, Password: password,
+			Secret: fmt.Sprintf("%s/%s/%s", secret.Namespace, secret.Name, secret.UID)})
 	}
 	slices.SortFunc(out, func(a, b runtime.RegistryAuth) int { return cmp.Compare(a.Registry, b.Registry) })
 	return out, nil

@@ -40,6 +40,7 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *Observation, a A
 		Group:      string(pod.UID),
 		Labels:     labelsFor(pod, c, a.Attempt, a.Crashes),
 		Image:      c.Image,
+		ImageID:    o.Images[c.Name].ID,
 		Command:    expandAll(c.Command, values),
 		Args:       expandAll(c.Args, values),
 		WorkingDir: c.WorkingDir,

@@ -106,6 +106,8 @@ func waiting(c *miniv1.Container, o *Observation, d decision, now time.Time) *co
 
 func imageWaiting(c *miniv1.Container, image Image, now time.Time) *corev1.ContainerStateWaiting {
 	switch {
+	case pullPolicy(c) == corev1.PullNever && image.Access != "":
+		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonErrImageNeverPull, Message: image.Message}
 	case pullPolicy(c) == corev1.PullNever:
 		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonErrImageNeverPull,
 			Message: fmt.Sprintf("image %q is not on this node and imagePullPolicy is Never", c.Image)}

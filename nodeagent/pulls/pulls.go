@@ -93,7 +93,7 @@ func (c *Coordinator) Waiting() (waiters, under int) {
 }
 
 func (c *Coordinator) join(namespace, ref string, auths []runtime.RegistryAuth) *call {
-	key := fmt.Sprintf("%q %q", ref, auths)
+	key := keyOf(ref, auths)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k, shared := c.calls[key]
@@ -106,6 +106,15 @@ func (c *Coordinator) join(namespace, ref string, auths []runtime.RegistryAuth) 
 	}
 	k.waiters++
 	return k
+}
+
+// keyOf is the same for wishes that a registry cannot tell apart, whichever Secrets they are from.
+func keyOf(ref string, auths []runtime.RegistryAuth) string {
+	shown := slices.Clone(auths)
+	for i := range shown {
+		shown[i].Secret = ""
+	}
+	return fmt.Sprintf("%q %q", ref, shown)
 }
 
 func (c *Coordinator) leave(k *call) {

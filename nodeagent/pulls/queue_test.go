@@ -1,6 +1,10 @@
 package pulls
 
-import "testing"
+import (
+	"testing"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
 
 func TestNext(t *testing.T) {
 	repeat := func(n int, f flight) []flight {
@@ -29,5 +33,15 @@ func TestNext(t *testing.T) {
 		if got := next(test.waiting, test.flying, 4); got != test.want {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
 		}
+	}
+}
+
+// Wishes that a registry cannot tell apart are one pull.
+func TestKeyOf(t *testing.T) {
+	of := func(password, secret string) string {
+		return keyOf("x:1", []runtime.RegistryAuth{{Registry: "r", Username: "u", Password: password, Secret: secret}})
+	}
+	if of("p", "a") != of("p", "b") || of("p", "a") == of("q", "a") || of("p", "a") == keyOf("x:1", nil) {
+		t.Error("the key is made of the wrong things")
 	}
 }

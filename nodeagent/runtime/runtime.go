@@ -32,13 +32,14 @@ type Runtime interface {
 
 	// Image looks up an image that is present. NotFound if it is not.
 	Image(ctx context.Context, ref string) (Image, error)
-	// PullImage brings an image from its registry, unpacked and ready to run. Auth may be empty.
+	// PullImage brings an image from its registry, unpacked and ready to run, and keeps in mind who may run it. The registry is asked
+	// also where the image is present. Auths may be empty.
 	PullImage(ctx context.Context, ref string, auths []RegistryAuth) (Image, error)
 	// Images lists all that are present.
 	Images(ctx context.Context) ([]Image, error)
 
 	// Create prepares a container: its file system and its record. It does not run anything. AlreadyExists if a container
-	// of this ID is there; ErrSettings if its Security cannot be had.
+	// of this ID is there; NotFound if the image is not; ErrSettings if its Security cannot be had.
 	Create(ctx context.Context, spec ContainerSpec) error
 	// Start runs a created container. Its output goes to the log file of its spec from then on.
 	Start(ctx context.Context, id string) error
@@ -75,6 +76,8 @@ type RegistryAuth struct {
 	Registry string
 	Username string
 	Password string
+	// Secret that it is from, as namespace/name/uid; empty if it is from none.
+	Secret string
 }
 
 // Image is an image on the node.
@@ -85,6 +88,8 @@ type Image struct {
 	ID string
 	// SizeBytes of its content.
 	SizeBytes int64
+	// Access says who may run it under the name that it was asked for; package imageaccess reads it. Empty: everybody.
+	Access string
 }
 
 // ContainerSpec says what to run.
@@ -95,8 +100,9 @@ type ContainerSpec struct {
 	Group string
 	// Labels of the container; the package's own label constants at least.
 	Labels map[string]string
-	// Image is a reference that Image knows.
-	Image string
+	// Image is a reference that Image knows. ImageID, if it is given, is the image that must be found there: the name may have been
+	// given to another one since somebody decided that this one may be run.
+	Image, ImageID string
 	// Command and Args replace the image's entry point and arguments when not empty, by the rules of core/v1: a Command
 	// alone drops the image's arguments too.
 	Command, Args []string

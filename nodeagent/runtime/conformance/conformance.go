@@ -49,6 +49,9 @@ type Harness struct {
 	New func(t *testing.T) runtime.Runtime
 	// Image is present, runs programs, and runs them as root when nothing is said; Missing is neither present nor in a registry.
 	Image, Missing string
+	// Private is in a registry that gives it for Login only. It is not present.
+	Private string
+	Login   runtime.RegistryAuth
 	// Command runs a program in a container of Image.
 	Command func(Program) []string
 	// Namespaces to join and CgroupParent to use; empty for a fake.
@@ -77,6 +80,7 @@ func Run(t *testing.T, h Harness) {
 	}{
 		{"Version", testVersion},
 		{"Images", testImages},
+		{"PrivateImages", testPrivateImages},
 		{"Lifecycle", testLifecycle},
 		{"ExitCode", testExitCode},
 		{"IgnoresTerm", testIgnoresTerm},

@@ -102,7 +102,11 @@ func TestConformance(t *testing.T) {
 }
 
 func testConformance(t *testing.T, n *node) {
+	private := newRegistry(t, containerdenv.Busybox(t, v1.Config{Labels: map[string]string{"for": "some"}}), "private/app:1")
+	n.opts.InsecureRegistries = []string{private.host}
 	conformance.Run(t, conformance.Harness{
+		Private:      private.host + "/private/app:1",
+		Login:        runtime.RegistryAuth{Registry: private.host, Username: "me", Password: "secret"},
 		New:          func(t *testing.T) runtime.Runtime { return n.runtime(t) },
 		Image:        busybox,
 		Missing:      "127.0.0.1:1/missing:test",

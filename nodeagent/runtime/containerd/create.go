@@ -38,7 +38,7 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	if err := runtime.ValidateID(spec.ID); err != nil {
 		return err
 	}
-	_, facts, err := r.lookup(ctx, spec.Image)
+	facts, err := r.lookupFor(ctx, &spec)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	if _, err := r.client.ContainerService().Create(ctx, record); err != nil {
 		return fmt.Errorf("record of container %q: %w", spec.ID, native(err))
 	}
-	mounts, err := r.prepare(ctx, spec.ID, spec.Image, facts)
+	mounts, err := r.prepare(ctx, &spec, facts)
 	if err != nil {
 		return err
 	}
@@ -87,18 +87,18 @@ func (r *Runtime) record(spec runtime.ContainerSpec, facts *imageFacts, oci *spe
 }
 
 // prepare makes the container's own layer. When the image's layers were collected meanwhile, they are unpacked anew.
-func (r *Runtime) prepare(ctx context.Context, id, image string, facts *imageFacts) ([]mount.Mount, error) {
-	mounts, err := r.snaps.Prepare(ctx, id, facts.chainID)
+func (r *Runtime) prepare(ctx context.Context, spec *runtime.ContainerSpec, facts *imageFacts) ([]mount.Mount, error) {
+	mounts, err := r.snaps.Prepare(ctx, spec.ID, facts.chainID)
 	if err = native(err); errdefs.IsNotFound(err) {
 		r.images.forget(facts)
-		if _, facts, err = r.lookup(ctx, image); err != nil {
+		if facts, err = r.lookupFor(ctx, spec); err != nil {
 			return nil, err
 		}
-		mounts, err = r.snaps.Prepare(ctx, id, facts.chainID)
+		mounts, err = r.snaps.Prepare(ctx, spec.ID, facts.chainID)
 		err = native(err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("file system of container %q: %w", id, err)
+		return nil, fmt.Errorf("file system of container %q: %w", spec.ID, err)
 	}
 	return mounts, nil
 }
@@ -119,13 +119,22 @@ func (r *Runtime) recall(ctx context.Context, id string) (prepared, error) {
 	p.logPath = peek(record).Annotations[annotationLog]
 	p.mounts, err = r.snaps.Mounts(ctx, id)
 	if err = native(err); errdefs.IsNotFound(err) {
-		var facts *imageFacts
-		if _, facts, err = r.lookup(ctx, record.Image); err != nil {
-			return prepared{}, err
-		}
-		p.mounts, err = r.prepare(ctx, id, record.Image, facts)
+		p.mounts, err = r.prepareAgain(ctx, record)
 	}
 	return p, err
+}
+
+// prepareAgain makes the layer of a container whose Create was cut short. That its image is gone is not that the container is.
+func (r *Runtime) prepareAgain(ctx context.Context, record containers.Container) ([]mount.Mount, error) {
+	spec := &runtime.ContainerSpec{ID: record.ID, Image: record.Image, ImageID: record.Labels[labelImageID]}
+	facts, err := r.lookupFor(ctx, spec)
+	if errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("%v: %w", err, errdefs.ErrFailedPrecondition)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.prepare(ctx, spec, facts)
 }
 
 // peeked is the part of an OCI spec that is needed again.

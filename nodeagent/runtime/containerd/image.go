@@ -72,7 +72,7 @@ func (r *Runtime) Image(ctx context.Context, ref string) (runtime.Image, error) 
 	if err != nil {
 		return runtime.Image{}, err
 	}
-	return runtime.Image{Names: []string{image.Name}, ID: facts.id, SizeBytes: facts.size}, nil
+	return runtime.Image{Names: []string{image.Name}, ID: facts.id, SizeBytes: facts.size, Access: image.Labels[labelAccess]}, nil
 }
 
 // Images implements runtime.Runtime.
@@ -112,6 +112,15 @@ func (r *Runtime) lookup(ctx context.Context, ref string) (images.Image, *imageF
 		return images.Image{}, nil, fmt.Errorf("image %q: %w", ref, err)
 	}
 	return image, facts, nil
+}
+
+// lookupFor finds the image of a container, which is the one that was decided on.
+func (r *Runtime) lookupFor(ctx context.Context, spec *runtime.ContainerSpec) (*imageFacts, error) {
+	_, facts, err := r.lookup(ctx, spec.Image)
+	if err == nil && spec.ImageID != "" && spec.ImageID != facts.id {
+		return nil, fmt.Errorf("image %q is %s now and no longer %s: %w", spec.Image, facts.id, spec.ImageID, errdefs.ErrNotFound)
+	}
+	return facts, err
 }
 
 // facts reads an image's manifest and configuration, once.

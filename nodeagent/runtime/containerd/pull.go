@@ -7,14 +7,17 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 
+	"miniplane.dev/miniplane/nodeagent/imageaccess"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -24,7 +27,7 @@ func (r *Runtime) PullImage(ctx context.Context, ref string, auths []runtime.Reg
 	if err != nil {
 		return runtime.Image{}, err
 	}
-	tries := matching(name, auths)
+	tries := append(imageaccess.Fitting(name, auths), runtime.RegistryAuth{})
 	for i, auth := range tries {
 		image, err := r.pull(ctx, name, auth)
 		refused := errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err)
@@ -32,29 +35,52 @@ func (r *Runtime) PullImage(ctx context.Context, ref string, auths []runtime.Reg
 			return image, err
 		}
 	}
-	return runtime.Image{}, fmt.Errorf("pull %q: no way to try", ref) // matching gives one at least
+	return runtime.Image{}, fmt.Errorf("pull %q: no way to try", ref) // there is one at least
 }
 
+// pull asks the registry first what the name stands for, so that the image is never there without the record of who may run it. Until
+// the end the registry counts as having asked for the credential.
 func (r *Runtime) pull(ctx context.Context, name string, auth runtime.RegistryAuth) (runtime.Image, error) {
 	speaker := registryClient(runtime.PullProgressOf(ctx))
 	defer speaker.CloseIdleConnections()
-	authorizer := docker.NewDockerAuthorizer(docker.WithAuthClient(tokenClient(speaker)), docker.WithAuthCreds(func(string) (string, string, error) {
+	var asked atomic.Bool
+	resolver := r.resolver(speaker, func(string) (string, string, error) {
+		asked.Store(true)
 		return auth.Username, auth.Password, nil
-	}))
-	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(
-		docker.WithAuthorizer(authorizer), docker.WithClient(speaker),
-		docker.WithPlainHTTP(func(host string) (bool, error) { return slices.Contains(r.opts.InsecureRegistries, host), nil }),
-	)})
-	pulled, err := r.client.Pull(r.ns(ctx), name, client.WithResolver(resolver), client.WithPullUnpack,
+	})
+	found := resolved{Resolver: resolver}
+	var err error
+	if found.name, found.target, err = resolver.Resolve(ctx, name); err != nil {
+		return runtime.Image{}, explain(name, auth, err)
+	}
+	access, err := r.accessAfter(ctx, name, found.target.Digest, auth)
+	if err != nil {
+		return runtime.Image{}, fmt.Errorf("pull %q: %w", name, err)
+	}
+	pulled, err := r.client.Pull(r.ns(ctx), name, client.WithResolver(found), client.WithPullUnpack, client.WithPullLabels(accessLabels(access)),
 		client.WithPullSnapshotter(snapshotter), client.WithImageHandler(images.HandlerFunc(checkDocument)))
 	if err != nil {
 		return runtime.Image{}, explain(name, auth, err)
+	}
+	if access != "" && !asked.Load() {
+		access = ""
+		if err := r.setFree(ctx, pulled.Metadata()); err != nil {
+			return runtime.Image{}, fmt.Errorf("pull %q: %w", name, err)
+		}
 	}
 	facts, err := r.facts(ctx, pulled.Metadata())
 	if err != nil {
 		return runtime.Image{}, err
 	}
-	return runtime.Image{Names: []string{name}, ID: facts.id, SizeBytes: facts.size}, nil
+	return runtime.Image{Names: []string{name}, ID: facts.id, SizeBytes: facts.size, Access: access}, nil
+}
+
+func (r *Runtime) resolver(speaker *http.Client, credentials func(host string) (string, string, error)) remotes.Resolver {
+	authorizer := docker.NewDockerAuthorizer(docker.WithAuthClient(tokenClient(speaker)), docker.WithAuthCreds(credentials))
+	return docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(
+		docker.WithAuthorizer(authorizer), docker.WithClient(speaker),
+		docker.WithPlainHTTP(func(host string) (bool, error) { return slices.Contains(r.opts.InsecureRegistries, host), nil }),
+	)})
 }
 
 // explain gives a registry's or the network's failure its class, and words that say what to do.

@@ -18,6 +18,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"miniplane.dev/miniplane/nodeagent/imageaccess"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/test/containerdenv"
 )
@@ -28,6 +29,7 @@ type testRegistry struct {
 	manifests atomic.Int32 // manifests asked for by GET
 	delay     atomic.Int64 // of each blob, nanoseconds
 	now, most atomic.Int32 // blobs under way at once
+	public    atomic.Bool  // nothing is private any more
 }
 
 func newRegistry(t *testing.T, image v1.Image, repositories ...string) *testRegistry {
@@ -36,7 +38,7 @@ func newRegistry(t *testing.T, image v1.Image, repositories ...string) *testRegi
 	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		user, password, _ := req.BasicAuth()
-		if strings.HasPrefix(req.URL.Path, "/v2/private/") && (user != "me" || password != "secret") {
+		if strings.HasPrefix(req.URL.Path, "/v2/private/") && !r.public.Load() && (user != "me" || password != "secret") {
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
 			return
@@ -58,11 +60,56 @@ func newRegistry(t *testing.T, image v1.Image, repositories ...string) *testRegi
 	t.Cleanup(server.Close)
 	r.host = strings.TrimPrefix(server.URL, "http://")
 	for _, repository := range repositories {
-		ref, err := name.ParseReference(r.host+"/"+repository, name.Insecure)
-		must(t, err)
-		must(t, remote.Write(ref, image, remote.WithAuth(&authn.Basic{Username: "me", Password: "secret"})))
+		r.push(t, image, repository)
 	}
 	return r
+}
+
+func (r *testRegistry) push(t *testing.T, image v1.Image, repository string) {
+	t.Helper()
+	ref, err := name.ParseReference(r.host+"/"+repository, name.Insecure)
+	must(t, err)
+	must(t, remote.Write(ref, image, remote.WithAuth(&authn.Basic{Username: "me", Password: "secret"})))
+}
+
+// What is written down of who may run an image, by what a real registry asks for.
+func TestAccessAfterPulls(t *testing.T) {
+	n := newNode(t)
+	image := containerdenv.Busybox(t, v1.Config{Labels: map[string]string{"version": "1"}})
+	reg := newRegistry(t, image, "open/app:1", "private/app:1", "private/loaded:1")
+	n.opts.InsecureRegistries = []string{reg.host}
+	n.ImportImage(t, reg.host+"/private/loaded:1", image)
+	r := n.runtime(t)
+	login := []runtime.RegistryAuth{{Registry: reg.host, Username: "me", Password: "secret", Secret: "ns/s/uid"}}
+	pull := func(name string, auths []runtime.RegistryAuth, free bool) {
+		t.Helper()
+		pulled, err := r.PullImage(t.Context(), reg.host+name, auths)
+		must(t, err)
+		there, err := n.runtime(t).Image(t.Context(), reg.host+name) // as another agent sees it
+		must(t, err)
+		access := imageaccess.Parse(there.Access)
+		if there.Access != pulled.Access || access.Free() != free || !access.Admits(login) {
+			t.Errorf("%s: access %q when it was pulled, %q now; should be free: %t", name, pulled.Access, there.Access, free)
+		}
+	}
+	pull("/open/app:1", login, true) // nobody asked for it
+	pull("/private/app:1", login, false)
+	pull("/private/app:1", login, false)
+	if loaded, err := r.Image(t.Context(), reg.host+"/private/loaded:1"); err != nil || loaded.Access != "" {
+		t.Errorf("what was loaded is for everybody: %+v, %v", loaded, err)
+	}
+	reg.public.Store(true)
+	pull("/private/app:1", nil, true)
+	reg.public.Store(false)
+	pull("/private/app:1", login, true)
+	next := containerdenv.Busybox(t, v1.Config{Labels: map[string]string{"version": "2"}})
+	for _, name := range []string{"private/app:1", "private/loaded:1"} {
+		reg.push(t, next, name)
+		pull("/"+name, login, false) // other content
+	}
+	if _, err := r.PullImage(t.Context(), reg.host+"/private/app:1", nil); !errdefs.IsUnauthorized(err) {
+		t.Errorf("the registry was not asked again: %v", err)
+	}
 }
 
 func TestPull(t *testing.T) {

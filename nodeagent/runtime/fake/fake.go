@@ -48,6 +48,7 @@ type Runtime struct {
 	users      map[string]uint32         // that images run as; root when not here
 	registry   map[string]error          // what a pull of a reference gives; nil: works
 	pullAny    bool
+	private    map[string]runtime.RegistryAuth // what the registry wants for a reference
 	containers map[string]*container
 	streams    map[*stream]struct{}
 	hooks      []Hook
@@ -74,6 +75,7 @@ func New(images ...string) *Runtime {
 		images:     map[string]*runtime.Image{},
 		users:      map[string]uint32{},
 		registry:   map[string]error{},
+		private:    map[string]runtime.RegistryAuth{},
 		containers: map[string]*container{},
 		streams:    map[*stream]struct{}{},
 		nextPID:    1000,
@@ -106,7 +108,7 @@ func (r *Runtime) Image(ctx context.Context, ref string) (runtime.Image, error) 
 }
 
 // PullImage implements runtime.Runtime.
-func (r *Runtime) PullImage(ctx context.Context, ref string, _ []runtime.RegistryAuth) (runtime.Image, error) {
+func (r *Runtime) PullImage(ctx context.Context, ref string, auths []runtime.RegistryAuth) (runtime.Image, error) {
 	if err := r.begin(ctx, OpPull, ref); err != nil {
 		return runtime.Image{}, err
 	}
@@ -119,7 +121,13 @@ func (r *Runtime) PullImage(ctx context.Context, ref string, _ []runtime.Registr
 	if err != nil {
 		return runtime.Image{}, fmt.Errorf("pull %q: %w", ref, err)
 	}
-	return clone(r.addImage(ref, 1<<20)), nil
+	access, err := r.accessAfter(ref, auths)
+	if err != nil {
+		return runtime.Image{}, fmt.Errorf("pull %q: %w", ref, err)
+	}
+	image := r.addImage(ref, 1<<20)
+	image.Access = access
+	return clone(image), nil
 }
 
 // Images implements runtime.Runtime.
@@ -153,7 +161,7 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 		return fmt.Errorf("container %q: %w", spec.ID, errdefs.ErrAlreadyExists)
 	}
 	image, ok := r.images[spec.Image]
-	if !ok {
+	if !ok || spec.ImageID != "" && spec.ImageID != image.ID {
 		return fmt.Errorf("image %q: %w", spec.Image, errdefs.ErrNotFound)
 	}
 	user := r.users[spec.Image]

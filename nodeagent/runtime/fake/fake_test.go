@@ -18,7 +18,11 @@ func TestConformance(t *testing.T) {
 		}
 		return fake.Behaviour{Output: p.Print, Exits: p.Exits, ExitCode: p.ExitCode, IgnoresTerm: p.IgnoreTerm}
 	})
+	login := runtime.RegistryAuth{Registry: "r.example", Username: "me", Password: "secret"}
+	r.SetPrivate("r.example/private:1", login)
 	conformance.Run(t, conformance.Harness{
+		Private: "r.example/private:1",
+		Login:   login,
 		New:     func(*testing.T) runtime.Runtime { return r },
 		Image:   "busybox:test",
 		Missing: "missing:test",

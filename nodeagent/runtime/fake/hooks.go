@@ -102,6 +102,21 @@ func (r *Runtime) SetPull(ref string, err error) {
 	r.registry[ref] = err
 }
 
+// SetPrivate makes the registry give an image to those only who have this credential; its Registry does not matter.
+func (r *Runtime) SetPrivate(ref string, auth runtime.RegistryAuth) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.registry[ref], r.private[ref] = nil, auth
+}
+
+// SetPublic makes the registry give an image to everybody.
+func (r *Runtime) SetPublic(ref string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.registry[ref] = nil
+	delete(r.private, ref)
+}
+
 // PullsAnything makes every pull succeed that SetPull did not make fail.
 func (r *Runtime) PullsAnything() {
 	r.mu.Lock()

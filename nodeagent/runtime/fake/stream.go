@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
+
+	"miniplane.dev/miniplane/nodeagent/imageaccess"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -67,6 +70,25 @@ func (r *Runtime) addImage(ref string, size int64) *runtime.Image {
 	id := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ref)))
 	r.images[ref] = &runtime.Image{Names: []string{ref}, ID: id, SizeBytes: size}
 	return r.images[ref]
+}
+
+// accessAfter is what a registry's consent says about who may run the image. It needs the lock.
+func (r *Runtime) accessAfter(ref string, auths []runtime.RegistryAuth) (string, error) {
+	pull := imageaccess.Pull{Salt: make([]byte, imageaccess.SaltBytes)}
+	if wanted, private := r.private[ref]; private {
+		fitting := imageaccess.Fitting(ref, auths)
+		i := slices.IndexFunc(fitting, func(a runtime.RegistryAuth) bool {
+			return a.Username == wanted.Username && a.Password == wanted.Password
+		})
+		if i < 0 {
+			return "", fmt.Errorf("the registry wants a login: %w", errdefs.ErrUnauthenticated)
+		}
+		pull.Auth = fitting[i]
+	}
+	if before, there := r.images[ref]; there {
+		pull.Same, pull.Before = true, imageaccess.Parse(before.Access)
+	}
+	return imageaccess.After(pull).String(), nil
 }
 
 func clone(image *runtime.Image) runtime.Image {

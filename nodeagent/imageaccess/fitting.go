@@ -1,4 +1,4 @@
-package containerd
+package imageaccess
 
 import (
 	"cmp"
@@ -12,14 +12,14 @@ import (
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
-// matching gives the credentials that fit an image's normalized name, the most specific first, and the empty one last.
+// Fitting are the credentials that fit an image's name, the most specific first.
 //
 // The keys of a docker config are hosts with or without a port, scheme and path. A host may have globs per label
 // (*.example.com fits a.example.com, not a.b.example.com); a key without a port fits every port; a path fits as a prefix of
 // whole elements. For Docker Hub the historic key https://index.docker.io/v1/ and plain docker.io mean the same.
-func matching(name string, auths []runtime.RegistryAuth) []runtime.RegistryAuth {
+func Fitting(image string, auths []runtime.RegistryAuth) []runtime.RegistryAuth {
 	var out []runtime.RegistryAuth
-	named, err := reference.ParseNormalizedNamed(name)
+	named, err := reference.ParseNormalizedNamed(image)
 	if err == nil {
 		for _, auth := range auths {
 			if fits(auth.Registry, reference.Domain(named), reference.Path(named)) {
@@ -30,7 +30,7 @@ func matching(name string, auths []runtime.RegistryAuth) []runtime.RegistryAuth 
 	slices.SortStableFunc(out, func(a, b runtime.RegistryAuth) int {
 		return cmp.Compare(len(trimKey(b.Registry)), len(trimKey(a.Registry)))
 	})
-	return append(out, runtime.RegistryAuth{})
+	return out
 }
 
 func fits(key, host, imagePath string) bool {
