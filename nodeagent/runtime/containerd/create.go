@@ -129,7 +129,7 @@ func (r *Runtime) prepareAgain(ctx context.Context, record containers.Container)
 	spec := &runtime.ContainerSpec{ID: record.ID, Image: record.Image, ImageID: record.Labels[labelImageID]}
 	facts, err := r.lookupFor(ctx, spec)
 	if errdefs.IsNotFound(err) {
-		return nil, fmt.Errorf("%v: %w", err, errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("%s: %w", err.Error(), errdefs.ErrFailedPrecondition)
 	}
 	if err != nil {
 		return nil, err
