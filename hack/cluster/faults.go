@@ -144,6 +144,18 @@ func (c *Cluster) Manager(ctx context.Context, f fault) error {
 	})
 }
 
+// Etcd does it to etcd, whose data stays; the API server finds it again.
+func (c *Cluster) Etcd(ctx context.Context, f fault) error {
+	return c.change(ctx, func(*State) error {
+		return c.inflict(f, etcdName, func() error {
+			if err := c.start(c.etcd()); err != nil {
+				return err
+			}
+			return c.waitAPIServer(ctx)
+		})
+	})
+}
+
 // APIServerSwitch stops or starts the API server; etcd goes on.
 func (c *Cluster) APIServerSwitch(ctx context.Context, on bool) error {
 	return c.change(ctx, func(*State) error {

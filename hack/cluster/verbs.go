@@ -43,6 +43,9 @@ var verbs = []verb{
 	{"manager-kill", "", "kill the manager (SIGKILL)", 0, ofManager(killIt)},
 	{"manager-start", "", "start it again", 0, ofManager(startIt)},
 	{"manager-restart", "", "kill and start it", 0, ofManager(restartIt)},
+	{"etcd-kill", "", "kill etcd (SIGKILL)", 0, ofEtcd(killIt)},
+	{"etcd-start", "", "start it again, and wait until the API server is ready", 0, ofEtcd(startIt)},
+	{"etcd-restart", "", "kill and start it", 0, ofEtcd(restartIt)},
 	{"apiserver-stop", "", "stop the API server; etcd goes on", 0,
 		func(ctx context.Context, c *Cluster, _ options, _ []string) error {
 			return c.APIServerSwitch(ctx, false)
@@ -60,4 +63,8 @@ func ofNode(do func(*Cluster, context.Context, string, fault) error, f fault) fu
 
 func ofManager(f fault) func(context.Context, *Cluster, options, []string) error {
 	return func(ctx context.Context, c *Cluster, _ options, _ []string) error { return c.Manager(ctx, f) }
+}
+
+func ofEtcd(f fault) func(context.Context, *Cluster, options, []string) error {
+	return func(ctx context.Context, c *Cluster, _ options, _ []string) error { return c.Etcd(ctx, f) }
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/test/leaks"
 )
 
 // containerRuns tells, by MiniPod and container, what would change if a container were restarted.
@@ -46,18 +47,18 @@ func stable(t *testing.T, ns string, n int) func() {
 	}
 }
 
-// checkTraces waits until a node has just the traces that it had before.
+// checkTraces waits until a node has no traces that it did not have before.
 func checkTraces(t *testing.T, before map[string][]string) {
 	t.Helper()
-	for name, want := range before {
-		var diff string
+	for name, was := range before {
 		deadline := time.Now().Add(patience)
-		for diff = cmp.Diff(want, cluster.traces(t, name)); diff != "" && time.Now().Before(deadline); {
+		left := leaks.Left(was, cluster.traces(t, name))
+		for len(left) > 0 && time.Now().Before(deadline) {
 			time.Sleep(500 * time.Millisecond) // The kernel tells nobody when a shim or a cgroup is gone.
-			diff = cmp.Diff(want, cluster.traces(t, name))
+			left = leaks.Left(was, cluster.traces(t, name))
 		}
-		if diff != "" {
-			t.Errorf("left behind on %s (-before +after):\n%s", name, diff)
+		if len(left) > 0 {
+			t.Errorf("left behind on %s:\n%s", name, strings.Join(left, "\n"))
 		}
 	}
 }
@@ -73,7 +74,7 @@ func allTraces(t *testing.T) map[string][]string {
 
 // containsPod tells whether a kind of trace is among them.
 func containsPod(traces []string, kind string) bool {
-	return slices.ContainsFunc(traces, func(l string) bool { return strings.HasPrefix(l, kind+" ") })
+	return slices.ContainsFunc(traces, func(l string) bool { return leaks.Kind(l) == kind })
 }
 
 // The agent is killed again and again while MiniPods come and go: no container restarts, and nothing is left behind.

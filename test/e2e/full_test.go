@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"miniplane.dev/miniplane/test/leaks"
 )
 
 // fullCluster is one that hack/cluster runs with all of Kubernetes, and miniplane installed on it: a node is a network namespace
@@ -36,12 +38,6 @@ func (c fullCluster) kill(t *testing.T, pod *corev1.Pod) {
 	}
 }
 
-// traces are found on the machine, which others use too: containers are those of the node's own containerd.
 func (c fullCluster) traces(t *testing.T, node string) []string {
-	t.Helper()
-	out, err := c.nodeExec(node, installedTraces)
-	if err != nil {
-		t.Fatalf("looking at %s: %v\n%s", node, err, out)
-	}
-	return sortedLines(out)
+	return tracesIn(t, c, node, leaks.Full(node))
 }

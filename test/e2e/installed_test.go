@@ -135,21 +135,3 @@ func leadFromElsewhere(t *testing.T, node string) {
 		t.Fatalf("%s leads, which is on %s too", leading.Name, node)
 	}
 }
-
-// sortedLines are the lines that say something.
-func sortedLines(text string) []string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	slices.Sort(lines)
-	return slices.DeleteFunc(lines, func(l string) bool { return l == "" })
-}
-
-// installedTraces prints what MiniPods leave on a node whose agent was installed as anywhere.
-var installedTraces = fmt.Sprintf(`
-	ip -o link | awk '{print "link " $2}' | sed 's/@.*//' | grep 'link mini' | grep -v vxlan
-	ip route | grep 'dev mini' | sed 's/^/route /'
-	iptables-save | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^/chain /'
-	find /sys/fs/cgroup/*/miniplane /sys/fs/cgroup/miniplane -mindepth 1 -type d 2>/dev/null | grep -v -e '/pause$' -e '/shim' | sed 's/^/cgroup /' # pauses share one, shims too
-	grep -o '/run/miniplane/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /'
-	ctr --address %[1]s --namespace miniplane containers ls -q | sed 's/^/container /'
-	ctr --address %[1]s --namespace miniplane snapshots ls | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
-	exit 0`, "/run/containerd/containerd.sock")

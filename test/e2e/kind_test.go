@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"miniplane.dev/miniplane/test/leaks"
 )
 
 // kindCluster is one that hack/kind.sh made: a node is a container of its name, with a kubelet and a containerd in it, and
@@ -117,10 +119,5 @@ func (c kindCluster) kill(t *testing.T, pod *corev1.Pod) {
 
 // traces are found in all of the node's namespaces.
 func (c kindCluster) traces(t *testing.T, node string) []string {
-	t.Helper()
-	out, err := c.nodeExec(node, installedTraces)
-	if err != nil {
-		t.Fatalf("looking at %s: %v\n%s", node, err, out)
-	}
-	return sortedLines(out)
+	return tracesIn(t, c, node, leaks.Installed())
 }

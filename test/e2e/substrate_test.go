@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/test/leaks"
 	"miniplane.dev/miniplane/test/testenv"
 )
 
@@ -24,8 +24,7 @@ type substrate interface {
 	nodeExec(node, script string) (string, error)
 	// fault does one thing to the cluster, as in ("agent-kill", "mini-0").
 	fault(t *testing.T, verb string, args ...string)
-	// traces lists what MiniPods leave in the kernel and the runtime of a node while they live, one a line, sorted: links,
-	// routes, service chains, cgroups, pins, containers, snapshots, shims.
+	// traces lists what MiniPods have on a node while they live, as package leaks tells it.
 	traces(t *testing.T, node string) []string
 	// registry is one that the nodes can pull from, with the echo image as open/echo:v1 for everybody, and as
 	// private/echo:v1 for one user.
@@ -95,27 +94,16 @@ func clusterCommand(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// The state of a node of the local cluster is below these directories.
-const (
-	localRun    = "/run/miniplane-local"
-	localCgroup = "miniplane-local"
-)
-
 func (c localCluster) traces(t *testing.T, node string) []string {
+	return tracesIn(t, c, node, leaks.Local(node))
+}
+
+// tracesIn has the one checker of what MiniPods leave look at a node.
+func tracesIn(t *testing.T, on substrate, node string, places leaks.Places) []string {
 	t.Helper()
-	script := fmt.Sprintf(`
-		ip -o link | awk '{print "link " $2}' | sed 's/@.*//' | grep 'link mini' | grep -v vxlan || true
-		ip route | grep 'dev mini' | sed 's/^/route /' || true
-		iptables-save | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^/chain /' || true
-		find /sys/fs/cgroup -path '*/%[1]s/%[2]s/*' -type d | grep -v '/pause$' | sed 's/^/cgroup /' # pauses share one
-		grep -o '%[3]s/%[2]s/agent/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /' || true
-		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane containers ls -q 2>/dev/null | sed 's/^/container /'
-		ctr -a %[3]s/%[2]s/containerd.sock -n miniplane snapshots ls 2>/dev/null | awk 'NR>1 && $3=="Active" {print "snapshot " $1}'
-		ls -d %[3]s/%[2]s/agent/shim-*/c/* 2>/dev/null | sed 's/^/shim has /' || true
-		pgrep -fa '[c]ontainerd-shim.*%[2]s/' | grep -v ' serve *$' | sed 's/^/shim /' || true`, localCgroup, node, localRun)
-	out, err := c.nodeExec(node, script)
+	out, err := on.nodeExec(node, places.Script())
 	if err != nil {
 		t.Fatalf("looking at %s: %v\n%s", node, err, out)
 	}
-	return sortedLines(out)
+	return leaks.Parse(out)
 }

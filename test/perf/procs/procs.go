@@ -208,3 +208,17 @@ func (t Table) CPUSince(before Table) map[string]float64 {
 	}
 	return out
 }
+
+// Life tells when a process began, in clock ticks after the boot, if it lives: one that ended and was not waited for does not.
+func (r Reader) Life(pid int) (start uint64, lives bool) {
+	data, err := os.ReadFile(filepath.Join(r.Root, strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, false
+	}
+	line := string(data)
+	if state := strings.Fields(line[strings.LastIndex(line, ")")+1:]); len(state) == 0 || state[0] == "Z" || state[0] == "X" {
+		return 0, false
+	}
+	start, _, err = parseStat(line)
+	return start, err == nil
+}

@@ -131,3 +131,24 @@ func TestEnds(t *testing.T) {
 	}
 	_ = cmd.Wait()
 }
+
+// A process that ended and was not waited for does not live, nor does one that is not there.
+func TestLife(t *testing.T) {
+	r := proc(t, map[int][3]string{100: {lane, "sleep 1", "1 2 0 0"}, 101: {lane, "", "1 2 0 0"}})
+	stat := filepath.Join(r.Root, "101", "stat")
+	data, err := os.ReadFile(stat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stat, []byte(strings.Replace(string(data), ") S ", ") Z ", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if start, lives := r.Life(100); !lives || start != 77 {
+		t.Errorf("100: lives: %t, since %d; want true, 77", lives, start)
+	}
+	for _, pid := range []int{101, 102} {
+		if _, lives := r.Life(pid); lives {
+			t.Errorf("%d lives", pid)
+		}
+	}
+}
