@@ -97,18 +97,26 @@ func run(ctx context.Context, o options, chosen []fault) error {
 		}
 		row := w.campaign(ctx, f)
 		rows = append(rows, row)
-		for _, broken := range row.Broken() {
-			say("%s: BROKEN: %s", f.key, broken)
+		tell(f.key, row)
+		if err := save(o, []report.Row{row}); err != nil {
+			return err
 		}
 	}
 	fmt.Print(report.Markdown(rows))
-	if err := save(o, rows); err != nil {
-		return err
-	}
 	if ctx.Err() != nil {
 		return errors.New("interrupted; what was done until then is written")
 	}
 	return verdict(rows)
+}
+
+// tell says at once what is wrong.
+func tell(key string, row report.Row) {
+	for _, broken := range row.Broken() {
+		say("%s: BROKEN: %s", key, broken)
+	}
+	for _, leak := range row.Leaks {
+		say("%s: left behind: %s", key, leak)
+	}
 }
 
 func verdict(rows []report.Row) error {

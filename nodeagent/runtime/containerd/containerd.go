@@ -92,6 +92,9 @@ type Runtime struct {
 	silent  map[string]time.Time // shims that did not answer, and when
 	// suspects are shims, by PID, that the last Sweep found nothing for.
 	suspects map[int]string
+	// begun is when this agent did; released is set once nothing is held for earlier ones.
+	begun    time.Time
+	released bool
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -125,7 +128,7 @@ func New(opts Options) (*Runtime, error) {
 	r := &Runtime{
 		Logs: stdio.NewCounter(filepath.Join(opts.StateDir, "containers", "*", "log")),
 		opts: opts, client: c, snaps: c.SnapshotService(snapshotter),
-		bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(),
+		bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(), begun: time.Now(),
 		started: map[string]prepared{}, ooms: map[string]bool{}, silent: map[string]time.Time{},
 	}
 	r.images.byDigest = map[string]*imageFacts{}

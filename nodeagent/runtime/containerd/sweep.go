@@ -3,6 +3,7 @@ package containerd
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"strconv"
 	"syscall"
@@ -11,10 +12,13 @@ import (
 // groupLength is the length of a MiniPod's UID, with which the ID of every container of its group begins.
 const groupLength = 36
 
-// Sweep ends shims that nothing refers to. When the agent dies while containerd starts a shim for it, containerd gives the
+// Sweep ends shims that nothing refers to, and leases that nobody holds any more. When the agent dies while containerd starts a shim for it, containerd gives the
 // call up and forgets the shim, but the shim may have gone its own way already. One is ended when two sweeps in a row found
 // no container of its group, because a container that is being made may have its record a moment later.
 func (r *Runtime) Sweep(ctx context.Context) error {
+	if err := r.release(ctx); err != nil {
+		return err
+	}
 	shims, err := r.shims()
 	if err != nil {
 		return err
@@ -40,6 +44,34 @@ func (r *Runtime) Sweep(ctx context.Context) error {
 		}
 	}
 	r.suspects = suspects
+	return nil
+}
+
+// release gives back, once, the leases of earlier agents. One that died in the middle of a pull or a start left its lease, which would
+// keep layers and content from being collected for a day. The namespace is one agent's, so that a lease that is older than this one has no holder.
+func (r *Runtime) release(ctx context.Context) error {
+	r.mu.Lock()
+	done := r.released
+	r.mu.Unlock()
+	if done {
+		return nil
+	}
+	ctx = r.ns(ctx)
+	held, err := r.client.LeasesService().List(ctx)
+	if err != nil {
+		return fmt.Errorf("leases: %w", native(err))
+	}
+	for _, lease := range held {
+		if !lease.CreatedAt.Before(r.begun) {
+			continue
+		}
+		if err := r.client.LeasesService().Delete(ctx, lease); ignore(native(err)) != nil {
+			return fmt.Errorf("lease %s: %w", lease.ID, native(err))
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.released = true
 	return nil
 }
 
