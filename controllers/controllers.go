@@ -19,6 +19,7 @@ import (
 	"miniplane.dev/miniplane/controllers/endpoints"
 	"miniplane.dev/miniplane/controllers/eviction"
 	"miniplane.dev/miniplane/controllers/gc"
+	"miniplane.dev/miniplane/controllers/grants"
 	"miniplane.dev/miniplane/controllers/node"
 	"miniplane.dev/miniplane/controllers/quota"
 	"miniplane.dev/miniplane/controllers/replicaset"
@@ -52,7 +53,7 @@ type Options struct {
 // Cache is what the manager's cache has to hold: little of what others own, and nobody's managed fields.
 func Cache() cache.Options {
 	byObject := map[client.Object]cache.ByObject{}
-	for _, of := range []map[client.Object]cache.ByObject{endpoints.ByObject(), eviction.ByObject(), node.ByObject(), service.ByObject()} {
+	for _, of := range []map[client.Object]cache.ByObject{endpoints.ByObject(), eviction.ByObject(), grants.ByObject(), node.ByObject(), service.ByObject()} {
 		maps.Copy(byObject, of)
 	}
 	return cache.Options{ByObject: byObject, DefaultTransform: cache.TransformStripManagedFields()}
@@ -83,6 +84,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 				AgentAbsence: o.AgentAbsence, Brake: o.Brake, PodCIDR: o.PodCIDR, NodeMaskBits: o.NodeMaskBits})
 		},
 		func() error { return eviction.Setup(mgr, eviction.Options{NoMarkers: o.NoDrainMarkers}) },
+		// What MiniPods use of Secrets and ConfigMaps, their nodes' agents may read.
+		func() error { return grants.Setup(ctx, mgr, grants.Options{}) },
 		func() error { return gc.Setup(mgr, gc.Options{}) },
 	} {
 		if err := setup(); err != nil {

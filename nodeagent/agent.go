@@ -35,6 +35,7 @@ import (
 	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/internal/patience"
 	"miniplane.dev/miniplane/internal/podsecurity"
+	"miniplane.dev/miniplane/nodeagent/grants"
 	"miniplane.dev/miniplane/nodeagent/heartbeat"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/podworker"
@@ -74,6 +75,8 @@ type agent struct {
 	machine *Machine
 	client  client.Client
 	cache   cache.Cache
+	// uses reads the Secrets that MiniPods use, as the node's ServiceAccount.
+	uses *grants.Reader
 	// broadcaster sends what recorder is told to the API server.
 	broadcaster events.EventBroadcaster
 	recorder    events.EventRecorder
@@ -149,6 +152,9 @@ func (a *agent) connect(config *rest.Config) error {
 		return err
 	}
 	if a.client, err = client.New(config, client.Options{Scheme: scheme, Mapper: mapper}); err != nil {
+		return fmt.Errorf("API server: %w", err)
+	}
+	if a.uses, err = grants.New(config, a.client, a.opts.NodeName, a.log.WithName("grants")); err != nil {
 		return fmt.Errorf("API server: %w", err)
 	}
 	clients, err := kubernetes.NewForConfig(config)
@@ -245,6 +251,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 		Namespaces: namespaces,
 		Runtime:    a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
 		Client:        a.client,
+		Uses:          a.uses,
 		Recorder:      a.recorder,
 		Layout:        podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
 		Machine:       podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory, PodMaxPIDs: a.opts.PodMaxPIDs},

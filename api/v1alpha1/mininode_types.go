@@ -73,6 +73,12 @@ type MiniNodeInfo struct {
 	// +kubebuilder:validation:MaxLength=128
 	AgentVersion string `json:"agentVersion,omitempty"`
 
+	// readsAsNode is the agentVersion that last said that it reads Secrets as the ServiceAccount of its node. An agent of another
+	// version, as after a way back to one, reads them in its own name.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	ReadsAsNode string `json:"readsAsNode,omitempty"`
+
 	// containerRuntimeVersion is the runtime with its version, as in "containerd://2.4.2".
 	// +optional
 	// +kubebuilder:validation:MaxLength=128

@@ -73,6 +73,9 @@ func Run(ctx context.Context, c client.Client, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := revokeGrants(ctx, c); err != nil {
+		return err
+	}
 	// It goes with the rest, and another installation arms it again.
 	guard := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: Guard}}
 	audit := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"validationActions":["Audit"]}}`))

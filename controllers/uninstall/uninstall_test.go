@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,7 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/controllers/uninstall"
 	"miniplane.dev/miniplane/internal/eviction"
+	"miniplane.dev/miniplane/internal/grants"
 	"miniplane.dev/miniplane/test/builders"
 	"miniplane.dev/miniplane/test/testenv"
 )
@@ -143,8 +145,17 @@ func TestUninstallWithItsOwnRights(t *testing.T) {
 	if err := admin.Delete(t.Context(), drained); err != nil { // the manager that would let go of it is away
 		t.Fatal(err)
 	}
+	granted, theirs := grantsOf(t, admin, ns)
 	if err := uninstall.Run(t.Context(), job, logr.Discard()); err != nil {
 		t.Fatal(err)
+	}
+	for _, o := range granted {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(o), o); !apierrors.IsNotFound(err) {
+			t.Errorf("%T %s is left: %v", o, o.GetName(), err)
+		}
+	}
+	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs); err != nil {
+		t.Errorf("a Role of somebody else, with our label: %v", err)
 	}
 	if guarded(t, admin) {
 		t.Error("the guard is still there")
@@ -158,4 +169,25 @@ func TestUninstallWithItsOwnRights(t *testing.T) {
 	if err := job.Patch(t.Context(), other, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"validationActions":["Audit"]}}`))); !apierrors.IsForbidden(err) {
 		t.Errorf("it may lift other policies: %v", err)
 	}
+}
+
+// grantsOf makes what the manager gave to a node, and a Role of somebody who uses its label.
+func grantsOf(t *testing.T, admin client.Client, ns string) (granted []client.Object, theirs client.Object) {
+	t.Helper()
+	manager, err := testenv.MasterAs("system:serviceaccount:miniplane-system:miniplane-manager")
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := grants.Node{Name: "one", UID: "00000000-0000-0000-0000-000000000001"}
+	granted = []client.Object{node.Role(ns, []grants.Reference{{Resource: grants.Secrets, Name: "s"}}), node.Binding(ns)}
+	for _, o := range granted {
+		if err := manager.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	theirs = &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "theirs", Labels: map[string]string{miniv1.GrantLabel: "true"}}}
+	if err := admin.Create(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	return granted, theirs
 }

@@ -19,6 +19,7 @@ var fileOf = map[string]string{
 	"ValidatingAdmissionPolicyBinding": "policy",
 	"FlowSchema":                       "flow",
 	"PriorityLevelConfiguration":       "flow",
+	"Namespace":                        "rbac",
 	"ServiceAccount":                   "rbac",
 	"ClusterRole":                      "rbac",
 	"ClusterRoleBinding":               "rbac",
@@ -73,7 +74,7 @@ func derive(installed, hooks []object) (map[string][]byte, error) {
 func (c *chart) add(o object) error {
 	condition := ""
 	switch w := slices.IndexFunc(workloads, func(w workload) bool { return w.of == describe(o) }); {
-	case kind(o) == "Namespace":
+	case kind(o) == "Namespace" && name(o) == systemNamespace:
 		return c.namespace(o)
 	case kind(o) == "CustomResourceDefinition":
 		condition = ".Values.crds.install"
@@ -107,9 +108,6 @@ func (c *chart) add(o object) error {
 // namespace leaves the Namespace to helm, which makes the one it installs into. Labels that let privileged Pods run there are
 // kept for the notes, because helm cannot set them.
 func (c *chart) namespace(o object) error {
-	if name(o) != systemNamespace {
-		return fmt.Errorf("is a second namespace: helm installs into one, %s", systemNamespace)
-	}
 	var words []string
 	for key, value := range child(o, "metadata", "labels") {
 		if strings.HasPrefix(key, "pod-security.kubernetes.io/") {

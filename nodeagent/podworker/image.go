@@ -54,24 +54,26 @@ func (w *worker) startPull(desired *miniv1.MiniPod, a Action) change {
 	}
 }
 
-func (w *worker) pull(desired *miniv1.MiniPod, c *miniv1.Container, auths []runtime.RegistryAuth) (runtime.Image, error) {
-	return w.pool.puller.Pull(w.pullContext, desired.Namespace, c.Image, auths)
+// pull asks the registry with what could be read of the MiniPod's Secrets; an error tells what could not.
+func (w *worker) pull(desired *miniv1.MiniPod, c *miniv1.Container, with credentials) (runtime.Image, error) {
+	image, err := w.pool.puller.Pull(w.pullContext, desired.Namespace, c.Image, with.auths)
+	return image, with.explain(err)
 }
 
 // claim shows that the MiniPod may run an image that is present: by a credential that the registry took before, or by having the registry
 // give the image to it, which sends nothing that is there.
 func (w *worker) claim(desired *miniv1.MiniPod, c *miniv1.Container, image Image) (runtime.Image, error) {
-	auths := w.pool.pullSecrets(w.pullContext, desired)
+	with := w.pool.pullSecrets(w.pullContext, desired)
 	switch {
-	case imageaccess.Parse(image.Access).Admits(imageaccess.Fitting(c.Image, auths)):
+	case imageaccess.Parse(image.Access).Admits(imageaccess.Fitting(c.Image, with.auths)):
 		countClaim(claimKnown)
 		return runtime.Image{ID: image.ID}, nil
 	case pullPolicy(c) == corev1.PullNever:
 		countClaim(claimRefused)
-		return runtime.Image{}, fmt.Errorf("image %q is on this node, but it was pulled with a credential that this MiniPod does not have, "+
-			"and imagePullPolicy Never keeps it from asking the registry; name a Secret with that credential in imagePullSecrets", c.Image)
+		return runtime.Image{}, with.explain(fmt.Errorf("image %q is on this node, but it was pulled with a credential that this MiniPod does not have, "+
+			"and imagePullPolicy Never keeps it from asking the registry; name a Secret with that credential in imagePullSecrets", c.Image))
 	}
-	got, err := w.pull(desired, c, auths)
+	got, err := w.pull(desired, c, with)
 	if errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) {
 		countClaim(claimRefused)
 	}

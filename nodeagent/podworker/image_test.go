@@ -10,7 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -52,6 +55,13 @@ func TestRegistriesWordsAreBounded(t *testing.T) {
 	}
 }
 
+// forbidden is an API server that gives no right.
+type forbidden struct{}
+
+func (forbidden) Get(_ context.Context, key types.NamespacedName, _ client.Object) error {
+	return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, key.Name, nil)
+}
+
 func TestPullSecrets(t *testing.T) {
 	b := newBench(t)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s"},
@@ -66,8 +76,27 @@ func TestPullSecrets(t *testing.T) {
 		p.Spec.ImagePullSecrets = []miniv1.LocalObjectReference{{Name: "none"}, {Name: "broken"}, {Name: "s"}}
 	}).Obj()
 	want := []runtime.RegistryAuth{{Registry: "r", Username: "u", Password: "p", Secret: "ns/s/"}}
-	if diff := cmp.Diff(want, b.pool.pullSecrets(context.Background(), pod)); diff != "" {
-		t.Errorf("auths (-want +got):\n%s", diff)
+	got := b.pool.pullSecrets(context.Background(), pod)
+	if diff := cmp.Diff(want, got.auths); diff != "" || got.unread != nil {
+		t.Errorf("%v; auths (-want +got):\n%s", got.unread, diff)
+	}
+}
+
+// What may not be read does not keep a public image away; and where the image is not public, the MiniPod says why.
+func TestPullSecretsThatCannotBeRead(t *testing.T) {
+	b := newBench(t)
+	b.pool.Uses = forbidden{}
+	b.runtime.SetPull("public:1", nil)
+	for name, image := range map[string]string{"public": "public:1", "private": "private:1"} {
+		b.create(name, func(p *miniv1.MiniPod) {
+			p.Spec.ImagePullSecrets = []miniv1.LocalObjectReference{{Name: "s"}}
+			p.Spec.Containers[0].Image = image
+		})
+	}
+	b.shows("public", "Running")
+	status := b.shows("private", miniv1.ReasonErrImagePull).Status
+	if waiting := status.ContainerStatuses[0].State.Waiting; waiting == nil || !strings.Contains(waiting.Message, "pull secret ns/s") {
+		t.Errorf("it does not say which Secret cannot be read: %v", waiting)
 	}
 }
 

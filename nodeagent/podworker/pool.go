@@ -27,6 +27,8 @@ type Options struct {
 	Network   network.Network
 	// Client writes statuses and finalizers and reads single objects from the API server itself, not from a cache.
 	Client client.Client
+	// Uses reads the Secrets that MiniPods use; the Client when nil.
+	Uses Reader
 	// Recorder tells people what goes wrong; nobody is told when it is nil.
 	Recorder events.EventRecorder
 	Layout   Layout
@@ -81,6 +83,9 @@ func New(ctx context.Context, o Options) *Pool {
 	}
 	if o.Resync <= 0 {
 		o.Resync = defaultResync
+	}
+	if o.Uses == nil {
+		o.Uses = plain{o.Client}
 	}
 	if o.Namespaces == nil {
 		o.Namespaces = &podsecurity.Namespaces{}

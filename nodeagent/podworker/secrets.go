@@ -5,33 +5,74 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
+// Reader reads what a MiniPod uses of its namespace, and waits for the right to.
+type Reader interface {
+	Get(ctx context.Context, key types.NamespacedName, object client.Object) error
+}
+
+// plain is a client as a Reader, for those who have all rights.
+type plain struct{ client.Client }
+
+// Get implements Reader.
+func (p plain) Get(ctx context.Context, key types.NamespacedName, object client.Object) error {
+	return p.Client.Get(ctx, key, object)
+}
+
+// credentials are what a MiniPod's pull secrets hold.
+type credentials struct {
+	auths []runtime.RegistryAuth
+	// unread says which of the Secrets could not be read, and why; nil if that is none.
+	unread error
+}
+
+// explain adds to an error what could not be read, which may be its cause.
+func (c credentials) explain(err error) error {
+	if err == nil || c.unread == nil {
+		return err
+	}
+	return fmt.Errorf("without what could not be read (%v): %w", c.unread, err) //nolint:errorlint // what err is decides what comes next
+}
+
 // pullSecrets reads the credentials that the MiniPod names, as they are now. A Secret that is missing or broken is passed
-// over, as a native Pod's is: the image may be public.
-func (p *Pool) pullSecrets(ctx context.Context, pod *miniv1.MiniPod) []runtime.RegistryAuth {
-	var out []runtime.RegistryAuth
-	for _, ref := range pod.Spec.ImagePullSecrets {
-		var secret corev1.Secret
-		if err := p.Client.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: ref.Name}, &secret); err != nil {
-			p.Log.Info("Cannot read a pull secret; pulling without it", "secret", pod.Namespace+"/"+ref.Name, "err", err.Error())
-			continue
+// over, as a native Pod's is: the image may be public. One that cannot be read is passed over too, for the same reason, but told of in
+// unread: it would else look as if the registry refused its password.
+func (p *Pool) pullSecrets(ctx context.Context, pod *miniv1.MiniPod) (out credentials) {
+	refs := pod.Spec.ImagePullSecrets
+	secrets, errs := make([]corev1.Secret, len(refs)), make([]error, len(refs))
+	var group sync.WaitGroup
+	for i, ref := range refs {
+		group.Go(func() {
+			errs[i] = p.Uses.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: ref.Name}, &secrets[i])
+		})
+	}
+	group.Wait()
+	for i, ref := range refs {
+		name := pod.Namespace + "/" + ref.Name
+		found, err := []runtime.RegistryAuth(nil), errs[i]
+		if err == nil {
+			found, err = registryAuths(&secrets[i])
+		} else if !apierrors.IsNotFound(err) {
+			out.unread = errors.Join(out.unread, fmt.Errorf("pull secret %s: %w", name, err))
 		}
-		auths, err := registryAuths(&secret)
 		if err != nil {
-			p.Log.Info("Cannot use a pull secret; pulling without it", "secret", pod.Namespace+"/"+ref.Name, "err", err.Error())
-			continue
+			p.Log.Info("Cannot use a pull secret; pulling without it", "secret", name, "err", err.Error())
 		}
-		out = append(out, auths...)
+		out.auths = append(out.auths, found...)
 	}
 	return out
 }

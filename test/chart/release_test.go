@@ -7,10 +7,13 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/controllers/uninstall"
 	"miniplane.dev/miniplane/test/testenv"
 )
@@ -74,6 +77,7 @@ func TestRelease(t *testing.T) {
 		if _, err := helm("uninstall", "miniplane", "--no-hooks"); err != nil {
 			t.Fatal(err)
 		}
+		finalize(t, c, miniv1.NodesNamespace)
 	}
 	remove()
 	left := kubectl("get", "deployments,daemonsets,serviceaccounts,clusterroles,clusterrolebindings,validatingadmissionpolicies", "-A",
@@ -90,6 +94,19 @@ func TestRelease(t *testing.T) {
 	}
 	remove()
 	kubectl("wait", "--for=delete", "crd/minideployments.miniplane.dev", "crd/minipods.miniplane.dev", "--timeout=60s")
+}
+
+// finalize lets a deleted namespace go, as Kubernetes' controllers do, which do not run here; what was in it is gone already.
+func finalize(t *testing.T, c client.Client, name string) {
+	t.Helper()
+	ns := &corev1.Namespace{}
+	if err := c.Get(t.Context(), client.ObjectKey{Name: name}, ns); err != nil || ns.DeletionTimestamp == nil {
+		t.Fatalf("namespace %s was not deleted: %v", name, err)
+	}
+	ns.Spec.Finalizers = nil
+	if err := c.SubResource("finalize").Update(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // labelledChart is the chart as it is when config/ gives the namespace a label that lets the agents run there.

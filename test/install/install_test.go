@@ -126,6 +126,35 @@ func samples(t *testing.T) {
 	if out := onNode(t, "timeout 5 busybox wget -qO- http://"+address+":8881/"); !strings.Contains(out, "host=web-") {
 		t.Errorf("the service answered %q", out)
 	}
+	usesSecret(t)
+}
+
+// usesSecret has a MiniPod that names a Secret, so that its node is given the right to read it, and sees that it is.
+func usesSecret(t *testing.T) {
+	t.Helper()
+	manifest := filepath.Join(t.TempDir(), "pod.yaml")
+	if err := os.WriteFile(manifest, []byte(`
+apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: uses-a-secret}
+spec:
+  imagePullSecrets: [{name: pull}]
+  containers: [{name: echo, image: "miniplane.dev/echo:v1"}]
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, "apply", "-f", manifest)
+	kubectl(t, "wait", "minipod/uses-a-secret", "--for=condition=Ready", "--timeout=1m")
+	kubectl(t, "wait", "role/miniplane:node:"+node, "--for=create", "--timeout=1m")
+	can := func(account string) string {
+		out, _ := command("kubectl", "auth", "can-i", "get", "secret/pull", "--as=system:serviceaccount:"+account) // "no" is an error
+		return strings.TrimSpace(out)
+	}
+	for account, want := range map[string]string{"miniplane-nodes:" + node: "yes", system + ":miniplane-agent": "no", system + ":miniplane-manager": "no"} {
+		if got := can(account); !strings.HasPrefix(got, want) {
+			t.Errorf("may %s read it: %s, want %s", account, got, want)
+		}
+	}
 }
 
 // runs is what would change if a container were started again.
@@ -153,7 +182,10 @@ func gone(t *testing.T, kinds ...string) {
 			t.Errorf("left: %s", out)
 		}
 	}
-	if out := kubectl(t, "get", "namespaces"); strings.Contains(out, system) || strings.Contains(out, "Terminating") {
+	if out := kubectl(t, "get", "roles,rolebindings", "-A", "-o", "name", "-l", "miniplane.dev/grant"); strings.TrimSpace(out) != "" {
+		t.Errorf("left: %s", out)
+	}
+	if out := kubectl(t, "get", "namespaces"); strings.Contains(out, system) || strings.Contains(out, "miniplane-nodes") || strings.Contains(out, "Terminating") {
 		t.Errorf("namespaces:\n%s", out)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -111,14 +112,16 @@ func installPolicies(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range []string{"resources.yaml", "changes.yaml", "agents.yaml"} {
+	for _, file := range []string{"resources.yaml", "changes.yaml", "agents.yaml", "grants.yaml"} {
 		if err := Apply(context.Background(), c, filepath.Join(dir, file)); err != nil {
 			return err
 		}
 	}
-	agent := rest.CopyConfig(config)
-	agent.Impersonate = rest.ImpersonationConfig{UserName: "system:miniplane:node:one", Groups: []string{"system:miniplane:nodes", "system:masters"}}
-	agentClient, err := client.New(agent, client.Options{Scheme: Scheme()})
+	agent, err := MasterAs("system:miniplane:node:one", "system:miniplane:nodes")
+	if err != nil {
+		return err
+	}
+	manager, err := MasterAs("system:serviceaccount:miniplane-system:miniplane-manager")
 	if err != nil {
 		return err
 	}
@@ -126,10 +129,21 @@ func installPolicies(dir string) error {
 	quota := &miniv1.MiniQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "probe"},
 		Spec: miniv1.MiniQuotaSpec{Hard: corev1.ResourceList{"no-such-resource": resource.MustParse("1")}}}
 	node := &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "another"}}
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "another"}}
+	grant := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "miniplane:node:another"}}
 	return wait.PollUntilContextTimeout(context.Background(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		return refused(c.Create(ctx, quota.DeepCopy(), client.DryRunAll), "no-such-resource") &&
-			refused(agentClient.Create(ctx, node.DeepCopy(), client.DryRunAll), "node one"), nil
+			refused(agent.Create(ctx, node.DeepCopy(), client.DryRunAll), "node one") &&
+			refused(manager.Create(ctx, role.DeepCopy(), client.DryRunAll), "grants.miniplane.dev") &&
+			refused(c.Create(ctx, grant.DeepCopy(), client.DryRunAll), "grantees.miniplane.dev"), nil
 	})
+}
+
+// MasterAs is a client, after Start, with all rights, to whom the policies for this user apply.
+func MasterAs(user string, groups ...string) (client.Client, error) {
+	as := rest.CopyConfig(config)
+	as.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:masters")}
+	return client.New(as, client.Options{Scheme: Scheme()})
 }
 
 func refused(err error, because string) bool {

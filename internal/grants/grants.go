@@ -1,0 +1,180 @@
+// Package grants decides which Secrets and ConfigMaps the agent of a node may read.
+//
+// Idea. References is the one place that knows where a MiniPod names a Secret or a ConfigMap. A node may read what the
+// MiniPods that are bound to it name, and nothing else: in each namespace one Role for the node, which lists the names, and one
+// RoleBinding for the node's own ServiceAccount. So a node costs two objects in a namespace, however many MiniPods it runs there, and a
+// MiniPod that names nothing, or what another there names already, costs no write.
+//
+// What makes it hard is that a right which comes late delays a start, and one that goes early would come back a moment later, when a
+// rollout replaces a MiniPod by its like: what is no longer used is kept for a while, and what is new is added at once. And that agents
+// of an older version read in a name that all of them share: they are given rights too, for what their own nodes use.
+package grants
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+// Kinds of references, as RBAC calls them.
+const (
+	Secrets    = "secrets"
+	ConfigMaps = "configmaps"
+)
+
+// Reference is what a MiniPod uses of its namespace.
+type Reference struct{ Resource, Name string }
+
+// References are all Secrets and ConfigMaps that a MiniPod uses, in order and each once.
+func References(spec *miniv1.MiniPodSpec) []Reference {
+	var out []Reference
+	for _, secret := range spec.ImagePullSecrets {
+		if secret.Name != "" {
+			out = append(out, Reference{Secrets, secret.Name})
+		}
+	}
+	return sorted(out)
+}
+
+// Used are the references of those MiniPods that run or will. One that is being deleted starts nothing any more, so that an agent
+// that does not let go of it keeps no right by that.
+func Used(pods []*miniv1.MiniPod) []Reference {
+	var out []Reference
+	for _, pod := range pods {
+		ended := pod.Status.Phase == miniv1.PodSucceeded || pod.Status.Phase == miniv1.PodFailed
+		if pod.DeletionTimestamp == nil && !ended {
+			out = append(out, References(&pod.Spec)...)
+		}
+	}
+	return sorted(out)
+}
+
+func sorted(refs []Reference) []Reference {
+	slices.SortFunc(refs, func(a, b Reference) int {
+		return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Name, b.Name))
+	})
+	return slices.Compact(refs)
+}
+
+// Unused remembers since when each reference that a node may read has not been used.
+type Unused map[Reference]time.Time
+
+// Plan is what a node may read from now on: what it uses, and what it may read already and has used within the last keep. Again is
+// when the first of the latter ends; zero for never.
+func Plan(used, granted []Reference, unused Unused, now time.Time, keep time.Duration) (want []Reference, again time.Time) {
+	want = slices.Clone(used)
+	for ref := range maps.Keys(unused) {
+		if slices.Contains(used, ref) || !slices.Contains(granted, ref) {
+			delete(unused, ref)
+		}
+	}
+	for _, ref := range granted {
+		if slices.Contains(used, ref) {
+			continue
+		}
+		since, known := unused[ref]
+		if !known {
+			since, unused[ref] = now, now
+		}
+		if ends := since.Add(keep); now.Before(ends) {
+			want = append(want, ref)
+			if again.IsZero() || ends.Before(again) {
+				again = ends
+			}
+		}
+	}
+	return sorted(want), again
+}
+
+const (
+	prefix = "miniplane:node:"
+	// agentAccount is the ServiceAccount of all agents, in the system's namespace.
+	agentAccount = "miniplane-agent"
+)
+
+// RoleName is the name of a node's Role, and of its RoleBinding, in every namespace.
+func RoleName(node string) string { return prefix + node }
+
+// NodeOf is the node of a Role or RoleBinding by its name.
+func NodeOf(name string) (node string, ok bool) { return strings.CutPrefix(name, prefix) }
+
+// Node is whose agent may read.
+type Node struct {
+	Name string
+	UID  types.UID
+	// AgentIsOld says that the node's agent is of a version that reads Secrets in its own name, which all agents share.
+	AgentIsOld bool
+}
+
+// Of tells what matters here of a MiniNode. One whose agent has said nothing yet has none that could read.
+func Of(node *miniv1.MiniNode) Node {
+	info := &node.Status.NodeInfo
+	return Node{Name: node.Name, UID: node.UID, AgentIsOld: info.AgentVersion != "" && info.ReadsAsNode != info.AgentVersion}
+}
+
+// meta has the MiniNode as the owner, so that what a node may read goes with it, and with the kind.
+func (n Node) meta(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: namespace, Name: name, Labels: map[string]string{miniv1.GrantLabel: "true"},
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: miniv1.GroupVersion.String(), Kind: "MiniNode", Name: n.Name, UID: n.UID}},
+	}
+}
+
+// Account is the ServiceAccount in whose name the node's agent reads.
+func (n Node) Account() *corev1.ServiceAccount {
+	no := false
+	return &corev1.ServiceAccount{ObjectMeta: n.meta(miniv1.NodesNamespace, n.Name), AutomountServiceAccountToken: &no}
+}
+
+// Role lets its holder get these and nothing else.
+func (n Node) Role(namespace string, refs []Reference) *rbacv1.Role {
+	role := &rbacv1.Role{ObjectMeta: n.meta(namespace, RoleName(n.Name))}
+	for _, resource := range []string{ConfigMaps, Secrets} {
+		var names []string
+		for _, ref := range refs {
+			if ref.Resource == resource {
+				names = append(names, ref.Name)
+			}
+		}
+		if len(names) > 0 {
+			role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{resource}, ResourceNames: names, Verbs: []string{"get"}})
+		}
+	}
+	return role
+}
+
+// Granted are the references that a Role lists.
+func Granted(role *rbacv1.Role) []Reference {
+	var out []Reference
+	for _, rule := range role.Rules {
+		for _, resource := range rule.Resources {
+			for _, name := range rule.ResourceNames {
+				out = append(out, Reference{resource, name})
+			}
+		}
+	}
+	return sorted(out)
+}
+
+// Binding gives the node's ServiceAccount the Role, and all agents too while the node's own is old: that is less than they could read when
+// that version was made, and a node that lies about its version shows others what is its own.
+func (n Node) Binding(namespace string) *rbacv1.RoleBinding {
+	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: miniv1.NodesNamespace, Name: n.Name}}
+	if n.AgentIsOld {
+		subjects = append(subjects, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: miniv1.SystemNamespace, Name: agentAccount})
+	}
+	return &rbacv1.RoleBinding{
+		ObjectMeta: n.meta(namespace, RoleName(n.Name)),
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: RoleName(n.Name)},
+		Subjects:   subjects,
+	}
+}

@@ -1,0 +1,178 @@
+package grants
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+// filler writes a name of its own into every reference of a spec, wherever it stands.
+type filler struct{ names []string }
+
+// isReference knows the types in which core/v1 and this API name a Secret or a ConfigMap by their names.
+func isReference(t reflect.Type) bool {
+	name := t.Name()
+	return t.Kind() == reflect.Struct && (name == "LocalObjectReference" || strings.Contains(name, "Secret") || strings.Contains(name, "ConfigMap"))
+}
+
+func (f *filler) fill(v reflect.Value, depth int) {
+	if depth > 12 || !v.CanSet() {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		f.fill(v.Elem(), depth+1)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		f.fill(v.Index(0), depth+1)
+	case reflect.Struct:
+		if isReference(v.Type()) {
+			for _, field := range []string{"Name", "SecretName"} {
+				if name := v.FieldByName(field); name.IsValid() && name.Kind() == reflect.String {
+					name.SetString(fmt.Sprintf("ref-%d", len(f.names)))
+					f.names = append(f.names, name.String())
+				}
+			}
+		}
+		for _, field := range v.Fields() {
+			if !isReference(v.Type()) || field.Kind() != reflect.String {
+				f.fill(field, depth+1)
+			}
+		}
+	}
+}
+
+// Whoever adds a field that names a Secret or a ConfigMap has to tell References, or no agent could read it.
+func TestReferencesKnowsEveryField(t *testing.T) {
+	f := &filler{}
+	var spec miniv1.MiniPodSpec
+	f.fill(reflect.ValueOf(&spec).Elem(), 0)
+	if len(f.names) == 0 {
+		t.Fatal("no reference was found in the type: this test does not see them any more")
+	}
+	var got []string
+	for _, ref := range References(&spec) {
+		got = append(got, ref.Name)
+	}
+	slices.Sort(got)
+	slices.Sort(f.names)
+	if diff := cmp.Diff(f.names, got); diff != "" {
+		t.Errorf("references of a spec with all fields (-in the type +found):\n%s", diff)
+	}
+}
+
+func pod(change func(*miniv1.MiniPod), names ...string) *miniv1.MiniPod {
+	pod := &miniv1.MiniPod{}
+	for _, name := range names {
+		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, miniv1.LocalObjectReference{Name: name})
+	}
+	if change != nil {
+		change(pod)
+	}
+	return pod
+}
+
+func secrets(names ...string) []Reference {
+	var out []Reference
+	for _, name := range names {
+		out = append(out, Reference{Secrets, name})
+	}
+	return out
+}
+
+func TestUsed(t *testing.T) {
+	now := metav1.Now()
+	got := Used([]*miniv1.MiniPod{
+		pod(nil, "b", "a"), pod(nil, "a"), pod(nil, ""), pod(nil),
+		pod(func(p *miniv1.MiniPod) { p.DeletionTimestamp = &now }, "deleted"),
+		pod(func(p *miniv1.MiniPod) { p.Status.Phase = miniv1.PodSucceeded }, "succeeded"),
+		pod(func(p *miniv1.MiniPod) { p.Status.Phase = miniv1.PodFailed }, "failed"),
+	})
+	if diff := cmp.Diff(secrets("a", "b"), got); diff != "" {
+		t.Errorf("used (-want +got):\n%s", diff)
+	}
+}
+
+// A right comes at once, stays a while after its last use, and goes.
+func TestPlanHistory(t *testing.T) {
+	const keep = 5 * time.Minute
+	t0 := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	unused, granted := Unused{}, []Reference(nil)
+	for _, step := range []struct {
+		at    time.Duration
+		used  []Reference
+		want  []Reference
+		again time.Duration // 0 for never
+	}{
+		{0, secrets("a"), secrets("a"), 0},
+		{time.Minute, secrets("a", "b"), secrets("a", "b"), 0},
+		{2 * time.Minute, secrets("b"), secrets("a", "b"), 7 * time.Minute},
+		{3 * time.Minute, nil, secrets("a", "b"), 7 * time.Minute},
+		{4 * time.Minute, secrets("a"), secrets("a", "b"), 8 * time.Minute},
+		{8 * time.Minute, secrets("a"), secrets("a"), 0},
+		{9 * time.Minute, nil, secrets("a"), 14 * time.Minute},
+		{14 * time.Minute, nil, nil, 0},
+	} {
+		want, again := Plan(step.used, granted, unused, t0.Add(step.at), keep)
+		if diff := cmp.Diff(step.want, want); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", step.at, diff)
+		}
+		if step.again == 0 != again.IsZero() || step.again != 0 && !again.Equal(t0.Add(step.again)) {
+			t.Errorf("after %s: again at %s, want %s", step.at, again.Sub(t0), step.again)
+		}
+		granted = want
+	}
+	if want, _ := Plan(nil, secrets("a"), Unused{}, t0, 0); len(want) != 0 {
+		t.Errorf("of a node that is gone stays %v", want)
+	}
+}
+
+func TestRoleSaysWhatIsGranted(t *testing.T) {
+	refs := []Reference{{ConfigMaps, "c"}, {Secrets, "a"}, {Secrets, "b"}}
+	n := Node{Name: "n.example", UID: "u"}
+	role, binding := n.Role("ns", refs), n.Binding("ns")
+	if diff := cmp.Diff(refs, Granted(role)); diff != "" {
+		t.Errorf("granted (-want +got):\n%s", diff)
+	}
+	if node, ok := NodeOf(role.Name); !ok || node != "n.example" || binding.RoleRef.Name != role.Name || binding.Name != role.Name {
+		t.Errorf("role %s is of node %q", role.Name, node)
+	}
+	for _, o := range []metav1.Object{role, binding, n.Account()} {
+		if owners := o.GetOwnerReferences(); len(owners) != 1 || owners[0].UID != "u" || owners[0].Kind != "MiniNode" || owners[0].Name != "n.example" {
+			t.Errorf("%T: it goes with %v, and not with the MiniNode", o, owners)
+		}
+	}
+}
+
+// Agents of a version that reads in its own name are given what their nodes use, and no other is.
+func TestOldAgents(t *testing.T) {
+	for _, try := range []struct {
+		what           string
+		agent, reading string
+		want           []string
+	}{
+		{"nothing said yet", "", "", []string{"miniplane-nodes/n"}},
+		{"of today", "v2", "v2", []string{"miniplane-nodes/n"}},
+		{"older than that", "v1", "", []string{"miniplane-nodes/n", "miniplane-system/miniplane-agent"}},
+		{"rolled back", "v1", "v2", []string{"miniplane-nodes/n", "miniplane-system/miniplane-agent"}},
+	} {
+		node := &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+		node.Status.NodeInfo = miniv1.MiniNodeInfo{AgentVersion: try.agent, ReadsAsNode: try.reading}
+		var got []string
+		for _, subject := range Of(node).Binding("ns").Subjects {
+			got = append(got, subject.Namespace+"/"+subject.Name)
+		}
+		if diff := cmp.Diff(try.want, got); diff != "" {
+			t.Errorf("%s: (-want +got):\n%s", try.what, diff)
+		}
+	}
+}
