@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -49,8 +50,25 @@ func fill(dir string) func(context.Context, *world) (undo, error) {
 			return nil
 		}
 		back := func(context.Context) error { return resize(fs.Blocks) }
-		return back, resize(max(1, fs.Blocks-fs.Bfree))
+		if err := resize(max(1, fs.Blocks-fs.Bfree)); err != nil {
+			return back, err
+		}
+		return back, isFull(dir)
 	}
+}
+
+// isFull is nil when nothing fits into a file system any more. What was freed meanwhile is taken by a file that is removed again.
+func isFull(dir string) error {
+	file, err := os.CreateTemp(dir, "full-")
+	if err != nil {
+		return nil //nolint:nilerr // not even a name fits
+	}
+	defer func() { _, _ = file.Close(), os.Remove(file.Name()) }()
+	const most = 1 << 20
+	if n, err := file.Write(make([]byte, most)); !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("%d bytes fit into %s, which should be full: %w", n, dir, err)
+	}
+	return nil
 }
 
 // ownTmpfs tells whether a directory is where a tmpfs is mounted.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"miniplane.dev/miniplane/test/faults/report"
@@ -189,5 +190,41 @@ func TestVerdict(t *testing.T) {
 	}
 	if err := verdict([]report.Row{good, bad}); err == nil || !strings.Contains(err.Error(), "bad") {
 		t.Errorf("a promise was broken: %v", err)
+	}
+}
+
+// A file system that is filled takes nothing more, and is as large as before when that is over.
+func TestFill(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	dir := t.TempDir()
+	if _, err := fill(dir)(t.Context(), nil); err == nil {
+		t.Error("a directory on the machine's disk was filled")
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	write := func(n int) error { return os.WriteFile(filepath.Join(dir, "file"), make([]byte, n), 0o644) }
+	if err := write(100 << 10); err != nil {
+		t.Fatal(err)
+	}
+	back, err := fill(dir)(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "more"), []byte("x"), 0o644); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("writing into what is full: %v", err)
+	}
+	if err := back(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(3 << 20); err != nil {
+		t.Errorf("after it was taken back: %v", err)
 	}
 }

@@ -61,7 +61,7 @@ type Reader struct {
 	Root string
 	// Cgroups are paths such as /miniplane-local; a process in or below one of them counts.
 	Cgroups []string
-	// Workload are the words that the command of a measured container begins with.
+	// Workload are the words that the command of a measured container begins with; none when nothing is measured.
 	Workload []string
 }
 
@@ -137,7 +137,7 @@ func below(cgroups string, paths []string) bool {
 }
 
 func (r Reader) program(args []string) string {
-	if len(args) >= len(r.Workload) && slices.Equal(args[:len(r.Workload)], r.Workload) {
+	if len(r.Workload) > 0 && len(args) >= len(r.Workload) && slices.Equal(args[:len(r.Workload)], r.Workload) {
 		return Workload
 	}
 	name := filepath.Base(args[0])

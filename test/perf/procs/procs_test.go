@@ -152,3 +152,13 @@ func TestLife(t *testing.T) {
 		}
 	}
 }
+
+// Where nothing is measured, nothing is taken for what is measured.
+func TestWithoutWorkload(t *testing.T) {
+	r := proc(t, map[int][3]string{100: {inside, "/opt/bin/kubelet --config=x", "0 0 0 0"}})
+	r.Workload = nil
+	table, err := r.Read()
+	if err != nil || len(table.Of(Kubelet)) != 1 {
+		t.Errorf("%v %+v, want a kubelet", err, table)
+	}
+}
