@@ -130,5 +130,7 @@ const (
 const (
 	ReasonCompleted = "Completed"
 	ReasonError     = "Error"
-	ReasonOOMKilled = "OOMKilled"
+	// ReasonShimFailed: the server that ran the container failed and took it along. It is no crash of the container's own.
+	ReasonShimFailed = "ShimFailed"
+	ReasonOOMKilled  = "OOMKilled"
 )

@@ -41,7 +41,7 @@ func doubled(base, most time.Duration, count int) time.Duration {
 // restart tells when a container that ended at a time may be started again, and how many crashes the new one is to remember.
 func restart(last runtime.Container, ended time.Time) (at time.Time, crashes int) {
 	crashes = crashesOf(last)
-	if last.State == runtime.StateUnknown {
+	if last.State == runtime.StateUnknown || last.ServerFailed { // which is no crash of its own
 		return time.Time{}, crashes
 	}
 	if !last.StartedAt.IsZero() && last.FinishedAt.Sub(last.StartedAt) >= backoffReset {

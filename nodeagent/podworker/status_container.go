@@ -23,6 +23,7 @@ const (
 	reasonStatusUnknown    = "ContainerStatusUnknown"
 	reasonStartError       = "StartError"
 	messageUnanswered      = "the server that started the container does not answer; it is started again when it is certain to have ended"
+	messageServerFailed    = "the server that ran the container failed and took it along; the exit code says nothing of the container"
 	imagePullBackOffFormat = "back-off pulling image %q: %s"
 	pullingFormat          = "pulling image %q"
 	crashLoopBackOffFormat = "back-off %s restarting failed container %s"
@@ -134,7 +135,9 @@ func terminated(c runtime.Container, runtimeName string) *corev1.ContainerStateT
 	switch {
 	case c.State == runtime.StateUnknown:
 		out.ExitCode, out.Reason = exitUnknown, reasonStatusUnknown
-		out.Message = "nobody saw how the container ended; the node may have been restarted"
+		out.Message = "nobody saw how the container ended; the node, or the server that started the container, may have been restarted"
+	case c.ServerFailed:
+		out.Reason, out.Message = miniv1.ReasonShimFailed, messageServerFailed
 	case c.OOMKilled:
 		out.Reason = miniv1.ReasonOOMKilled
 	case c.ExitCode == 0:

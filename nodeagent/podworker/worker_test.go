@@ -80,6 +80,31 @@ func TestRestartBackoff(t *testing.T) {
 	b.until("restarted at once after ten good minutes", func() bool { return b.get("a").Status.Restarts == 3 })
 }
 
+// TestServerFails: what ends because its server failed is started again at once, as often as that happens, and the status says so.
+// Crashes of its own are counted as before.
+func TestServerFails(t *testing.T) {
+	b := newBench(t)
+	b.create("a")
+	b.shows("a", "Running")
+	for i := range 3 {
+		b.until("one runs", func() bool { return len(b.running()) == 1 })
+		if err := b.runtime.FailServer(b.running()[0]); err != nil {
+			t.Fatal(err)
+		}
+		b.until("restarted at once", func() bool {
+			p := b.get("a")
+			return int(p.Status.Restarts) == i+1 && p.Status.Summary == "Running"
+		})
+		if last := b.get("a").Status.ContainerStatuses[0].LastState.Terminated; last.Reason != miniv1.ReasonShimFailed || last.Message == "" {
+			t.Errorf("last state %+v", last)
+		}
+	}
+	b.exit(1)
+	b.until("the first crash has no back-off", func() bool { return b.get("a").Status.Restarts == 4 })
+	b.exit(1)
+	b.shows("a", miniv1.ReasonCrashLoopBackOff)
+}
+
 func TestFinished(t *testing.T) {
 	b := newBench(t)
 	b.create("a", policy(corev1.RestartPolicyNever))

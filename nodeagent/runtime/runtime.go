@@ -181,6 +181,8 @@ type Container struct {
 	StartedAt, FinishedAt time.Time
 	ExitCode              int
 	OOMKilled             bool
+	// ServerFailed: it ended because the runtime's own server of it failed and took it along. ExitCode says nothing then.
+	ServerFailed bool
 }
 
 // EventType is what happened to a container.

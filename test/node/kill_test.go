@@ -4,10 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
-	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -119,44 +115,4 @@ func (e *env) deleteAll() {
 		var pods miniv1.MiniPodList
 		return e.api.List(context.Background(), &pods, client.InNamespace(e.namespace)) == nil && len(pods.Items) == 0
 	})
-}
-
-// TestShimKilled kills every server of the shim: its containers are restarted, with their addresses kept and the reason told,
-// and nothing is left of the old ones.
-func TestShimKilled(t *testing.T) {
-	e := newEnv(t)
-	const pods = 6
-	before := map[string]*miniv1.MiniPod{}
-	for i := range pods {
-		e.run(e.sh(fmt.Sprintf("p-%d", i), "exec sleep 1000000"))
-	}
-	for i := range pods {
-		pod := e.shows(fmt.Sprintf("p-%d", i), "Running")
-		before[pod.Name] = pod
-	}
-	servers, err := exec.Command("pgrep", "-f", "containerd-shim-miniplane.*"+e.containerd.Address+".* serve").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for server := range strings.FieldsSeq(string(servers)) {
-		if pid, err := strconv.Atoi(server); err != nil || syscall.Kill(pid, syscall.SIGKILL) != nil {
-			t.Fatalf("server %q: %v", server, err)
-		}
-	}
-	for name, old := range before {
-		e.until(name+" runs again", func() bool {
-			pod := e.get(name)
-			return pod.Status.Restarts == 1 && pod.Status.Summary == "Running"
-		})
-		pod := e.get(name)
-		last := pod.Status.ContainerStatuses[0].LastState.Terminated
-		if last == nil || last.ExitCode != 137 || last.Reason == "" {
-			t.Errorf("%s: last state %+v", name, last)
-		}
-		if pod.Status.PodIP != old.Status.PodIP {
-			t.Errorf("%s had address %s and has %s", name, old.Status.PodIP, pod.Status.PodIP)
-		}
-	}
-	e.deleteAll()
-	e.clean()
 }

@@ -23,7 +23,8 @@
 // What makes it hard: exit, OOM and start are told by events that may be missed, repeated or late, and states live in three
 // places (record, shim, kernel), and who does not answer has not said no. Therefore List alone says what is true, and the
 // order of evidence is fixed: the exit label; the kernel, which always answers and knows the process by the marker; the
-// shim, only about what the kernel does not show. That no process is left needs proof: another boot, or a cgroup without
+// shim, only about what the kernel does not show. Where a container outlives the server that started it (ours lets it), nobody is told
+// of its end; then the kernel is asked for that too (see orphan.go). That no process is left needs proof: another boot, or a cgroup without
 // processes. What nobody tells is StateUnanswered.
 package containerd
 
@@ -90,6 +91,7 @@ type Runtime struct {
 	started map[string]prepared  // what Create knows and Start needs
 	ooms    map[string]bool      // containers with an OOM event
 	silent  map[string]time.Time // shims that did not answer, and when
+	orphans orphans
 	// suspects are shims, by PID, that the last Sweep found nothing for.
 	suspects map[int]string
 	// begun is when this agent did; released is set once nothing is held for earlier ones.
@@ -137,6 +139,7 @@ func New(opts Options) (*Runtime, error) {
 
 // Close ends the connection. Containers run on.
 func (r *Runtime) Close() error {
+	r.letOrphansBe()
 	r.persist.Wait()
 	return r.client.Close()
 }

@@ -153,15 +153,24 @@ func peek(record containers.Container) peeked {
 	return out
 }
 
+// causeLost stands where it is told whether memory was why a container ended.
+const causeLost = "lost"
+
 // exit is how a container ended, as its label keeps it.
 type exit struct {
 	code              int
 	started, finished time.Time
 	oom               bool
+	// lost: it ended with the server that ran it, and its code says nothing.
+	lost bool
 }
 
 func (e exit) String() string {
-	return fmt.Sprintf("%d %d %d %t", e.code, unixNano(e.started), unixNano(e.finished), e.oom)
+	cause := strconv.FormatBool(e.oom)
+	if e.lost {
+		cause = causeLost
+	}
+	return fmt.Sprintf("%d %d %d %s", e.code, unixNano(e.started), unixNano(e.finished), cause)
 }
 
 func parseExit(text string) (exit, bool) {
@@ -177,7 +186,8 @@ func parseExit(text string) (exit, bool) {
 		}
 		numbers[i] = n
 	}
-	return exit{int(numbers[0]), fromNano(numbers[1]), fromNano(numbers[2]), fields[3] == "true"}, true
+	return exit{code: int(numbers[0]), started: fromNano(numbers[1]), finished: fromNano(numbers[2]),
+		oom: fields[3] == "true", lost: fields[3] == causeLost}, true
 }
 
 func unixNano(t time.Time) int64 {

@@ -18,7 +18,13 @@ var unanswered = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Calls to containerd that were not answered in time, by it or by a shim behind it.",
 }, []string{"service", "call"})
 
-func init() { metrics.Registry.MustRegister(unanswered) }
+// serverFailures counts containers.
+var serverFailures = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "miniplane_agent_server_failures_total",
+	Help: "Containers whose server (the shim) failed, by what became of them: they survived, or ended with it.",
+}, []string{"outcome"})
+
+func init() { metrics.Registry.MustRegister(unanswered, serverFailures) }
 
 // deadlines of calls, by the beginning of the method. Streams have none, nor have calls that take as long as an image is large.
 var deadlines = []struct {

@@ -26,14 +26,21 @@ func (r *Runtime) Events(ctx context.Context) (<-chan runtime.Event, error) {
 	}
 	envelopes, lost := r.client.EventService().Subscribe(ctx, filters...)
 	out := make(chan runtime.Event, 64)
+	ends, unsubscribe := r.hearEnds()
 	go func() {
 		defer cancel()
+		defer unsubscribe()
 		var working sync.WaitGroup
 		defer func() { working.Wait(); close(out) }()
 		for {
 			select {
 			case envelope := <-envelopes:
 				r.dispatch(ctx, envelope, out, &working)
+			case end := <-ends:
+				select {
+				case out <- end:
+				case <-ctx.Done():
+				}
 			case <-lost: //nolint:errcheck // whatever the reason, the caller lists and subscribes again
 				return
 			}

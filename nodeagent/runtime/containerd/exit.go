@@ -34,26 +34,36 @@ func (r *Runtime) oomKilled(record containers.Container, code int) bool {
 
 // remember writes how a container ended into its label, behind the caller's back: until it is there the task says the same.
 func (r *Runtime) remember(id string, e exit) {
-	r.mu.Lock()
-	delete(r.ooms, id)
-	r.mu.Unlock()
 	r.persist.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		// The next List writes it again if this fails.
-		_, _ = r.client.ContainerService().Update(ctx, containers.Container{
-			ID: id, Labels: map[string]string{labelExit: e.String()},
-		}, "labels."+labelExit)
+		r.keep(ctx, id, e)
 	})
+}
+
+// keep writes how a container ended into its label.
+func (r *Runtime) keep(ctx context.Context, id string, e exit) {
+	r.mu.Lock()
+	delete(r.ooms, id)
+	r.mu.Unlock()
+	// The next List writes it again if this fails.
+	_, _ = r.client.ContainerService().Update(ctx, containers.Container{
+		ID: id, Labels: map[string]string{labelExit: e.String()},
+	}, "labels."+labelExit)
 }
 
 // exited handles the exit of a container, seen as an event: its output is complete and its end is kept.
 func (r *Runtime) exited(ctx context.Context, id string, code int, finished time.Time) {
 	m := r.marked(id)
-	if !m.exists() || m.runs() {
-		return // it was broken off before it ran; or it runs, and only its shim has ended
+	switch {
+	case !m.exists():
+		return // it was broken off before it ran
+	case m.runs(): // and only its server has ended
+		r.watch(id, m)
+		return
 	}
-	started := m.at
+	// A server that was killed takes along what runs on runc's shim, or on ours of earlier versions; containerd tells it as killed.
+	alone := m.server.pid != 0 && !m.server.lives()
 	stdio.Flush(r.socket(id))
 	record, err := r.client.ContainerService().Get(ctx, id)
 	if err != nil {
@@ -62,5 +72,14 @@ func (r *Runtime) exited(ctx context.Context, id string, code int, finished time
 	if _, done := record.Labels[labelExit]; done {
 		return
 	}
-	r.remember(id, exit{code: code, started: started, finished: finished, oom: r.oomKilled(record, code)})
+	oom := r.oomKilled(record, code)
+	e := exit{code: code, started: m.at, finished: finished, oom: oom, lost: alone && code == killed && !oom}
+	if e.lost {
+		serverFailures.WithLabelValues("ended").Inc()
+	}
+	if alone { // nobody else could tell until it is written
+		r.keep(ctx, id, e)
+		return
+	}
+	r.remember(id, e)
 }

@@ -176,26 +176,29 @@ func TestExitWithoutContainerd(t *testing.T) {
 	})
 }
 
-// TestShimKilled: containerd takes the container along with a dead shim; that is an exit, and Remove leaves nothing.
+// TestShimKilled: with runc's shim, containerd takes the container along with a dead shim. That is told apart from an end of its own;
+// an end of its own before that, and a kill, are not. Remove leaves nothing.
 func TestShimKilled(t *testing.T) {
-	n := newNode(t)
+	n := newRuncNode(t)
 	r := n.runtime(t)
+	n.start(t, r, "killed", "while :; do sleep 1; done")
 	n.start(t, r, "orphan", "while :; do sleep 1; done")
 	c := awaits(t, r, "orphan", runtime.StateRunning)
+	awaits(t, r, "killed", runtime.StateRunning)
 	events, err := r.Events(t.Context())
 	must(t, err)
-	must(t, syscall.Kill(parent(t, c.PID), syscall.SIGKILL))
-	timeout := time.After(patience)
-	for told := false; !told; {
-		select {
-		case e := <-events:
-			told = e.Type == runtime.EventExited && e.ContainerID == "orphan"
-		case <-timeout:
-			t.Fatal("no event")
-		}
+	must(t, r.Kill(t.Context(), "killed", runtime.SIGKILL))
+	told(t, events, runtime.EventExited)
+	if c := awaits(t, r, "killed", runtime.StateExited); c.ExitCode != 137 || c.ServerFailed {
+		t.Errorf("killed: %+v", c)
 	}
-	if c := awaits(t, r, "orphan", runtime.StateExited); c.ExitCode != 137 {
-		t.Errorf("%+v", c)
+	must(t, syscall.Kill(parent(t, c.PID), syscall.SIGKILL))
+	for told(t, events, runtime.EventExited).ContainerID != "orphan" {
+	}
+	for _, r := range []*containerd.Runtime{r, n.runtime(t)} {
+		if c := awaits(t, r, "orphan", runtime.StateExited); c.ExitCode != 137 || !c.ServerFailed {
+			t.Errorf("%+v", c)
+		}
 	}
 	eventually(t, func() string {
 		if syscall.Kill(c.PID, 0) == nil {

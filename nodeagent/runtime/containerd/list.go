@@ -78,7 +78,7 @@ func (r *Runtime) known(record containers.Container) (runtime.Container, bool) {
 	out := r.described(record)
 	if label, ended := parseExit(record.Labels[labelExit]); ended {
 		out.State, out.StartedAt, out.FinishedAt = runtime.StateExited, label.started, label.finished
-		out.ExitCode, out.OOMKilled = label.code, label.oom
+		out.ExitCode, out.OOMKilled, out.ServerFailed = label.code, label.oom, label.lost
 		return out, true
 	}
 	m := r.marked(record.ID)
@@ -89,7 +89,11 @@ func (r *Runtime) known(record containers.Container) (runtime.Container, bool) {
 	case !m.exists():
 		return out, true // a marker is written before anything is started
 	case m.runs():
-		out.State, out.StartedAt, out.PID = runtime.StateRunning, m.at, m.pid
+		out.State, out.StartedAt, out.PID = runtime.StateRunning, m.at, m.process.pid
+		r.complete(record.ID, m, out.PID)
+		if m.orphaned() {
+			r.watch(record.ID, m)
+		}
 		return out, true
 	}
 	return out, false
@@ -121,7 +125,7 @@ func (r *Runtime) find(ctx context.Context, record containers.Container) (runtim
 	switch out.State = state(task); out.State {
 	case runtime.StateRunning:
 		out.PID = int(task.Pid)
-		r.adopt(ctx, record.ID, m, out.PID)
+		r.complete(record.ID, m, out.PID)
 	case runtime.StateCreated:
 		out.StartedAt = time.Time{}
 	case runtime.StateExited:

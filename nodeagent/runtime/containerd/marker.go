@@ -1,7 +1,6 @@
 package containerd
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,11 +16,19 @@ import (
 type marker struct {
 	// at is when it was let go, or else when it was about to be; zero where there is no marker.
 	at time.Time
-	// pid of its first process, and when that began, as the kernel counts. Zero in the markers of earlier versions.
-	pid   int
-	began uint64
+	// process is its first. Zero in the markers of earlier versions.
+	process process
+	// server is the process that started it and is told of its end. Zero in the markers of earlier versions.
+	server process
 	// letGo tells that the runtime was seen to start it. Where it was not, its init may wait, or the answer was lost.
 	letGo bool
+}
+
+// process is one that no other can be taken for.
+type process struct {
+	pid int
+	// began is when, as the kernel counts: in ticks since its boot.
+	began uint64
 }
 
 // markerPath is a file in StateDir, which does not outlive a boot.
@@ -29,7 +36,7 @@ func (r *Runtime) markerPath(id string) string { return filepath.Join(r.dir(id),
 
 // mark writes a marker. The file's time is when.
 func (r *Runtime) mark(id string, m marker) error {
-	text := fmt.Sprintf("%d %d %t\n", m.pid, m.began, m.letGo)
+	text := fmt.Sprintf("%d %d %t %d %d\n", m.process.pid, m.process.began, m.letGo, m.server.pid, m.server.began)
 	return os.WriteFile(r.markerPath(id), []byte(text), 0o600)
 }
 
@@ -41,8 +48,8 @@ func (r *Runtime) marked(id string) marker {
 		return marker{}
 	}
 	m := marker{at: info.ModTime()}
-	if text, err := os.ReadFile(path); err == nil {
-		_, _ = fmt.Sscan(string(text), &m.pid, &m.began, &m.letGo) // an earlier version's is empty
+	if text, err := os.ReadFile(path); err == nil { // an earlier version's is shorter, or empty
+		_, _ = fmt.Sscan(string(text), &m.process.pid, &m.process.began, &m.letGo, &m.server.pid, &m.server.began)
 	}
 	return m
 }
@@ -50,51 +57,80 @@ func (r *Runtime) marked(id string) marker {
 func (m marker) exists() bool { return !m.at.IsZero() }
 
 // runs tells whether the first process is certain to run: it is there, it is no other that got its PID, and it was let go.
-func (m marker) runs() bool {
-	if m.pid == 0 || !m.letGo {
+func (m marker) runs() bool { return m.letGo && m.process.lives() }
+
+// orphaned tells of one that runs whether the server that started it is gone: then its end is told to nobody.
+func (m marker) orphaned() bool {
+	if m.server.pid == 0 {
 		return false
 	}
-	began, alive := began(m.pid)
-	return alive && began == m.began
+	now, alive := seen(m.process.pid)
+	return alive && now.parent != m.server.pid
 }
 
 // dead tells whether it is proven that no process of the container is left. A process that has ended but was not waited for is none.
 func (m marker) dead(cgroupPath string) bool {
-	if m.pid != 0 {
-		if began, alive := began(m.pid); alive && began == m.began {
-			return false
-		}
-	}
-	return cgroupPath != "" && len(cgroup.PIDs(cgroupPath)) == 0
+	return !m.process.lives() && cgroupPath != "" && len(cgroup.PIDs(cgroupPath)) == 0
 }
 
-// began is when a process began, in the kernel's ticks since its boot; false if it has ended.
-func began(pid int) (uint64, bool) {
+// lives tells whether the process is there, and no other that got its PID.
+func (p process) lives() bool {
+	if p.pid == 0 {
+		return false
+	}
+	now, alive := seen(p.pid)
+	return alive && now.began == p.began
+}
+
+// sight is what the kernel shows of a process.
+type sight struct {
+	began  uint64
+	parent int
+}
+
+// seen looks at a process; false if it has ended.
+func seen(pid int) (sight, bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, false
+		return sight{}, false
 	}
 	// The second field is the program's name in brackets, which may hold anything.
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
-		return 0, false
+		return sight{}, false
 	}
-	at, err := strconv.ParseUint(fields[19], 10, 64)
-	return at, err == nil
+	parent, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return sight{}, false
+	}
+	began, err := strconv.ParseUint(fields[19], 10, 64)
+	return sight{began, parent}, err == nil
 }
 
-// adopt completes the marker of a container that its shim says runs: it was let go by an agent that did not hear of it, or by
-// an earlier version.
-func (r *Runtime) adopt(_ context.Context, id string, m marker, pid int) {
-	if m.letGo && m.pid != 0 {
+// family identifies a container's first process and the server that started it, as far as they live.
+func family(pid int) (first, server process) {
+	now, alive := seen(pid)
+	if !alive {
+		return process{pid: pid}, process{}
+	}
+	if its, alive := seen(now.parent); alive {
+		server = process{now.parent, its.began}
+	}
+	return process{pid, now.began}, server
+}
+
+// complete writes what a marker lacks of a container that runs: it was let go by an agent that did not hear of it, or by an
+// earlier version.
+func (r *Runtime) complete(id string, m marker, pid int) {
+	if m.letGo && m.process.pid != 0 && m.server.pid != 0 {
 		return
 	}
-	start, alive := began(pid)
-	if !alive {
+	first, server := family(pid)
+	if first.began == 0 {
 		return
 	}
 	at := m.at
-	if r.mark(id, marker{pid: pid, began: start, letGo: true}) == nil {
+	if r.mark(id, marker{process: first, server: server, letGo: true}) == nil {
 		_ = os.Chtimes(r.markerPath(id), at, at)
 	}
 }

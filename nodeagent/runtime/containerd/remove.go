@@ -114,7 +114,7 @@ func (r *Runtime) removeTask(ctx context.Context, id string) error {
 			return err
 		}
 	case err != nil && m.runs(): // its shim does not answer; what it takes to end it needs no shim
-		if err := ignore(r.signal(ctx, id, m.pid, runtime.SIGKILL)); err != nil {
+		if err := ignore(r.signal(ctx, id, m.process.pid, runtime.SIGKILL)); err != nil {
 			return err
 		}
 	}

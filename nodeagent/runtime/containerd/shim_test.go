@@ -10,12 +10,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
@@ -92,47 +96,100 @@ func TestNoErrorsLogged(t *testing.T) {
 	}
 }
 
-// TestServerKilled: a server's containers end with it and are told as ended; those of others do not notice; the next container
-// of the same MiniPod gets a new server.
+// TestServerKilled: a server's containers go on without it, are told as what they are to this agent and the next, and their true end is
+// told; those of others do not notice; the next container of the same MiniPod gets a new server.
 func TestServerKilled(t *testing.T) {
 	n := newNode(t)
 	r := n.runtime(t)
-	pids, servers := several(t, n, r, 8)
+	spec := n.start(t, r, "ends", "trap 'echo last words >/written; cat /written; exit 7' TERM; while :; do sleep 0.1; done")
+	killed := n.start(t, r, "killed", "while :; do sleep 0.1; done")
+	pids := map[string]int{}
+	for _, id := range []string{spec.ID, killed.ID} {
+		pids[id] = awaits(t, r, id, runtime.StateRunning).PID
+	}
+	others, servers := several(t, n, r, 6)
 	events, err := r.Events(t.Context())
 	must(t, err)
-	go func() {
-		for range events {
-		}
-	}()
-	victim := servers["several-0"]
-	must(t, syscall.Kill(victim, syscall.SIGKILL))
-	for id, server := range servers {
-		if server != victim {
-			continue
-		}
-		if c := awaits(t, r, id, runtime.StateExited); c.ExitCode != 137 {
-			t.Errorf("%s: %+v", id, c)
-		}
-		eventually(t, func() string {
-			if syscall.Kill(pids[id], 0) == nil {
-				return fmt.Sprintf("process %d of %s lives", pids[id], id)
+	victims := map[int]bool{parent(t, pids[spec.ID]): true, parent(t, pids[killed.ID]): true}
+	for victim := range victims {
+		must(t, syscall.Kill(victim, syscall.SIGKILL))
+	}
+	for range pids {
+		told(t, events, runtime.EventExited) // by containerd, of the server
+	}
+	next := n.runtime(t)
+	nextEvents, err := next.Events(t.Context())
+	must(t, err)
+	for _, r := range []*containerd.Runtime{r, next} {
+		for id, pid := range pids {
+			if c := awaits(t, r, id, runtime.StateRunning); c.PID != pid {
+				t.Errorf("%s: %+v, want process %d", id, c, pid)
 			}
-			return ""
-		})
+			if c, err := r.Inspect(t.Context(), id); err != nil || c.State != runtime.StateRunning {
+				t.Errorf("%s: %+v, %v", id, c, err)
+			}
+		}
 	}
 	for id, server := range servers {
-		if c := awaits(t, r, id, map[bool]runtime.State{true: runtime.StateExited, false: runtime.StateRunning}[server == victim]); server != victim && c.PID != pids[id] {
+		if c := awaits(t, r, id, runtime.StateRunning); c.PID != others[id] || !victims[server] && parent(t, c.PID) != server {
 			t.Errorf("%s noticed: %+v", id, c)
 		}
 	}
-	must(t, r.Remove(t.Context(), "several-0"))
-	n.start(t, r, "several-0", "exit 3")
-	if c := awaits(t, r, "several-0", runtime.StateExited); c.ExitCode != 3 {
+	must(t, r.Kill(t.Context(), spec.ID, runtime.SIGTERM))
+	for _, heard := range []<-chan runtime.Event{events, nextEvents} {
+		for told(t, heard, runtime.EventExited).ContainerID != spec.ID {
+		}
+	}
+	want := runtime.StateExited
+	if !tellsExits() {
+		want = runtime.StateUnknown
+	}
+	if c := awaits(t, next, spec.ID, want); want == runtime.StateExited && (c.ExitCode != 7 || c.ServerFailed) {
+		t.Errorf("%+v", c)
+	}
+	output(t, spec, "last words") // its file system and its log were there to the end
+	must(t, r.Remove(t.Context(), killed.ID))
+	must(t, r.Remove(t.Context(), spec.ID))
+	n.start(t, r, spec.ID, "exit 3")
+	if c := awaits(t, r, spec.ID, runtime.StateExited); c.ExitCode != 3 {
 		t.Errorf("the next: %+v", c)
 	}
 }
 
-// TestServerAndContainerdKilled: nobody is there to see it, and nothing is lost in silence.
+// alive tells whether a process has not ended. Who collects it then is not looked at.
+func alive(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.HasPrefix(string(text[bytes.LastIndexByte(text, ')')+1:]), " Z")
+}
+
+// told waits for an event.
+func told(t *testing.T, events <-chan runtime.Event, kind runtime.EventType) runtime.Event {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case e := <-events:
+			if e.Type == kind {
+				return e
+			}
+		case <-timeout:
+			t.Fatalf("no event %s", kind)
+		}
+	}
+}
+
+// tellsExits tells whether the kernel tells how a process ended to whoever has a handle of it.
+func tellsExits() bool {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	return unix.IoctlPidfdInfo(fd, &info) == nil && info.Supported_mask&unix.PIDFD_INFO_EXIT != 0
+}
+
+// TestServerAndContainerdKilled: nobody is there to see it, and nothing is lost.
 func TestServerAndContainerdKilled(t *testing.T) {
 	n := newNode(t)
 	r := n.runtime(t)
@@ -143,19 +200,52 @@ func TestServerAndContainerdKilled(t *testing.T) {
 	}
 	n.Run(t)
 	for id, pid := range pids {
-		eventually(t, func() string {
-			list, err := r.List(t.Context())
-			if err != nil {
-				return err.Error()
-			}
-			for _, c := range list {
-				if c.ID == id && (c.State == runtime.StateExited || c.State == runtime.StateUnknown) && syscall.Kill(pid, 0) != nil {
-					return ""
-				}
-			}
-			return fmt.Sprintf("%s (process %d): %+v", id, pid, list)
-		})
+		if c := awaits(t, r, id, runtime.StateRunning); c.PID != pid {
+			t.Errorf("%s: %+v, want process %d", id, c, pid)
+		}
+		must(t, r.Remove(t.Context(), id))
+		if alive(pid) {
+			t.Errorf("process %d of %s lives after its removal", pid, id)
+		}
 	}
+}
+
+// TestServerKilledInTheMiddle: what was not let go when its server failed does not stay, and is started anew.
+func TestServerKilledInTheMiddle(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	spec := runtime.ContainerSpec{ID: "waits", Group: "waits", Image: busybox, Command: shell("exit 6"),
+		CgroupPath: filepath.Join(n.parent, "podwaits", "waits"), LogPath: filepath.Join(n.Dir, "waits.log")}
+	must(t, r.Create(t.Context(), spec))
+	c := n.Client(t)
+	defer c.Close()
+	mounts, err := c.SnapshotService("overlayfs").Mounts(t.Context(), spec.ID)
+	must(t, err)
+	request := &tasks.CreateTaskRequest{ContainerID: spec.ID}
+	for _, m := range mounts {
+		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
+	}
+	task, err := c.TaskService().Create(t.Context(), request)
+	must(t, err)
+	must(t, syscall.Kill(parent(t, int(task.Pid)), syscall.SIGKILL))
+	eventually(t, func() string {
+		if left := n.leftovers(spec.ID); len(left) > 0 || alive(int(task.Pid)) {
+			return fmt.Sprintf("process %d, %v", task.Pid, left)
+		}
+		return ""
+	})
+	next := n.runtime(t)
+	awaits(t, next, spec.ID, runtime.StateCreated)
+	eventually(t, func() string { // containerd says that it is there, and that it is not, while it forgets it
+		if err := next.Start(t.Context(), spec.ID); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	if c := awaits(t, next, spec.ID, runtime.StateExited); c.ExitCode != 6 {
+		t.Errorf("%+v", c)
+	}
+	must(t, next.Remove(t.Context(), spec.ID))
 }
 
 // TestShimUpgrade: what an earlier agent started, with runc or with another version of the shim, is this agent's all the same.

@@ -54,8 +54,9 @@ func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 		return fmt.Errorf("create the process of %q: %w", id, err)
 	}
 	// From here on it may run, whatever becomes of the agent.
-	began, _ := began(pid)
-	if err := r.mark(id, marker{pid: pid, began: began}); err != nil {
+	m := marker{}
+	m.process, m.server = family(pid)
+	if err := r.mark(id, m); err != nil {
 		return err
 	}
 	if _, err := service.Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
@@ -65,7 +66,8 @@ func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 		}
 		return fmt.Errorf("start the process of %q: %w", id, err)
 	}
-	return r.mark(id, marker{pid: pid, began: began, letGo: true})
+	m.letGo = true
+	return r.mark(id, m)
 }
 
 // inherit takes over the task of an agent that died before it could start it. One whose making was broken off has an end,

@@ -127,6 +127,19 @@ func (r *Runtime) PullsAnything() {
 // Exit ends a running container's process from inside.
 func (r *Runtime) Exit(id string, code int) error { return r.inject(id, code, false) }
 
+// FailServer ends a running container with its server, as runc's shim does when it is killed.
+func (r *Runtime) FailServer(id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.containers[id]
+	if c == nil || c.status.State != runtime.StateRunning {
+		return fmt.Errorf("container %q: %w", id, errdefs.ErrNotFound)
+	}
+	c.status.ServerFailed = true
+	r.exit(c, 128+int(runtime.SIGKILL), false)
+	return nil
+}
+
 // OOM ends a running container as the kernel does when its memory limit is hit.
 func (r *Runtime) OOM(id string) error { return r.inject(id, 128+int(runtime.SIGKILL), true) }
 

@@ -4,6 +4,7 @@ package shim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,22 +14,31 @@ import (
 	"time"
 
 	tasks "github.com/containerd/containerd/api/runtime/task/v2"
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/system"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 )
 
+// answers is how long a server that listens may take to say what it knows of a container. containerd gives the whole of "delete" 5 s.
+const answers = 3 * time.Second
+
 // Delete removes what is left of a container whose connection to the server was lost, and returns how it ended, as
 // containerd wants to read it. If the server lives it does the work, for it may be in the middle of something.
+//
+// A container that was let go and lives is left alone: it is not its fault that the server failed. Only the agent ends it. What the
+// answer says of it then is nobody's word; containerd forgets the task, and the agent looks after the process (see package containerd).
 func Delete(ctx context.Context, call Call) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	response, err := deleteThere(ctx, call)
-	if err != nil {
+	if errors.Is(err, errNoServer) || errdefs.IsNotFound(err) {
 		response, err = deleteHere(ctx, call)
 	}
 	if err != nil {
@@ -37,20 +47,38 @@ func Delete(ctx context.Context, call Call) ([]byte, error) {
 	return proto.Marshal(response)
 }
 
+var errNoServer = errors.New("no server listens")
+
+// deleteThere leaves it to the server. One that does not answer is asked for nothing: it would do it later, when nobody wants it any more.
 func deleteThere(ctx context.Context, call Call) (*tasks.DeleteResponse, error) {
-	conn, err := net.DialTimeout("unix", socket(call.Run, slot(call.ID)), time.Second) // it is on this machine
+	conn, err := net.DialTimeout("unix", socket(call.Run, slot(call.ID)), time.Second)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, errNoServer
+	}
 	if err != nil {
 		return nil, err
 	}
 	client := ttrpc.NewClient(conn)
 	defer client.Close()
 	service := tasks.NewTTRPCTaskClient(client)
-	_, err = service.Kill(ctx, &tasks.KillRequest{ID: call.ID, Signal: uint32(syscall.SIGKILL)})
-	if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) {
-		_, _ = service.Wait(ctx, &tasks.WaitRequest{ID: call.ID})
-		return service.Delete(ctx, &tasks.DeleteRequest{ID: call.ID})
+	asking, cancel := context.WithTimeout(ctx, answers)
+	defer cancel()
+	now, err := service.State(asking, &tasks.StateRequest{ID: call.ID})
+	if err != nil {
+		return nil, errgrpc.ToNative(err)
 	}
-	return nil, err
+	switch now.Status {
+	case tasktypes.Status_RUNNING, tasktypes.Status_PAUSED:
+		return spared(now.Pid), nil
+	case tasktypes.Status_CREATED:
+		_, err = service.Kill(ctx, &tasks.KillRequest{ID: call.ID, Signal: uint32(syscall.SIGKILL)})
+		if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+			return nil, err
+		}
+		_, _ = service.Wait(ctx, &tasks.WaitRequest{ID: call.ID})
+	}
+	response, err := service.Delete(ctx, &tasks.DeleteRequest{ID: call.ID})
+	return response, errgrpc.ToNative(err)
 }
 
 func deleteHere(ctx context.Context, call Call) (*tasks.DeleteResponse, error) {
@@ -66,16 +94,47 @@ func deleteHere(ctx context.Context, call Call) (*tasks.DeleteResponse, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
+	pid, lives := living(dir)
 	if err == nil {
-		if err := cgroup.Remove(ctx, spec.Linux.CgroupsPath); err != nil {
-			return nil, err
+		if !lives {
+			if err := cgroup.Remove(ctx, spec.Linux.CgroupsPath); err != nil {
+				return nil, err
+			}
 		}
-		if err := unmount(spec.Root.Path); err != nil {
+		if err := unmount(spec.Root.Path); err != nil { // the container has its own mounts
 			return nil, err
 		}
 	}
 	response := recordedExit(dir)
+	if lives {
+		response = spared(uint32(pid))
+	}
 	return response, os.RemoveAll(dir)
+}
+
+// spared is the answer for a container that is left alone.
+func spared(pid uint32) *tasks.DeleteResponse {
+	return &tasks.DeleteResponse{Pid: pid, ExitStatus: 255, ExitedAt: timestamppb.Now()}
+}
+
+// living finds the first process of a container that was let go and has not ended, by what libcontainer wrote of it.
+func living(dir string) (pid int, lives bool) {
+	if _, err := os.Stat(filepath.Join(dir, "exec.fifo")); !errors.Is(err, os.ErrNotExist) {
+		return 0, false // its init waits there to be let go
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "state.json"))
+	if err != nil {
+		return 0, false
+	}
+	var state libcontainer.BaseState
+	if err := json.Unmarshal(text, &state); err != nil || state.InitProcessPid <= 0 {
+		return 0, false
+	}
+	process, err := system.Stat(state.InitProcessPid)
+	if err != nil || process.StartTime != state.InitProcessStartTime || process.State == system.Zombie || process.State == system.Dead {
+		return 0, false
+	}
+	return state.InitProcessPid, true
 }
 
 // recordedExit is how a container ended as its server wrote it down; killed just now, if it did not.

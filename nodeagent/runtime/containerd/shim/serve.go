@@ -118,14 +118,15 @@ func (s *service) leave(patience time.Duration) (bool, error) {
 }
 
 // sweep removes containers that containerd has forgotten: what a caller began who gave up in the middle, and was taken
-// for gone before the server had heard all of it.
+// for gone before the server had heard all of it. What was let go and runs stays: containerd may have lost sight of it, and the agent
+// has not, who ends it when it is time.
 func (s *service) sweep(ctx context.Context) {
 	s.mu.Lock()
 	var lost []*container
 	for _, c := range s.containers {
 		select {
 		case <-c.made:
-			if _, err := os.Stat(c.bundle); errors.Is(err, os.ErrNotExist) && c.err == nil {
+			if c.err == nil && c.isLost() {
 				lost = append(lost, c)
 			}
 		default:
@@ -139,6 +140,15 @@ func (s *service) sweep(ctx context.Context) {
 		}
 		s.forget(c)
 	}
+}
+
+// isLost tells whether nobody will ask for the container any more.
+func (c *container) isLost() bool {
+	if now := c.init.look(); now.started && !now.ended {
+		return false
+	}
+	_, err := os.Stat(c.bundle)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // asked is a listener that notes when somebody comes.

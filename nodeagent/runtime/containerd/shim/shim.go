@@ -20,13 +20,13 @@
 //
 //	containerd ends      the server keeps its containers; the next containerd connects again by the address in the bundle
 //	the caller ends      while its container is being created: that container is taken back
-//	the server ends      containerd sees the connection close and runs "delete" for each container, which kills what is
-//	                     left in the container's cgroup and tells exit 137; if containerd is away too, it does so when it
-//	                     comes back
+//	the server ends      containerd sees the connection close and runs "delete" for each container, which leaves alone what
+//	                     was let go and lives, and takes away the rest; if containerd is away too, it does so when it
+//	                     comes back. The agent looks after what lives
 //	no container for     the server ends by itself
 //	ten minutes
 //
-// MiniPods are spread over a few servers, so that one's end takes only a part of them along; all containers of a MiniPod
+// MiniPods are spread over a few servers, so that one's failure concerns only a part of them; all containers of a MiniPod
 // share one. The path of everything holds a sum of the program's content, so that an upgraded agent starts its containers with
 // new servers while the old ones keep theirs.
 package shim
