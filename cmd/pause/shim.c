@@ -1,20 +1,20 @@
 /*
- * DIRECTORY/containerd-shim-… -namespace N -address A … -id ID start|delete: the short answers of miniplane's shim
- * DIRECTORY/containerd-shim-… -info: what it is
+ * DIRECTORY/SERVER/containerd-shim-… -namespace N -address A … -id ID start|delete: the short answers of miniplane's shim
+ * DIRECTORY/SERVER/containerd-shim-… -info: what it is
  *
  * containerd executes its shim once to start a task and once to forget it. Nearly always the answer is at hand: the server of
  * the container listens at its socket, and its address is all that "start" has to print; and there is nothing left of a
  * container whose directory is gone, so "delete" has nothing to say. In all other cases the program DIRECTORY/server,
  * which is large, takes over with the same arguments.
  *
- * DIRECTORY/run is a link to the directory of the sockets and of the containers. Which server a container belongs to is a sum
- * of the beginning of its ID; nodeagent/runtime/containerd/shim computes the same.
+ * DIRECTORY/run is a link to the directory of the sockets and of the containers. Which server a container belongs to is said by the
+ * directory that the program is executed in, a number: the agent chose it and wrote the path into the container's record.
  *
  * containerd 2.4 asks what a shim is until it gets an answer, for each task anew.
  */
 #include "sys.h"
 
-enum { SERVERS = 4, GROUP = 36, PATH = 512, SOCKET = 108 };
+enum { PATH = 512, SOCKET = 108 };
 
 /* Writes a string behind what is there. False if it does not fit. */
 static int add(char *to, __SIZE_TYPE__ size, const char *text) {
@@ -23,14 +23,6 @@ static int add(char *to, __SIZE_TYPE__ size, const char *text) {
 		return 0;
 	memcpy(to + used, text, n + 1);
 	return 1;
-}
-
-/* 32-bit FNV-1a of the MiniPod's UID. */
-static char server_of(const char *id) {
-	unsigned sum = 2166136261U;
-	for (int i = 0; i < GROUP && id[i]; i++)
-		sum = (sum ^ (unsigned char)id[i]) * 16777619U;
-	return (char)('0' + sum % SERVERS);
 }
 
 static int listens(const char *path) {
@@ -54,9 +46,9 @@ static int keep(const char *answer, long n) {
 	return sys6(__NR_renameat2, -100, (long)".address", -100, (long)"address", 0, 0) == 0;
 }
 
-static void start(const char *run, const char *id) {
-	char answer[PATH] = "unix://", name[3] = {'/', server_of(id), 0};
-	if (!add(answer, sizeof(answer), run) || !add(answer, sizeof(answer), name) || !listens(answer + 7))
+static void start(const char *run, const char *server) {
+	char answer[PATH] = "unix://";
+	if (!add(answer, sizeof(answer), run) || !add(answer, sizeof(answer), server) || !listens(answer + 7))
 		return;
 	long n = (long)length(answer);
 	leave(keep(answer, n) && sys(__NR_write, 1, answer, n) == n ? 0 : 40);
@@ -76,8 +68,16 @@ static void info(void) {
 	leave(sys(__NR_write, 1, answer, n) == n ? 0 : 40);
 }
 
+/* Cuts a path behind its last '/'. */
+static void parent(char *path) {
+	__SIZE_TYPE__ n = length(path);
+	while (n > 0 && path[n - 1] != '/')
+		n--;
+	path[n] = 0;
+}
+
 void shim_main(int argc, char **argv) {
-	char directory[PATH] = "", path[PATH] = "", run[PATH] = "";
+	char directory[PATH] = "", path[PATH] = "", run[PATH] = "", server[PATH] = "";
 	const char *id = "";
 	if (same(argv[1], "-info"))
 		info();
@@ -86,16 +86,22 @@ void shim_main(int argc, char **argv) {
 			id = argv[i + 1];
 	if (!add(directory, sizeof(directory), argv[0]))
 		leave(41);
-	__SIZE_TYPE__ n = length(directory);
-	while (n > 0 && directory[n - 1] != '/')
-		n--;
-	directory[n] = 0;
+	parent(directory);
+	__SIZE_TYPE__ end = length(directory);
+	if (end == 0)
+		leave(41);
+	directory[end - 1] = 0; /* now it ends with the server's number */
+	parent(directory);
+	__SIZE_TYPE__ begin = length(directory);
+	if (begin == 0)
+		leave(41);
+	memcpy(server, argv[0] + begin - 1, end - begin); /* with the '/' before it */
 	if (!add(path, sizeof(path), directory) || !add(path, sizeof(path), "run"))
 		leave(41);
 	long size = sys6(__NR_readlinkat, -100, (long)path, (long)run, sizeof(run) - 1, 0, 0);
 	if (size > 0 && *id) {
 		if (same(argv[argc - 1], "start"))
-			start(run, id);
+			start(run, server);
 		if (same(argv[argc - 1], "delete"))
 			delete(run, id);
 	}

@@ -80,7 +80,7 @@ func parse(args []string) (shim.Call, error) {
 	call := shim.Call{TTRPC: os.Getenv("TTRPC_ADDRESS")}
 	flags := flag.NewFlagSet("shim", flag.ContinueOnError)
 	flags.StringVar(&call.Namespace, "namespace", "", "namespace in containerd")
-	flags.StringVar(&call.ID, "id", "", "ID of the container")
+	flags.StringVar(&call.ID, "id", "", "ID of the container; number of the server, for serve")
 	flags.StringVar(&call.Bundle, "bundle", "", "bundle of the container")
 	flags.StringVar(&call.Address, "address", "", "socket of containerd")
 	flags.StringVar(&call.TTRPC, "ttrpc", call.TTRPC, "socket that takes events")
@@ -92,10 +92,14 @@ func parse(args []string) (shim.Call, error) {
 	}
 	call.Action = flags.Arg(0)
 	if call.Run != "" || call.Action == "filter" {
+		call.Server = call.ID
 		return call, nil
 	}
 	self, err := os.Executable()
 	if err != nil {
+		return call, err
+	}
+	if call.Server, err = shim.Server(os.Args[0]); err != nil {
 		return call, err
 	}
 	call.Run, err = shim.RunDir(filepath.Dir(self))

@@ -64,8 +64,10 @@ type Options struct {
 	StateDir string
 	// PauseBinary is cmd/pause at a path that the shims see too. It copies output to logs.
 	PauseBinary string
-	// Shim is the path that InstallShim returned; containers are started with containerd's own shim and runc when empty.
+	// Shim is the directory that InstallShim returned; containers are started with containerd's own shim and runc when empty.
 	Shim string
+	// GroupsPerServer is how many MiniPods one server of the shim starts at most; 32 when zero.
+	GroupsPerServer int
 	// RuncBinary is used instead of the runc in containerd's path when not empty.
 	RuncBinary string
 	// InsecureRegistries are host:port of registries that are spoken to by plain http.
@@ -97,6 +99,10 @@ type Runtime struct {
 	// begun is when this agent did; released is set once nothing is held for earlier ones.
 	begun    time.Time
 	released bool
+
+	placing sync.Mutex        // held for longer than mu
+	places  *places           // nil until the first container is placed
+	avoid   map[int]time.Time // servers that did not answer, and until when they get no new MiniPods
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -105,6 +111,9 @@ var _ runtime.Runtime = (*Runtime)(nil)
 func New(opts Options) (*Runtime, error) {
 	if opts.Namespace == "" {
 		opts.Namespace = "miniplane"
+	}
+	if opts.GroupsPerServer <= 0 {
+		opts.GroupsPerServer = groupsPerServer
 	}
 	if opts.Logs == (stdio.Limits{}) {
 		opts.Logs = stdio.DefaultLimits
@@ -131,7 +140,7 @@ func New(opts Options) (*Runtime, error) {
 		Logs: stdio.NewCounter(filepath.Join(opts.StateDir, "containers", "*", "log")),
 		opts: opts, client: c, snaps: c.SnapshotService(snapshotter),
 		bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(), begun: time.Now(),
-		started: map[string]prepared{}, ooms: map[string]bool{}, silent: map[string]time.Time{},
+		started: map[string]prepared{}, ooms: map[string]bool{}, silent: map[string]time.Time{}, avoid: map[int]time.Time{},
 	}
 	r.images.byDigest = map[string]*imageFacts{}
 	return r, nil

@@ -50,12 +50,15 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	if len(oci.Process.Args) == 0 {
 		return fmt.Errorf("image %q has no command and none was given: %w", spec.Image, errdefs.ErrInvalidArgument)
 	}
-	record, err := r.record(spec, facts, oci)
+	record, err := r.record(ctx, spec, facts, oci)
 	if err != nil {
 		return err
 	}
 	if _, err := r.client.ContainerService().Create(ctx, record); err != nil {
-		return fmt.Errorf("record of container %q: %w", spec.ID, native(err))
+		if err = native(err); !errdefs.IsAlreadyExists(err) && !runtime.IsUnanswered(err) {
+			r.displaced(spec.ID)
+		}
+		return fmt.Errorf("record of container %q: %w", spec.ID, err)
 	}
 	mounts, err := r.prepare(ctx, &spec, facts)
 	if err != nil {
@@ -67,7 +70,7 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	return nil
 }
 
-func (r *Runtime) record(spec runtime.ContainerSpec, facts *imageFacts, oci *specs.Spec) (containers.Container, error) {
+func (r *Runtime) record(ctx context.Context, spec runtime.ContainerSpec, facts *imageFacts, oci *specs.Spec) (containers.Container, error) {
 	out := containers.Container{
 		ID: spec.ID, Labels: map[string]string{labelBoot: r.bootID, labelImageID: facts.id},
 		Image: spec.Image, Snapshotter: snapshotter, SnapshotKey: spec.ID,
@@ -78,8 +81,10 @@ func (r *Runtime) record(spec runtime.ContainerSpec, facts *imageFacts, oci *spe
 		return out, err
 	}
 	if r.opts.Shim != "" {
-		out.Runtime.Name = r.opts.Shim
-		return out, nil
+		if out.Runtime.Name, err = r.runtimeOf(ctx, spec.ID); err != nil {
+			err = fmt.Errorf("server of container %q: %w", spec.ID, err)
+		}
+		return out, err
 	}
 	out.Runtime.Name = runtimeName
 	out.Runtime.Options, err = typeurl.MarshalAny(&options.Options{BinaryName: r.opts.RuncBinary})

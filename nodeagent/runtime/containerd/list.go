@@ -170,6 +170,7 @@ func (r *Runtime) ask(ctx context.Context, record containers.Container) (*taskty
 		return answer.Process, nil
 	}
 	if errdefs.IsDeadlineExceeded(err) {
+		r.unheard(record.ID)
 		r.mu.Lock()
 		r.silent[key] = time.Now()
 		r.mu.Unlock()

@@ -80,7 +80,7 @@ func (r *Runtime) awaitOrphan(id string, m marker, handle *os.File) {
 	if err != nil {
 		return // let be
 	}
-	if known {
+	if known && r.marked(id).process == m.process { // and it was not removed meanwhile
 		stdio.Flush(r.socket(id))
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -91,6 +91,7 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 			return fmt.Errorf("record of %q: %w", id, err)
 		}
 	}
+	r.displaced(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.started, id)

@@ -39,16 +39,48 @@ func several(t *testing.T, n *node, r *containerd.Runtime, count int) (pids, ser
 	return pids, servers
 }
 
-// TestServersAreFew: many containers, few servers, and each container in its own cgroup of every hierarchy that limits.
-func TestServersAreFew(t *testing.T) {
+// TestServersAreBounded: a server has as many MiniPods as it may and no more, also for an agent and a containerd that came later; one that
+// nobody needs any more goes, and its number is used again. Each container is in its own cgroup of every hierarchy that limits.
+func TestServersAreBounded(t *testing.T) {
 	n := newNode(t)
-	pids, servers := several(t, n, n.runtime(t), 12)
-	distinct := map[int]bool{}
-	for _, pid := range servers {
-		distinct[pid] = true
+	n.opts.GroupsPerServer = 2
+	r := n.runtime(t)
+	pids, servers := several(t, n, r, 6)
+	n.Kill()
+	n.Run(t)
+	r = n.runtime(t)
+	for i := 6; i < 9; i++ {
+		id := fmt.Sprintf("several-%d", i)
+		n.start(t, r, id, "while :; do sleep 1; done")
+		pids[id] = awaits(t, r, id, runtime.StateRunning).PID
+		servers[id] = parent(t, pids[id])
 	}
-	if len(distinct) > 4 || len(distinct) < 2 {
-		t.Errorf("12 containers have %d servers", len(distinct))
+	distinct := map[int]int{}
+	for _, pid := range servers {
+		distinct[pid]++
+	}
+	for pid, count := range distinct {
+		if count > 2 {
+			t.Errorf("server %d has %d MiniPods", pid, count)
+		}
+	}
+	if len(distinct) != 5 {
+		t.Errorf("9 MiniPods have %d servers, want 5", len(distinct))
+	}
+	fifth := servers["several-8"]
+	must(t, r.Remove(t.Context(), "several-8"))
+	must(t, syscall.Kill(fifth, syscall.SIGTERM)) // which it does by itself after a while
+	eventually(t, func() string {
+		if alive(fifth) {
+			return "a server without containers stays"
+		}
+		return ""
+	})
+	delete(pids, "several-8")
+	delete(distinct, fifth)
+	n.start(t, r, "several-9", "exit 3")
+	if c := awaits(t, r, "several-9", runtime.StateExited); c.ExitCode != 3 {
+		t.Errorf("%+v", c)
 	}
 	for id, pid := range pids {
 		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
@@ -114,8 +146,8 @@ func TestServerKilled(t *testing.T) {
 	for victim := range victims {
 		must(t, syscall.Kill(victim, syscall.SIGKILL))
 	}
-	for range pids {
-		told(t, events, runtime.EventExited) // by containerd, of the server
+	for heard := map[string]bool{}; !heard[spec.ID] || !heard[killed.ID]; { // containerd tells so, because the server ended
+		heard[told(t, events, runtime.EventExited).ContainerID] = true
 	}
 	next := n.runtime(t)
 	nextEvents, err := next.Events(t.Context())
@@ -141,7 +173,7 @@ func TestServerKilled(t *testing.T) {
 		}
 	}
 	want := runtime.StateExited
-	if !tellsExits() {
+	if !tellsExits(t) {
 		want = runtime.StateUnknown
 	}
 	if c := awaits(t, next, spec.ID, want); want == runtime.StateExited && (c.ExitCode != 7 || c.ServerFailed) {
@@ -178,15 +210,15 @@ func told(t *testing.T, events <-chan runtime.Event, kind runtime.EventType) run
 	}
 }
 
-// tellsExits tells whether the kernel tells how a process ended to whoever has a handle of it.
-func tellsExits() bool {
-	fd, err := unix.PidfdOpen(os.Getpid(), 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
-	return unix.IoctlPidfdInfo(fd, &info) == nil && info.Supported_mask&unix.PIDFD_INFO_EXIT != 0
+// tellsExits tells whether the kernel tells how a process ended to whoever has a handle of it: since 6.15.
+func tellsExits(t *testing.T) bool {
+	t.Helper()
+	var name unix.Utsname
+	must(t, unix.Uname(&name))
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	must(t, err)
+	return major > 6 || major == 6 && minor >= 15
 }
 
 // TestServerAndContainerdKilled: nobody is there to see it, and nothing is lost.

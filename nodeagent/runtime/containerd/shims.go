@@ -15,9 +15,9 @@ import (
 // shimName is how our shim is called where containerd executes it.
 const shimName = "containerd-shim-miniplane-v1"
 
-// InstallShim puts miniplane's shim (pause and cmd/shim) below rootDir, for containerd to execute, and returns the name of the
-// runtime, which is its path: containerd needs no setting for it. The path holds a sum of the content, so that another
-// version stands beside it: what runs still needs the older one.
+// InstallShim puts miniplane's shim (pause and cmd/shim) below rootDir, for containerd to execute, and returns its directory. The
+// name of the runtime is the path of a link below it, one for each server: containerd needs no setting for it. The path holds a sum of
+// the content, so that another version stands beside it: what runs still needs the older one.
 func InstallShim(pause, server, rootDir, stateDir string) (string, error) {
 	small, err := os.ReadFile(pause)
 	if err != nil {
@@ -45,7 +45,7 @@ func InstallShim(pause, server, rootDir, stateDir string) (string, error) {
 			return "", fmt.Errorf("shim: %w", err)
 		}
 	}
-	return filepath.Join(dir, shimName), nil
+	return dir, nil
 }
 
 // installProgram replaces a program as a whole, if it is not there.
@@ -75,12 +75,15 @@ func installLink(target, path string) error {
 // StopShims ends the servers of miniplane's shims, of all versions, on a node that has no containers any more, and removes
 // what they kept. It waits for them; one that still has a container does not end.
 func StopShims(ctx context.Context, stateDir string) error {
-	sockets, err := filepath.Glob(filepath.Join(stateDir, "shim-*", "[0-9]"))
+	sockets, err := filepath.Glob(filepath.Join(stateDir, "shim-*", "[0-9]*"))
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, socket := range sockets {
+		if !isServer(filepath.Base(socket)) {
+			continue
+		}
 		if err := stopShim(ctx, socket); err != nil {
 			errs = append(errs, fmt.Errorf("shim at %s: %w", socket, err))
 		}

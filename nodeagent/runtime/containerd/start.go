@@ -25,6 +25,9 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 		return err
 	}
 	if err := r.startTask(ctx, id, p); err != nil {
+		if errdefs.IsDeadlineExceeded(err) {
+			r.unheard(id)
+		}
 		if !runtime.IsUnanswered(err) && !errdefs.IsAlreadyExists(err) {
 			_ = r.removeDir(id) // it never ran
 		}

@@ -51,7 +51,7 @@ var errNoServer = errors.New("no server listens")
 
 // deleteThere leaves it to the server. One that does not answer is asked for nothing: it would do it later, when nobody wants it any more.
 func deleteThere(ctx context.Context, call Call) (*tasks.DeleteResponse, error) {
-	conn, err := net.DialTimeout("unix", socket(call.Run, slot(call.ID)), time.Second)
+	conn, err := net.DialTimeout("unix", socket(call.Run, call.Server), time.Second)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, errNoServer
 	}

@@ -8,7 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -61,8 +61,12 @@ func listen() error {
 // copyOfAnother finds the copy that another server of the same directory runs from; it is of the same program, for the
 // directory's name is a sum of it. Nil if there is none.
 func copyOfAnother(run string, size int64) *os.File {
-	for i := range servers {
-		pid, err := peer(socket(run, strconv.Itoa(i)))
+	sockets, _ := filepath.Glob(filepath.Join(run, "[0-9]*"))
+	for _, path := range sockets {
+		if strings.Contains(filepath.Base(path), ".") { // its lock, or its log
+			continue
+		}
+		pid, err := peer(path)
 		if err != nil || pid == os.Getpid() {
 			continue
 		}

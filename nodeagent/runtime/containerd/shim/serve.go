@@ -96,7 +96,7 @@ func (s *service) ids() []string {
 
 // leave takes the socket away, unless somebody asked for the server meanwhile.
 func (s *service) leave(patience time.Duration) (bool, error) {
-	path := socket(s.call.Run, s.call.ID)
+	path := socket(s.call.Run, s.call.Server)
 	lock, err := os.OpenFile(path+".lock", os.O_RDWR|syscall.O_CLOEXEC, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return true, nil // the directory was cleaned up

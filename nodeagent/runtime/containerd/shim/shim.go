@@ -26,33 +26,25 @@
 //	no container for     the server ends by itself
 //	ten minutes
 //
-// MiniPods are spread over a few servers, so that one's failure concerns only a part of them; all containers of a MiniPod
-// share one. The path of everything holds a sum of the program's content, so that an upgraded agent starts its containers with
+// The agent says which server a container belongs to, so that the failure of one concerns only so many MiniPods; all containers of a
+// MiniPod share one. The path of everything holds a sum of the program's content, so that an upgraded agent starts its containers with
 // new servers while the old ones keep theirs.
 package shim
 
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"os"
 	"path/filepath"
 	"strconv"
-)
-
-const (
-	// servers per node.
-	servers = 4
-	// groupLength is the length of a MiniPod's UID, with which the IDs of its containers begin.
-	groupLength = 36
 )
 
 // Call is one execution of the program by containerd, or of a server by "start".
 type Call struct {
 	// Action is start, delete or serve.
 	Action string
-	// Namespace in containerd, ID of the container (of the server, for serve), Bundle of the container.
-	Namespace, ID, Bundle string
+	// Namespace in containerd, ID of the container, Bundle of the container, and the number of the server.
+	Namespace, ID, Bundle, Server string
 	// Address of containerd, and TTRPC the address that takes events.
 	Address, TTRPC string
 	// Run is the directory of sockets and of what is known about containers.
@@ -71,15 +63,18 @@ func RunDir(dir string) (string, error) {
 	return run, nil
 }
 
-// slot is the server that a container belongs to. cmd/pause/shim.c computes the same.
-func slot(id string) string {
-	sum := fnv.New32a()
-	_, _ = sum.Write([]byte(id[:min(len(id), groupLength)]))
-	return strconv.Itoa(int(sum.Sum32() % servers))
+// Server is the number of the server that a container belongs to: the agent gave it to the directory of the link that containerd
+// executes. cmd/pause/shim.c reads the same.
+func Server(program string) (string, error) {
+	name := filepath.Base(filepath.Dir(program))
+	if _, err := strconv.ParseUint(name, 10, 32); err != nil {
+		return "", fmt.Errorf("%s is not in the directory of a server, whose name is a number", program)
+	}
+	return name, nil
 }
 
-// socket of the server of a slot.
-func socket(run, slot string) string { return filepath.Join(run, slot) }
+// socket of a server.
+func socket(run, server string) string { return filepath.Join(run, server) }
 
 // stateRoot has a directory for each container; it is there from before the first trace of a container to after the last.
 func stateRoot(run string) string { return filepath.Join(run, "c") }

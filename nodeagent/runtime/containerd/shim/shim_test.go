@@ -3,7 +3,6 @@
 package shim
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -29,7 +28,10 @@ func small(t *testing.T) (program, run string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	program, run = filepath.Join(dir, "containerd-shim-miniplane-v1"), filepath.Join(dir, "sockets")
+	program, run = filepath.Join(dir, "7", "containerd-shim-miniplane-v1"), filepath.Join(dir, "sockets")
+	if err := os.Mkdir(filepath.Dir(program), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Symlink(run, filepath.Join(dir, "run")); err != nil {
 		t.Fatal(err)
 	}
@@ -49,38 +51,44 @@ func ask(program, id, action string) (string, error) {
 	return string(out), err
 }
 
-// TestShortAnswers: the small program and the large one agree on which server a container belongs to, and the large one is asked
-// where the small one does not know.
+// TestShortAnswers: the server is that of the directory, and the large program is asked where the small one does not know.
 func TestShortAnswers(t *testing.T) {
-	program, run := small(t)
-	seen := map[string]bool{}
-	for i := range 40 {
-		id := fmt.Sprintf("%08d-2222-3333-4444-555555555555-main-%d", i*7919, i)
-		if slot(id) != slot(id[:groupLength]+"-other-0") {
-			t.Fatalf("containers of one MiniPod have two servers")
+	seven, run := small(t)
+	for _, number := range []string{"7", "0", "123"} {
+		program := filepath.Join(filepath.Dir(filepath.Dir(seven)), number, filepath.Base(seven))
+		if err := os.MkdirAll(filepath.Dir(program), 0o700); err != nil {
+			t.Fatal(err)
 		}
-		path := socket(run, slot(id))
-		if !seen[path] {
-			if _, err := ask(program, id, "start"); err == nil {
-				t.Fatalf("an answer without a server")
-			}
-			listener, err := net.Listen("unix", path)
-			if err != nil {
+		if number != "7" {
+			if err := os.Symlink(seven, program); err != nil {
 				t.Fatal(err)
 			}
-			defer listener.Close()
-			seen[path] = true
 		}
-		if got, err := ask(program, id, "start"); got != "unix://"+path || err != nil {
-			t.Fatalf("%s: %q, %v, want %s", id, got, err, path)
+		if server, err := Server(program); server != number || err != nil {
+			t.Errorf("%s: %q, %v", program, server, err)
+		}
+		if _, err := ask(program, "some", "start"); err == nil {
+			t.Fatalf("an answer without a server")
+		}
+		path := socket(run, number)
+		listener, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		if got, err := ask(program, "some", "start"); got != "unix://"+path || err != nil {
+			t.Fatalf("%s: %q, %v, want %s", program, got, err, path)
 		}
 		if kept, err := os.ReadFile(filepath.Join(filepath.Dir(program), "address")); string(kept) != "unix://"+path || err != nil {
-			t.Fatalf("%s: kept %q, %v", id, kept, err)
+			t.Fatalf("%s: kept %q, %v", program, kept, err)
 		}
 	}
-	if len(seen) != servers {
-		t.Errorf("40 MiniPods have %d servers", len(seen))
+	for _, program := range []string{"/x/containerd-shim-miniplane-v1", "/x/1a/containerd-shim-miniplane-v1", "containerd-shim-miniplane-v1"} {
+		if server, err := Server(program); err == nil {
+			t.Errorf("%s: server %q", program, server)
+		}
 	}
+	program := seven
 	if got, err := ask(program, "gone", "delete"); got != "" || err != nil {
 		t.Errorf("delete of what is gone: %q, %v", got, err)
 	}

@@ -36,7 +36,7 @@ func start(call Call) (string, error) {
 	if err := os.MkdirAll(stateRoot(call.Run), 0o700); err != nil {
 		return "", err
 	}
-	name := slot(call.ID)
+	name := call.Server
 	path := socket(call.Run, name)
 	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
