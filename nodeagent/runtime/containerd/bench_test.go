@@ -212,3 +212,56 @@ func (n *node) overhead() (kB, processes int) {
 	}
 	return kB, processes
 }
+
+// BenchmarkServers: what a server of the shim costs, for different numbers of MiniPods in each: its own memory, and how long a start takes
+// that must begin a server, and one that need not.
+func BenchmarkServers(b *testing.B) {
+	for _, most := range []int{1, 4, 16, 32} {
+		b.Run(fmt.Sprintf("%d in each", most), func(b *testing.B) {
+			for b.Loop() {
+				measureServers(b, most)
+			}
+		})
+	}
+}
+
+func measureServers(b *testing.B, most int) {
+	n := newNode(b)
+	n.opts.GroupsPerServer = most
+	r, m := n.runtime(b), n.sandboxes(b)
+	first, later, private, shared, known := []time.Duration{}, []time.Duration{}, 0, 0, map[int]bool{}
+	for i := range 4 * most {
+		spec := n.pod(b, m, fmt.Sprintf("%08d-2222-3333-4444-555555555555", i))
+		must(b, r.Create(b.Context(), spec))
+		took := timed(b, func() error { return r.Start(context.Background(), spec.ID) })
+		c, err := r.Inspect(b.Context(), spec.ID)
+		must(b, err)
+		if server := parent(b, c.PID); !known[server] {
+			known[server] = true
+			first = append(first, took)
+		} else {
+			later = append(later, took)
+		}
+		defer func() { must(b, r.Remove(context.Background(), spec.ID)) }()
+	}
+	for server := range known {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", server))
+		must(b, err)
+		for line := range strings.Lines(string(text)) {
+			var kB int
+			if _, err := fmt.Sscanf(line, "Private_Dirty: %d", &kB); err == nil {
+				private += kB
+			}
+			if _, err := fmt.Sscanf(line, "Pss: %d", &kB); err == nil {
+				shared += kB
+			}
+		}
+	}
+	b.ReportMetric(float64(len(known)), "servers")
+	b.ReportMetric(float64(private)/float64(len(known)), "own-kB/server")
+	b.ReportMetric(float64(shared)/float64(len(known)), "pss-kB/server")
+	b.ReportMetric(p50(first), "first-ms")
+	if len(later) > 0 {
+		b.ReportMetric(p50(later), "later-ms")
+	}
+}
