@@ -101,7 +101,7 @@ func (r *reconciler) create(ctx context.Context, o client.Object, missing error)
 func (r *reconciler) explain(ctx context.Context, o client.Object) error {
 	now := o.DeepCopyObject().(client.Object)
 	if err := r.reader.Get(ctx, client.ObjectKeyFromObject(o), now); err != nil {
-		return client.IgnoreNotFound(err)
+		return err // also if it went meanwhile: of what is not ours no news come
 	}
 	if _, account := o.(*corev1.ServiceAccount); account || now.GetLabels()[miniv1.GrantLabel] == "true" {
 		return nil

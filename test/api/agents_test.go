@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -76,6 +77,7 @@ func podToken(t *testing.T, admin client.Client, node string) string {
 	if err := admin.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = admin.Delete(context.Background(), pod, client.GracePeriodSeconds(0)) })
 	return tokenOf(t, admin, pod.Spec.ServiceAccountName, pod)
 }
 
