@@ -37,6 +37,7 @@ import (
 	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/grants"
 	"miniplane.dev/miniplane/nodeagent/heartbeat"
+	"miniplane.dev/miniplane/nodeagent/hostports"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/podworker"
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -57,6 +58,8 @@ type Machine struct {
 	SetBudget func(cgroup.Limits) error
 	// CountPIDs is how many processes and threads all MiniPods have together.
 	CountPIDs func() (int64, error)
+	// TakenPorts tells which ports of the machine are others'; nil where nobody looks.
+	TakenPorts func(context.Context) (hostports.Taken, error)
 	// Check tells whether containers can be started; the error says what to do.
 	Check func(context.Context) error
 	// Close gives the connections back.
@@ -256,6 +259,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 		Layout:        podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
 		Machine:       podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory, PodMaxPIDs: a.opts.PodMaxPIDs},
 		RuntimeName:   name,
+		TakenPorts:    a.machine.TakenPorts,
 		Log:           a.log.WithName("pods"),
 		Resync:        a.opts.Resync,
 		ParallelPulls: a.opts.ParallelPulls, PullDeadline: a.opts.PullDeadline,

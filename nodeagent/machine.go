@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"miniplane.dev/miniplane/nodeagent/conntrack"
+	"miniplane.dev/miniplane/nodeagent/hostports"
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/podworker"
@@ -68,9 +69,10 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 			}
 			return errors.Join(cgroup.SetLimits(opts.CgroupParent, l), limitPods(opts.CgroupParent, opts.PodMaxPIDs))
 		},
-		CountPIDs: func() (int64, error) { return cgroup.PIDCount(opts.CgroupParent) },
-		Check:     check.check,
-		Close:     func() { metrics.Registry.Unregister(rt.Logs); _ = rt.Close() },
+		CountPIDs:  func() (int64, error) { return cgroup.PIDCount(opts.CgroupParent) },
+		TakenPorts: func(ctx context.Context) (hostports.Taken, error) { return takenPorts(ctx, tables) },
+		Check:      check.check,
+		Close:      func() { metrics.Registry.Unregister(rt.Logs); _ = rt.Close() },
 	}, nil
 }
 

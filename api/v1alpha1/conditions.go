@@ -16,8 +16,8 @@ const (
 
 	// ConditionPodScheduled: a node was chosen. False carries the reason and one count of nodes per reason.
 	ConditionPodScheduled = "PodScheduled"
-	// ConditionAdmitted: False while the Pod Security level of the namespace refuses the MiniPod, or its new image. There is no such
-	// condition otherwise.
+	// ConditionAdmitted: False while the Pod Security level of the namespace refuses the MiniPod, or its new image, or while a host port
+	// of it is somebody else's on the node. There is no such condition otherwise.
 	ConditionAdmitted = "Admitted"
 	// ConditionContainersReady: every container of the MiniPod is ready.
 	ConditionContainersReady = "ContainersReady"
@@ -51,6 +51,9 @@ const (
 	// is not known.
 	ReasonPodSecurityViolation = "PodSecurityViolation"
 	ReasonPodSecurityUnknown   = "PodSecurityUnknown"
+
+	// Admitted, and what a container waits for: a program, a native Pod or a native Service of the node has one of its host ports.
+	ReasonHostPortTaken = "HostPortTaken"
 
 	// MiniPod Ready and ContainersReady.
 	ReasonContainersReady    = "ContainersReady"

@@ -48,7 +48,7 @@ var workloads = []workload{
 		of: "DaemonSet miniplane-agent", container: "agent",
 		knobs: append(podKnobs("agent"),
 			knob{in: "spec.updateStrategy.rollingUpdate", key: "maxUnavailable", value: "agent.maxUnavailable", how: plain}),
-		flags: []flagKnob{{"pod-cidr", "podCIDR"}, {"service-cidr", "serviceCIDR"}, {"max-pods", "agent.maxPods"}},
+		flags: []flagKnob{{"pod-cidr", "podCIDR"}, {"service-cidr", "serviceCIDR"}, {"max-pods", "agent.maxPods"}, {"encapsulation", "agent.encapsulation"}},
 		more:  "agent.extraArgs",
 	},
 	{

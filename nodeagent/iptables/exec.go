@@ -182,6 +182,19 @@ func (e *Exec) Chains(_ context.Context, table string) ([]string, error) {
 	return slices.DeleteFunc(chains, func(name string) bool { return !strings.HasPrefix(name, Prefix) }), nil
 }
 
+// Others lists the rules of a chain of somebody else; none where there is no such chain.
+func (e *Exec) Others(_ context.Context, table, chain string) ([]string, error) {
+	there, err := e.ipt.ChainExists(table, chain)
+	if err != nil || !there {
+		return nil, err
+	}
+	rules, err := e.ipt.List(table, chain)
+	if err != nil {
+		return nil, fmt.Errorf("iptables: listing %s of %s: %w", chain, table, err)
+	}
+	return rules, nil
+}
+
 // Cleanup implements Tables.
 func (e *Exec) Cleanup(ctx context.Context) error {
 	for _, table := range AllTables {

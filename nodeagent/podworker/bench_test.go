@@ -22,6 +22,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podsecurity"
+	"miniplane.dev/miniplane/nodeagent/hostports"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 	"miniplane.dev/miniplane/test/builders"
@@ -50,6 +51,8 @@ type bench struct {
 	writes []string // "status", "finalizer": what the agent wrote
 	away   error    // the API server is away
 	read   []string // Secrets that the agent read
+	taken  hostports.Taken
+	looks  int // for taken ports
 }
 
 func newBench(t *testing.T, before ...func(*bench)) *bench {
@@ -126,7 +129,13 @@ func (b *bench) agent() {
 		log = testr.New(b.t)
 	}
 	pool := New(ctx, Options{Runtime: b.runtime, Sandboxes: b.sandboxes, Network: b.network, Client: b.counted(), Layout: b.layout,
-		Namespaces: &b.namespaces, Machine: testMachine, RuntimeName: "fake", Log: log, Clock: b.clock, Resync: time.Hour})
+		Namespaces: &b.namespaces, Machine: testMachine, RuntimeName: "fake", Log: log, Clock: b.clock, Resync: time.Hour,
+		TakenPorts: func(context.Context) (hostports.Taken, error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.looks++
+			return b.taken, nil
+		}})
 	pool.ends.boot, pool.ends.now = b.boot, func() time.Duration { return b.clock.Since(t0) - b.correction }
 	b.pool = pool
 	var done sync.WaitGroup

@@ -14,6 +14,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podsecurity"
+	"miniplane.dev/miniplane/nodeagent/hostports"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/pulls"
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -35,6 +36,8 @@ type Options struct {
 	Machine  Machine
 	// Namespaces say what MiniPods may do. Those that are not known, and all of them when this is nil, may nothing.
 	Namespaces *podsecurity.Namespaces
+	// TakenPorts tells which ports of the node are others'; nil where nobody looks. It is asked for MiniPods with host ports only.
+	TakenPorts func(context.Context) (hostports.Taken, error)
 	// RuntimeName is the scheme of container IDs, as in "containerd".
 	RuntimeName string
 	Log         logr.Logger

@@ -25,6 +25,7 @@ type worker struct {
 	slot      *place // one of the pool's launches
 	publisher *publisher
 	asking    map[string]bool // containers that will be asked for again
+	portsFree bool            // its host ports were found free
 
 	// pullContext ends with the last wish for images.
 	pullContext context.Context
@@ -126,7 +127,9 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) converge(ctx context.Context) (until time.Time) {
 	for ctx.Err() == nil {
 		desired := w.takeIn(ctx)
-		w.observed.Refusal = w.pool.refusal(desired, &w.observed)
+		if w.observed.Refusal = w.pool.refusal(desired, &w.observed); w.observed.Refusal == nil {
+			w.observed.Refusal = w.portRefusal(ctx, desired)
+		}
 		now := w.pool.Clock.Now()
 		var work []Action
 		work, until = split(plan(desired, w.observed, now))
@@ -136,7 +139,7 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 			w.freeSlot()
 		}
 		if len(work) == 0 {
-			return until
+			return w.portsUntil(until, now)
 		}
 		if starting && !w.takeSlot(ctx) {
 			continue

@@ -73,6 +73,7 @@ func TestValues(t *testing.T) {
 			agentPod + ".containers[agent].resources.limits.memory":   "512Mi",
 			agentArg: "+ --max-pods=250",
 		}},
+		"a cloud's network": {"agent: {encapsulation: always}", map[string]string{agentArg: "+ --encapsulation=always"}},
 		"some nodes": {"agent: {nodeSelector: {lane: 'true'}, tolerations: [{key: k, operator: Exists}], affinity: {nodeAffinity: {x: z}}, priorityClassName: high, maxUnavailable: 20%}", map[string]string{
 			agentPod + ".nodeSelector.lane":                             "true",
 			agentPod + ".tolerations[0].key":                            "k",
@@ -174,6 +175,7 @@ func TestRefusedValues(t *testing.T) {
 		"podCidr: 10.0.0.0/8":                                   "additional properties 'podCidr' not allowed",
 		"agent: {maxPod: 3}":                                    "at '/agent': additional properties 'maxPod' not allowed",
 		"podCIDR: 10.0.0.0":                                     "at '/podCIDR': '10.0.0.0' does not match pattern",
+		"agent: {encapsulation: sometimes}":                     "at '/agent/encapsulation': value must be one of",
 		"manager: {agentAbsence: soon}":                         "at '/manager/agentAbsence': 'soon' does not match pattern",
 		"manager: {nodeEvictionRate: 0.5}":                      "at '/manager/nodeEvictionRate': got number, want string",
 		"nodePortRange: 30000":                                  "at '/nodePortRange': got number, want string",
