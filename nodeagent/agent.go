@@ -89,8 +89,8 @@ type agent struct {
 	ready       atomic.Bool
 }
 
-// Run works until ctx ends. Containers run on after it. The configuration reaches the API server. ErrLeave says that this
-// was the last agent of the machine.
+// Run works until ctx ends. Containers run on after it. The configuration reaches the API server. ErrLeave and ErrUnwanted say that
+// this was the last agent of the machine.
 func Run(ctx context.Context, config *rest.Config, opts Options, machine *Machine, log logr.Logger) error {
 	a := &agent{opts: opts, machine: machine, log: log, owner: ownerOf(opts.DaemonSet)}
 	var err error
@@ -103,13 +103,36 @@ func Run(ctx context.Context, config *rest.Config, opts Options, machine *Machin
 	if err := a.connect(config); err != nil {
 		return err
 	}
-	if err := a.work(ctx); err != nil {
+	return a.runUntilEnd(ctx)
+}
+
+// runUntilEnd works until ctx ends, and then for as long as it takes to leave the machine in order.
+func (a *agent) runUntilEnd(ctx context.Context) error {
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- a.work(working) }()
+	select {
+	case err := <-ended:
 		return err
+	case <-ctx.Done():
 	}
-	if a.leaves() {
-		return ErrLeave
+	left := a.linger(working)
+	stop()
+	select {
+	case err := <-ended:
+		switch {
+		case err != nil:
+			return err
+		case left:
+			return ErrUnwanted
+		case a.leaves():
+			return ErrLeave
+		}
+		return nil
+	case <-time.After(endTimeout):
+		return fmt.Errorf("the agent did not end within %s; containers run on", endTimeout)
 	}
-	return nil
 }
 
 // work runs all parts of the agent until ctx ends, or one of them fails.

@@ -19,11 +19,12 @@ import (
 // and what it made there should go too.
 var ErrLeave = errors.New("the DaemonSet of this agent was deleted")
 
-// askTimeout bounds the last question about the DaemonSet, asked while the agent ends.
+// askTimeout bounds each question about the DaemonSet, asked while the agent ends.
 const askTimeout = 2 * time.Second
 
 // owner is the DaemonSet that the agent belongs to. An agent is told to end for many reasons, upgrades first of all, and
-// containers have to survive each of them but one: that miniplane is uninstalled. Then nobody comes after this agent.
+// containers have to survive each of them but two: that miniplane is uninstalled, and that it leaves this node. Then nobody comes after
+// this agent.
 //
 // The rights to ask may be deleted together with the DaemonSet. A watch that was opened before goes on, so that is what
 // tells; asking is only for what the watch has not delivered yet.

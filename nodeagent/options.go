@@ -69,6 +69,8 @@ type Options struct {
 	// DaemonSet that the agent belongs to, as NAMESPACE/NAME. When it is deleted, the agent cleans the machine up before it
 	// ends. Empty: containers survive every end of the agent.
 	DaemonSet string
+	// GracePeriod is how long the agent may take to end, as its Pod's terminationGracePeriodSeconds. It needs it only to leave.
+	GracePeriod time.Duration
 	// Resync is the time between two looks at the whole machine.
 	Resync time.Duration
 }
@@ -94,6 +96,7 @@ func DefaultOptions() Options {
 		ParallelPulls:       4,
 		PullDeadline:        time.Minute,
 		Logs:                stdio.DefaultLimits,
+		GracePeriod:         2 * time.Minute,
 		Resync:              time.Minute,
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -19,8 +20,8 @@ import (
 	"miniplane.dev/miniplane/nodeagent"
 )
 
-// leaveTimeout is less than the grace period that config/agent gives the agent's Pod.
-const leaveTimeout = 100 * time.Second
+// signOffTimeout bounds the last words of an agent.
+const signOffTimeout = 8 * time.Second
 
 func main() {
 	opts := nodeagent.DefaultOptions()
@@ -62,13 +63,23 @@ func run(ctx context.Context, opts nodeagent.Options, cleanup bool, log logr.Log
 	}
 	err = nodeagent.Run(ctx, config, opts, machine, log)
 	machine.Close()
-	if errors.Is(err, nodeagent.ErrLeave) {
-		log.Info("Leaving this machine", "because", err.Error())
-		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
-		defer cancel()
-		return nodeagent.Cleanup(leaving, opts, log)
+	if errors.Is(err, nodeagent.ErrLeave) || errors.Is(err, nodeagent.ErrUnwanted) {
+		return leave(context.WithoutCancel(ctx), config, opts, log, err)
 	}
 	return err
+}
+
+// leave cleans the machine up, and says so where somebody is there to hear it.
+func leave(ctx context.Context, config *rest.Config, opts nodeagent.Options, log logr.Logger, because error) error {
+	log.Info("Leaving this machine", "because", because.Error())
+	cleaning, cancel := context.WithTimeout(ctx, nodeagent.CleanupTime)
+	defer cancel()
+	if err := nodeagent.Cleanup(cleaning, opts, log); err != nil || !errors.Is(because, nodeagent.ErrUnwanted) {
+		return err
+	}
+	saying, cancel := context.WithTimeout(ctx, signOffTimeout)
+	defer cancel()
+	return nodeagent.SignOff(saying, config, opts, log)
 }
 
 // bind makes the flags. --kubeconfig is controller-runtime's.
@@ -96,6 +107,7 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "address of /healthz, /readyz and /metrics; empty turns them off")
 	flags.DurationVar(&o.Resync, "resync-period", o.Resync, "time between two looks at everything on the machine")
 	flags.StringVar(&o.DaemonSet, "daemonset", o.DaemonSet, "NAMESPACE/NAME of the DaemonSet that this agent belongs to: when that is deleted, the agent does as with --cleanup before it ends")
+	flags.DurationVar(&o.GracePeriod, "grace-period", o.GracePeriod, "how long this agent may take to end, as terminationGracePeriodSeconds of its Pod: when its DaemonSet no longer wants the node, it uses that until all MiniPods have moved")
 	flags.BoolVar(cleanup, "cleanup", false, "end and remove everything that this agent ever made on this machine, and exit")
 	flags.IntVar(&o.ParallelPulls, "max-parallel-image-pulls", o.ParallelPulls, "how many pulls of images may move bytes at a time")
 	flags.DurationVar(&o.PullDeadline, "image-pull-progress-deadline", o.PullDeadline, "how long nothing may come of a pull before it is given up")

@@ -66,12 +66,12 @@ func (r *reconciler) onLease() handler.EventHandler {
 	}
 }
 
-// onPod queues the node of a MiniPod that came to it, goes, or went, although its agent is not known to be alive, or although
-// there is no such node.
+// onPod queues the node of a MiniPod that came to it, goes, or went, although its agent is not known to be alive, or
+// although the node leaves, or there is no such node.
 func (r *reconciler) onPod() handler.EventHandler {
 	look := func(object client.Object, q queue) {
 		node := object.(*miniv1.MiniPod).Status.NodeName
-		if node != "" && !r.fleet.AgentAlive(node, r.now()) {
+		if node != "" && (!r.fleet.AgentAlive(node, r.now()) || r.fleet.IsAway(node)) {
 			add(q, node)
 		}
 	}

@@ -23,6 +23,9 @@ func (r *reconciler) execute(ctx context.Context, seen nodelife.Observed, plan n
 	if plan.Ready != nil && seen.MiniNode != nil {
 		failed = append(failed, r.setReady(ctx, seen.MiniNode, plan))
 	}
+	if plan.Leaving != nil || plan.Stay {
+		failed = append(failed, r.setLeaving(ctx, seen.MiniNode, plan))
+	}
 	markLost := func(pod *miniv1.MiniPod) { nodelife.MarkLost(pod, seen.Life, r.policy) }
 	for _, group := range []struct {
 		pods   []*miniv1.MiniPod
@@ -35,25 +38,32 @@ func (r *reconciler) execute(ctx context.Context, seen nodelife.Observed, plan n
 	for _, pod := range plan.Release {
 		failed = append(failed, r.release(ctx, pod))
 	}
-	for _, pod := range plan.Evict {
-		err := r.patchStatus(ctx, pod, func() { markLost(pod) })
-		if err == nil {
-			err = r.remove(ctx, &seen, pod)
+	for _, group := range []struct {
+		pods []*miniv1.MiniPod
+		mark func(*miniv1.MiniPod)
+	}{{plan.Evict, markLost}, {plan.Move, nodelife.MarkMoved}, {plan.Delete, func(*miniv1.MiniPod) {}}} {
+		for _, pod := range group.pods {
+			err := r.patchStatus(ctx, pod, func() { group.mark(pod) })
+			if err == nil {
+				err = r.remove(ctx, &seen, pod)
+			}
+			failed = append(failed, err)
 		}
-		failed = append(failed, err)
 	}
-	for _, pod := range plan.Delete {
-		failed = append(failed, r.remove(ctx, &seen, pod))
-	}
-	if n := len(plan.Delete) + len(plan.Evict); n > 0 {
+	if n := len(plan.Delete) + len(plan.Evict) + len(plan.Move); n > 0 {
 		log.FromContext(ctx).Info("deleted MiniPods of a node", "node", seen.Name, "why", whyEmptied(&seen), "count", n)
 	}
 	r.tellReleased(&seen, len(plan.Release))
 	if err := errors.Join(failed...); err != nil || !plan.DeleteMiniNode {
 		return err
 	}
-	log.FromContext(ctx).Info("the core Node is gone and the agent is lost: deleting the MiniNode", "node", seen.Name)
-	return client.IgnoreNotFound(r.client.Delete(ctx, seen.MiniNode, client.Preconditions{UID: &seen.MiniNode.UID}))
+	log.FromContext(ctx).Info("miniplane is gone from the node, or the node is gone: deleting the MiniNode", "node", seen.Name, "exists", seen.NodeExists)
+	err := client.IgnoreNotFound(r.client.Delete(ctx, seen.MiniNode,
+		client.Preconditions{UID: &seen.MiniNode.UID, ResourceVersion: &seen.MiniNode.ResourceVersion}))
+	if err == nil && seen.NodeExists {
+		r.left(seen.Name)
+	}
+	return err
 }
 
 // remove deletes a MiniPod, so that it is replaced.

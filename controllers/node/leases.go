@@ -3,6 +3,7 @@ package node
 import (
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,13 +15,14 @@ import (
 )
 
 // ByObject is what this package needs the manager's cache to hold: of all Leases those of the nodes' two witnesses, and of these
-// only what beatOf reads.
+// only what beatOf reads; and the DaemonSets of miniplane's own namespace.
 func ByObject() map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{
 		&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{
 			miniv1.SystemNamespace:    {Transform: bare},
 			corev1.NamespaceNodeLease: {Transform: bare},
 		}},
+		&appsv1.DaemonSet{}: {Namespaces: map[string]cache.Config{miniv1.SystemNamespace: {}}},
 	}
 }
 
@@ -81,5 +83,6 @@ func outOfService(node *corev1.Node) *corev1.Taint {
 // sameToUs tells whether two versions of a core Node say the same about its life.
 func sameToUs(a, b *corev1.Node) bool {
 	return wordOf(a) == wordOf(b) && (outOfService(a) == nil) == (outOfService(b) == nil) &&
-		a.Labels[corev1.LabelTopologyZone] == b.Labels[corev1.LabelTopologyZone] && a.Status.NodeInfo.BootID == b.Status.NodeInfo.BootID
+		a.Labels[corev1.LabelTopologyZone] == b.Labels[corev1.LabelTopologyZone] && a.Status.NodeInfo.BootID == b.Status.NodeInfo.BootID &&
+		sameToDaemonSets(a, b)
 }

@@ -20,12 +20,13 @@ const (
 	whyRestarted    = "machine_restarted"
 	whyGone         = "node_gone"
 	whyOutOfService = "out_of_service"
+	whyLeaves       = "node_leaves"
 )
 
 var (
 	evictions = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "miniplane_node_evictions_total",
-		Help: "MiniPods deleted because of their node, by why: node_lost, agent_absent, machine_restarted, node_gone, out_of_service.",
+		Help: "MiniPods deleted because of their node, by why: node_lost, agent_absent, machine_restarted, node_gone, out_of_service, node_leaves.",
 	}, []string{"why"})
 	losses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "miniplane_node_losses_total",
@@ -38,6 +39,8 @@ var (
 
 	nodesDesc = prometheus.NewDesc("miniplane_node_nodes",
 		"Nodes, by state: alive, unsure (not heard yet), agent_absent, machine_restarted, lost.", []string{"state"}, nil)
+	leavingDesc = prometheus.NewDesc("miniplane_node_leaving_nodes",
+		"Nodes that the DaemonSet of their agent no longer wants.", nil, nil)
 	silentDesc = prometheus.NewDesc("miniplane_node_zone_silent_nodes",
 		"Nodes of a zone whose agent is silent for half a grace period or more.", []string{"zone"}, nil)
 	paceDesc = prometheus.NewDesc("miniplane_node_zone_pace",
@@ -55,6 +58,7 @@ type fleetCollector struct{}
 // Describe is part of prometheus.Collector.
 func (fleetCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- nodesDesc
+	out <- leavingDesc
 	out <- silentDesc
 	out <- paceDesc
 }
@@ -68,19 +72,41 @@ func (fleetCollector) Collect(out chan<- prometheus.Metric) {
 	for state, n := range r.book.counts() {
 		out <- prometheus.MustNewConstMetric(nodesDesc, prometheus.GaugeValue, float64(n), state)
 	}
+	out <- prometheus.MustNewConstMetric(leavingDesc, prometheus.GaugeValue, float64(r.fleet.Leaving()))
 	for name, zone := range r.fleet.Zones(r.now()) {
 		out <- prometheus.MustNewConstMetric(silentDesc, prometheus.GaugeValue, float64(zone.Silent), name)
 		out <- prometheus.MustNewConstMetric(paceDesc, prometheus.GaugeValue, 1, name, zone.Pace.String())
 	}
 }
 
-// book remembers in which state each node was when it was looked at last.
+// book remembers in which state each node was when it was looked at last, and whose agents have left in order since this manager
+// began.
 type book struct {
 	mu     sync.Mutex
 	states map[string]nodelife.State
+	left   map[string]bool
 }
 
-func newBook() *book { return &book{states: map[string]nodelife.State{}} }
+func newBook() *book { return &book{states: map[string]nodelife.State{}, left: map[string]bool{}} }
+
+func (b *book) noteLeft(node string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left[node] = true
+}
+
+func (b *book) hasLeft(node string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.left[node]
+}
+
+// noteBack notes a MiniNode.
+func (b *book) noteBack(node string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.left, node)
+}
 
 func (b *book) note(node string, state nodelife.State) (before nodelife.State) {
 	b.mu.Lock()
@@ -131,6 +157,8 @@ func whyEmptied(seen *nodelife.Observed) string {
 	switch {
 	case !seen.NodeExists:
 		return whyGone
+	case seen.Life.State == nodelife.Alive || seen.Life.State == nodelife.Unsure:
+		return whyLeaves
 	case seen.Life.State == nodelife.Absent:
 		return whyAbsent
 	case seen.Life.State == nodelife.Restarted:

@@ -1,5 +1,5 @@
-// Package node follows the lives of the nodes: it says who is silent and who is lost, has the MiniPods of lost nodes replaced,
-// lets go of what was on nodes that are gone for good, and gives every node its range of addresses.
+// Package node follows the lives of the nodes: it says who is silent and who is lost, has the MiniPods of lost nodes replaced, and
+// those of nodes that leave moved, lets go of what was on nodes that are gone for good, and gives every node its range of addresses.
 //
 // The idea: internal/nodelife decides; this package brings it what it needs and does what it says. One reconcile is about one
 // node name, whether or not a MiniNode, a core Node or only MiniPods of that name exist.
@@ -20,6 +20,7 @@ import (
 	"net/netip"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/events"
@@ -96,6 +97,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		For(&miniv1.MiniNode{}).
 		Watches(&corev1.Node{}, r.onNode()).
 		Watches(&coordinationv1.Lease{}, r.onLease()).
+		Watches(&appsv1.DaemonSet{}, r.onDaemonSet()).
 		Watches(&miniv1.MiniPod{}, r.onPod()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(r)
@@ -140,7 +142,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			return ctrl.Result{}, err
 		}
 	}
-	if len(plan.Evict) > 0 {
+	if len(plan.Evict)+len(plan.Move) > 0 {
 		if ok, again := r.fleet.Admit(req.Name, r.now()); !ok {
 			plan.Hold(seen, again)
 		}
@@ -169,13 +171,22 @@ func (r *reconciler) observe(ctx context.Context, name string) (nodelife.Observe
 	for i := range pods.Items {
 		seen.Pods = append(seen.Pods, &pods.Items[i])
 	}
+	return seen, r.look(ctx, r.client, &seen)
+}
+
+// look takes up what a reader shows of the core Node, and of whether its agent's DaemonSet wants it.
+func (r *reconciler) look(ctx context.Context, from client.Reader, seen *nodelife.Observed) error {
 	var node corev1.Node
-	err := r.client.Get(ctx, key, &node)
+	err := from.Get(ctx, client.ObjectKey{Name: seen.Name}, &node)
 	if client.IgnoreNotFound(err) != nil {
-		return seen, err
+		return err
 	}
-	r.take(&seen, &node, err == nil)
-	return seen, nil
+	exists := err == nil
+	if seen.Unwanted, err = unwanted(ctx, from, seen.MiniNode, &node, exists); err != nil {
+		return err
+	}
+	r.take(seen, &node, exists)
+	return nil
 }
 
 // take takes up what the core Node says, and what is known of the node's life then.
@@ -186,7 +197,12 @@ func (r *reconciler) take(seen *nodelife.Observed, node *corev1.Node, exists boo
 	}
 	if seen.MiniNode != nil || len(seen.Pods) > 0 {
 		r.fleet.Join(seen.Name, node.Labels[corev1.LabelTopologyZone], wordOf(node))
+		r.fleet.Away(seen.Name, seen.Unwanted != "")
 		seen.Life, seen.Pace = r.fleet.Look(seen.Name, r.now())
+		seen.Held = r.fleet.Held(seen.Name, r.now())
+		if seen.Left = seen.MiniNode == nil && r.book.hasLeft(seen.Name); seen.MiniNode != nil {
+			r.book.noteBack(seen.Name)
+		}
 		if seen.MiniNode != nil {
 			booted := r.fleet.Boot(seen.Name, node.Status.NodeInfo.BootID, r.now())
 			seen.Life = seen.Life.SinceBoot(seen.MiniNode.Status.NodeInfo.BootID, node.Status.NodeInfo.BootID, booted)
@@ -206,13 +222,16 @@ func (r *reconciler) lookAgain(ctx context.Context, seen *nodelife.Observed) err
 			hear(seen.Name, beat, r.now())
 		}
 	}
-	var node corev1.Node
-	err := r.reader.Get(ctx, client.ObjectKey{Name: seen.Name}, &node)
-	if client.IgnoreNotFound(err) != nil {
+	var mini miniv1.MiniNode
+	switch err := r.reader.Get(ctx, client.ObjectKey{Name: seen.Name}, &mini); {
+	case err == nil:
+		seen.MiniNode = &mini
+	case client.IgnoreNotFound(err) != nil:
 		return err
+	default:
+		seen.MiniNode = nil
 	}
-	r.take(seen, &node, err == nil)
-	return nil
+	return r.look(ctx, r.reader, seen)
 }
 
 // until is the time from now to then, at least a little; zero, which means never, if then is.

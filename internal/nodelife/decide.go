@@ -33,6 +33,12 @@ type Observed struct {
 	NodeExists bool
 	// OutOfService is the taint of that Node with which somebody says that the machine is off, and that nothing runs there.
 	OutOfService *corev1.Taint
+	// Unwanted is why the DaemonSet that keeps the node's agent no longer wants the node; "" while it does, and where nobody knows.
+	Unwanted string
+	// Held: nodes that leave keep their MiniPods.
+	Held bool
+	// Left: the agent has left in order, and no other has come since. There is no MiniNode.
+	Left bool
 	// Pods bound to the node.
 	Pods []*miniv1.MiniPod
 	// Life of the node.
@@ -45,6 +51,11 @@ type Observed struct {
 type Plan struct {
 	// Ready is the condition that the MiniNode is to get; nil leaves what is there.
 	Ready *metav1.Condition
+	// Leaving is that condition of the MiniNode as it is to be; nil leaves what is there. Stay: it is to go.
+	Leaving *metav1.Condition
+	Stay    bool
+	// Move are MiniPods to be deleted, so that they are replaced, because the node leaves, if the Fleet admits it.
+	Move []*miniv1.MiniPod
 	// MarkLost are MiniPods whose status is to be what MarkLost makes of it.
 	MarkLost []*miniv1.MiniPod
 	// Unmark are MiniPods whose status is to be what Unmark makes of it.
@@ -65,17 +76,17 @@ type Plan struct {
 
 // Harms tells whether the plan does what must not be done to a node that lives: it is to be made sure first.
 func (p *Plan) Harms() bool {
-	return p.Ready != nil || p.DeleteMiniNode || len(p.MarkLost)+len(p.Evict)+len(p.Discharge)+len(p.Delete)+len(p.Release) > 0
+	return p.Ready != nil || p.Leaving != nil || p.DeleteMiniNode || len(p.Move)+len(p.MarkLost)+len(p.Evict)+len(p.Discharge)+len(p.Delete)+len(p.Release) > 0
 }
 
-// Hold takes the evictions out of the plan, until then. Of what is known not to run it is said meanwhile.
+// Hold takes evictions and moves out of the plan, until then. Of what is known not to run it is said meanwhile.
 func (p *Plan) Hold(seen Observed, then time.Time) {
 	for _, pod := range p.Evict {
 		if seen.Life.State != Absent && !isMarked(pod) {
 			p.MarkLost = append(p.MarkLost, pod)
 		}
 	}
-	p.Evict = nil
+	p.Evict, p.Move = nil, nil
 	p.lookAt(then)
 }
 
@@ -89,15 +100,20 @@ func (p *Plan) lookAt(then time.Time) {
 func Decide(seen Observed, policy Policy, now time.Time) Plan {
 	state := seen.Life.State
 	switch {
+	case seen.Left || hasLeft(seen.MiniNode):
+		return bury(seen)
 	case state == Unsure:
 		return Plan{Again: seen.Life.Next}
 	case state == Alive:
-		return welcome(seen)
+		plan := welcome(seen)
+		plan.leave(seen, now)
+		return plan
 	case !seen.NodeExists:
 		return bury(seen)
 	}
 	plan := Plan{Again: seen.Life.Next}
 	plan.Ready = news(seen, policy)
+	plan.leave(seen, now)
 	switch {
 	case state == Lost && seen.OutOfService != nil:
 		plan.letGo(seen)
@@ -129,7 +145,7 @@ func welcome(seen Observed) Plan {
 	return plan
 }
 
-// bury ends what was on a node whose agent is lost and whose core Node was deleted: nobody comes back to do it.
+// bury ends what was on a node whose agent is lost and whose core Node was deleted, or whose agent has left: nobody comes back to do it.
 func bury(seen Observed) Plan {
 	var plan Plan
 	for _, pod := range seen.Pods {

@@ -27,6 +27,7 @@ type Fleet struct {
 	mu       sync.Mutex
 	members  map[string]*member
 	zones    map[string]*zone
+	away     count     // of all, who is silent or leaves
 	measured time.Time // when all were counted last; zero when somebody came or went since
 }
 
@@ -36,6 +37,7 @@ type member struct {
 	// boot is what the machine's kubelet says of its start, and booted when it first said so to us.
 	boot   string
 	booted time.Time
+	leaves bool // its DaemonSet does not want it
 	// empties: a token was spent on it since it was heard last.
 	empties bool
 }
@@ -120,7 +122,7 @@ func (f *Fleet) Look(node string, now time.Time) (Life, Pace) {
 	f.measure(now)
 	m := f.member(node)
 	life := judge(f.agents.Health(node, now), f.machines.Health(node, now), m.word)
-	if life.State == Alive {
+	if life.State == Alive && !m.leaves {
 		m.empties = false
 	}
 	z := f.zone(m.zone, now)
@@ -175,6 +177,7 @@ func (f *Fleet) measure(now time.Time) {
 	}
 	f.measured = now
 	var fleet count
+	f.away = count{}
 	for _, z := range f.zones {
 		z.count = count{}
 	}
@@ -185,7 +188,11 @@ func (f *Fleet) measure(now time.Time) {
 		if f.agents.Quiet(name, now) {
 			z.silent++
 			fleet.silent++
+			f.away.silent++
+		} else if m.leaves {
+			f.away.silent++
 		}
+		f.away.nodes++
 	}
 	well := 0
 	for name, z := range f.zones {

@@ -76,6 +76,8 @@ type NodeSpec struct {
 	Ready bool
 	// PIDPressure tells whether the node's MiniPods have nearly as many processes as they can have.
 	PIDPressure bool
+	// Leaving: miniplane leaves the node, and nothing may go there any more.
+	Leaving bool
 	// HasRange tells whether the node was given addresses for its MiniPods.
 	HasRange bool
 }

@@ -21,6 +21,7 @@ func NewNodeSpec(mini *miniv1.MiniNode, core *corev1.Node) *NodeSpec {
 		HasRange: mini.Status.PodCIDR != "",
 		Ready:    meta.IsStatusConditionTrue(mini.Status.Conditions, miniv1.ConditionReady) && mini.DeletionTimestamp == nil,
 	}
+	s.Leaving = meta.IsStatusConditionTrue(mini.Status.Conditions, miniv1.ConditionLeaving)
 	s.PIDPressure = meta.IsStatusConditionTrue(mini.Status.Conditions, miniv1.ConditionPIDPressure)
 	s.Allocatable, s.MaxPods = resources.Allocatable(mini)
 	if core == nil {

@@ -17,6 +17,7 @@ const (
 	Fits Code = iota
 	NotRegistered
 	NotReady
+	Leaving
 	NoPodRange
 	Cordoned
 	PIDPressure
@@ -135,6 +136,8 @@ func (p *part) String() string {
 		return p.count("not registered as a core Node")
 	case NotReady:
 		return p.count("not ready")
+	case Leaving:
+		return p.count("leaving miniplane")
 	case NoPodRange:
 		return p.count("without addresses for MiniPods yet")
 	case Cordoned:

@@ -1,4 +1,4 @@
-// Package nodeready passes nodes that can start containers: registered, the agent alive, addresses given.
+// Package nodeready passes nodes that can start containers, and will stay: registered, the agent alive, addresses given, not leaving.
 package nodeready
 
 import "miniplane.dev/miniplane/internal/sched/framework"
@@ -9,7 +9,7 @@ type Plugin struct{}
 // Name of the plugin.
 func (Plugin) Name() string { return "NodeReady" }
 
-// Filter looks at the Ready condition and the pod range of the MiniNode, and for a core Node of its name.
+// Filter looks at the conditions Ready and Leaving and the pod range of the MiniNode, and for a core Node of its name.
 func (Plugin) Filter(_ *framework.Pod, node *framework.NodeInfo) framework.Reason {
 	switch {
 	case !node.Spec.Registered:
@@ -18,6 +18,8 @@ func (Plugin) Filter(_ *framework.Pod, node *framework.NodeInfo) framework.Reaso
 		return framework.Reason{Code: framework.NoPodRange}
 	case !node.Spec.Ready:
 		return framework.Reason{Code: framework.NotReady}
+	case node.Spec.Leaving:
+		return framework.Reason{Code: framework.Leaving}
 	}
 	return framework.Reason{}
 }

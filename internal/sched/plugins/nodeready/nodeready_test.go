@@ -19,6 +19,8 @@ func mini(cidr string, ready metav1.ConditionStatus) *miniv1.MiniNode {
 func TestFilter(t *testing.T) {
 	deleting := mini("100.64.0.0/22", metav1.ConditionTrue)
 	deleting.DeletionTimestamp = &metav1.Time{}
+	leaving := mini("100.64.0.0/22", metav1.ConditionTrue)
+	leaving.Status.Conditions = append(leaving.Status.Conditions, metav1.Condition{Type: miniv1.ConditionLeaving, Status: metav1.ConditionTrue})
 	cases := []struct {
 		name string
 		mini *miniv1.MiniNode
@@ -31,6 +33,7 @@ func TestFilter(t *testing.T) {
 		{"not ready", mini("100.64.0.0/22", metav1.ConditionFalse), &corev1.Node{}, framework.NotReady},
 		{"unknown", mini("100.64.0.0/22", metav1.ConditionUnknown), &corev1.Node{}, framework.NotReady},
 		{"never heard of", &miniv1.MiniNode{Status: miniv1.MiniNodeStatus{PodCIDR: "100.64.0.0/22"}}, &corev1.Node{}, framework.NotReady},
+		{"leaving", leaving, &corev1.Node{}, framework.Leaving},
 		{"going", deleting, &corev1.Node{}, framework.NotReady},
 	}
 	for _, c := range cases {
