@@ -29,6 +29,8 @@ type fault struct {
 	during func(ctx context.Context, w *world) (end undo, err error)
 	// do does it once; undo may be nil.
 	do func(ctx context.Context, w *world) (undo, error)
+	// bites looks, at the end of a fault, whether it did harm at all where it should.
+	bites func(ctx context.Context, w *world) error
 	// promise is the most that it may do.
 	promise report.Promise
 	// notRun says why nobody can.
@@ -119,6 +121,9 @@ func (f fault) once(ctx context.Context, w *world) error {
 	back, err := f.do(ctx, w)
 	if err == nil {
 		err = rest(ctx, f.hold, f.jitter)
+	}
+	if err == nil && f.bites != nil {
+		err = f.bites(ctx, w)
 	}
 	if back != nil {
 		err = errors.Join(err, takeBack(ctx, back))

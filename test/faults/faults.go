@@ -24,7 +24,7 @@ func faults() []fault {
 			hold: 30 * time.Second, during: churn, do: stopShims},
 		// Containers do not live on without their server: docs/designs/shim.md says why. They are started again in their places.
 		{key: "shim-kill", title: "every shim server killed", on: []string{full}, times: 3, short: 1, pause: 5 * time.Second, do: killShims,
-			promise: report.Promise{Restarted: report.Any, Wrong: report.Any, Silent: report.Any}},
+			promise: report.Promise{Restarted: report.Any, Wrong: report.Any, Silent: report.Any, Leaks: report.Any}}, // what is started anew has other names
 		{key: "apiserver-1s", title: "API server away for 1 s", on: []string{full}, times: 5, short: 1, hold: time.Second, do: apiServerAway},
 		{key: "apiserver-30s", title: "API server away for 30 s", on: []string{full}, times: 3, short: 1, hold: 30 * time.Second, do: apiServerAway},
 		{key: "apiserver-5m", title: "API server away for 5 min", on: []string{full}, times: 1, short: 1, hold: 5 * time.Minute, do: apiServerAway},
@@ -46,11 +46,11 @@ func faults() []fault {
 		{key: "disk-full", title: "the file system of logs full for 20 s while MiniPods come and go", on: []string{full}, times: 2, short: 1,
 			hold: 20 * time.Second, during: churn, do: fill(rootDir)},
 		{key: "memory", title: "a MiniPod that takes memory without end, with a limit", on: []string{full}, times: 2, short: 1,
-			hold: 20 * time.Second, do: hog(limits("200m", "64Mi"), eatMemory)},
+			hold: 20 * time.Second, do: hog(limits("200m", "64Mi"), eatMemory), bites: hogEnded},
 		{key: "lane-memory", title: "a MiniPod that takes all memory of the lane, without a limit", on: []string{full}, times: 2, short: 1,
-			hold: 30 * time.Second, do: hog(limits("500m", ""), eatMemory)},
+			hold: 30 * time.Second, do: hog(limits("500m", ""), eatMemory), bites: hogEnded},
 		{key: "fork-bomb", title: "a fork bomb in a MiniPod", on: []string{full}, times: 2, short: 1,
-			hold: 15 * time.Second, do: hog(limits("100m", "256Mi"), forkBomb)},
+			hold: 15 * time.Second, do: hog(limits("100m", "256Mi"), forkBomb), bites: hogForked},
 		{key: "power", title: "a node's power cut, with its namespace's quota full", on: []string{local}, times: 2, short: 1, do: powerCut},
 		{key: "clock", title: "the clock set by ±10 min", on: []string{"vm"},
 			notRun: "not run: the clock belongs to all that runs on the machine; it needs one of its own (docs/virtual-machines.md)"},

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -94,6 +96,45 @@ func hog(limits corev1.ResourceList, script string) func(context.Context, *world
 		set.Spec.Template.Spec.Containers[0].Resources = miniv1.ResourceRequirements{Limits: limits}
 		return func(ctx context.Context) error { return w.remove(ctx, set) }, w.api.Create(ctx, set)
 	}
+}
+
+// hogEnded is nil when the kernel ended the hog at least once.
+func hogEnded(ctx context.Context, w *world) error {
+	pods, err := w.minipods(ctx, w.wild)
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		for _, c := range pod.Status.ContainerStatuses {
+			if c.RestartCount > 0 || c.State.Terminated != nil {
+				return nil
+			}
+		}
+	}
+	return errors.New("the MiniPod that takes memory was never ended: it did no harm")
+}
+
+// hogForked is nil when the fork bomb has many processes.
+func hogForked(ctx context.Context, w *world) error {
+	const many = 50
+	pods, err := w.minipods(ctx, w.wild)
+	if err != nil {
+		return err
+	}
+	most := 0
+	for _, pod := range pods {
+		for _, parent := range w.kernel.parents {
+			groups, _ := filepath.Glob(filepath.Join(hierarchy(), parent, "pod"+string(pod.UID), "*", "cgroup.procs"))
+			for _, group := range groups {
+				data, _ := os.ReadFile(group)
+				most = max(most, len(bytes.Fields(data)))
+			}
+		}
+	}
+	if most < many {
+		return fmt.Errorf("the fork bomb has %d processes: it did no harm", most)
+	}
+	return nil
 }
 
 const (

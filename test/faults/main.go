@@ -114,7 +114,7 @@ func tell(key string, row report.Row) {
 	for _, broken := range row.Broken() {
 		say("%s: BROKEN: %s", key, broken)
 	}
-	for _, leak := range row.Leaks {
+	for _, leak := range row.Leaks[:min(20, len(row.Leaks))] {
 		say("%s: left behind: %s", key, leak)
 	}
 }

@@ -93,6 +93,19 @@ func TestTakenBack(t *testing.T) {
 	}
 }
 
+// A fault that did no harm where it should proves nothing, and is taken back.
+func TestBites(t *testing.T) {
+	back, harmless := 0, errors.New("harmless")
+	f := fault{do: func(context.Context, *world) (undo, error) {
+		return func(context.Context) error { back++; return nil }, nil
+	},
+		bites: func(context.Context, *world) error { return harmless }}
+	var row report.Row
+	if err := (&world{}).repeat(t.Context(), f, 2, &row); !errors.Is(err, harmless) || row.Tried != 0 || back != 1 {
+		t.Errorf("%v; tried %d, taken back %d", err, row.Tried, back)
+	}
+}
+
 // What ended while the cgroups were read is no double; what was there both times is.
 func TestBoth(t *testing.T) {
 	a0, a1, a2 := sight.Life{Attempt: "0", Start: 1}, sight.Life{Attempt: "1", Start: 2}, sight.Life{Attempt: "2", Start: 3}

@@ -36,6 +36,7 @@ func Split(id string) (container, attempt string) {
 // Account is what several looks saw.
 type Account struct {
 	steady  map[string]bool
+	first   Look
 	lives   map[string]map[Life]bool
 	doubles map[string]bool
 	last    Look
@@ -43,7 +44,7 @@ type Account struct {
 
 // Begin starts an account. The steady containers are those whose restarts count.
 func Begin(first Look, steady []string) *Account {
-	a := &Account{steady: map[string]bool{}, lives: map[string]map[Life]bool{}, doubles: map[string]bool{}}
+	a := &Account{first: first, steady: map[string]bool{}, lives: map[string]map[Life]bool{}, doubles: map[string]bool{}}
 	for _, container := range steady {
 		a.steady[container] = true
 	}
@@ -65,9 +66,17 @@ func (a *Account) Add(look Look) {
 			a.lives[container] = map[Life]bool{}
 		}
 		for _, life := range lives {
+			if !a.hasBegun(container, life.Attempt) {
+				life.Start = 0 // while it starts, its first process is another's
+			}
 			a.lives[container][life] = true
 		}
 	}
+}
+
+// hasBegun tells whether an attempt lived when the account began.
+func (a *Account) hasBegun(container, attempt string) bool {
+	return slices.ContainsFunc(a.first[container], func(l Life) bool { return l.Attempt == attempt })
 }
 
 // Restarts is how many lives the steady containers had beyond one each.

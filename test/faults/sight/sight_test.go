@@ -25,6 +25,7 @@ func TestAccount(t *testing.T) {
 		{"nothing happened", []Look{{"p-a": {a0}}}, 0, nil, nil},
 		{"restarted", []Look{{"p-a": {a1}}}, 1, nil, nil},
 		{"restarted twice", []Look{{"p-a": {a1}}, {}, {"p-a": {{"2", 300}}}}, 2, nil, nil},
+		{"restarted once, by a process that another one starts", []Look{{"p-a": {a1}}, {"p-a": {{"1", 201}}}}, 1, nil, nil},
 		{"another process under the same name", []Look{{"p-a": {{"0", 150}}}}, 1, nil, nil},
 		{"away for one look is no restart", []Look{{}, {"p-a": {a0}}}, 0, nil, nil},
 		{"gone", []Look{{}}, 0, []string{"p-a"}, nil},
