@@ -197,10 +197,15 @@ func killAll(dir string) {
 
 // visits tells whether of a process in a cgroup only a thread is there, and for a moment, while its first thread lives elsewhere.
 // With cgroup v1 that is how the shim's server starts a container (see nodeagent/runtime/containerd/shim), and the kernel
-// lists it as if it were all there.
+// lists it as if it were all there. Of a cgroup that somebody else has removed since it was read, all have left: who was listed is alive
+// elsewhere, and none of ours to kill.
 func visits(dir string, pid int) bool {
 	threads, err := os.ReadFile(filepath.Join(dir, "tasks"))
-	if err != nil || slices.Contains(strings.Fields(string(threads)), strconv.Itoa(pid)) {
+	if err != nil {
+		_, v2 := os.Stat(filepath.Join(dir, "cgroup.threads")) // which has no tasks
+		return v2 != nil
+	}
+	if slices.Contains(strings.Fields(string(threads)), strconv.Itoa(pid)) {
 		return false
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
