@@ -86,6 +86,7 @@ func TestPrivateImages(t *testing.T) {
 	}
 	// Another agent knows it as well.
 	b.restart()
+	b.until("those who may ask have asked again", func() bool { return b.pulls() == 5 })
 	b.create("guest later", wants(private, corev1.PullNever))
 	b.shows("guest later", miniv1.ReasonErrImageNeverPull)
 
