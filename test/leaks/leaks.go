@@ -52,9 +52,10 @@ func (p Places) Script() string {
 	return fmt.Sprintf(script, p.Cgroup, p.StateDir, p.RootDir, p.Containerd, p.Tasks)
 }
 
-// A process is named by its cgroup, its network namespace and its command, so that pauses, which share a cgroup, are told apart. Shims and
-// programs that write logs are in the cgroup of whoever started them, and are known by the agent's directory in their command. Names
-// of files are enough: what is in them changes. Tasks are told by their bundles: containerd's list leaves out those whose shim is slow to answer.
+// A process is named by its cgroup, its network namespace and its command, so that pauses, which share a cgroup, are told apart. Shims of
+// runc's and programs that write logs are in the cgroup of whoever started them, and are known by the agent's directory in their
+// command; the servers of miniplane's shim belong to no MiniPod, come and go as they are needed, and are left out. Names of files are
+// enough: what is in them changes. Tasks are told by their bundles: containerd's list leaves out those whose shim is slow to answer.
 const script = `
 set -u
 cgroup='%[1]s' state='%[2]s' root='%[3]s' socket='%[4]s' tasks='%[5]s'
@@ -96,7 +97,7 @@ pids=$({ echo "$members" | awk '{print $2}'; echo "$outside"; } | sort -u)
   $1 == "of" { outside[$2] = 1; next }
   END {
     for (p in group) if (command[p] != "") print group[p], net[p], command[p]
-    for (p in outside) if (!(p in group) && command[p] !~ /^[^ ]*(grep|nodeagent) / && index(command[p], state "/")) print "-", command[p]
+    for (p in outside) if (!(p in group) && command[p] !~ /^[^ ]*(grep|nodeagent) |-shim-.* serve *$/ && index(command[p], state "/")) print "-", command[p]
   }' | sort -u | say process
 exit 0
 `
