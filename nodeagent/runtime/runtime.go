@@ -177,7 +177,8 @@ type Container struct {
 	State          State
 	PID            int
 	CreatedAt      time.Time
-	// StartedAt is known while it runs and after; FinishedAt, ExitCode and OOMKilled after it exited.
+	// StartedAt is known while it runs and after; FinishedAt, ExitCode and OOMKilled after it exited. Between the two is how long it ran, also
+	// where the machine's clock was set meanwhile.
 	StartedAt, FinishedAt time.Time
 	ExitCode              int
 	OOMKilled             bool

@@ -73,7 +73,7 @@ func (r *Runtime) exited(ctx context.Context, id string, code int, finished time
 		return
 	}
 	oom := r.oomKilled(record, code)
-	e := exit{code: code, started: m.at, finished: finished, oom: oom, lost: alone && code == killed && !oom}
+	e := exit{code: code, started: startOf(m, finished, time.Now(), uptime()), finished: finished, oom: oom, lost: alone && code == killed && !oom}
 	if e.lost {
 		serverFailures.WithLabelValues("ended").Inc()
 	}

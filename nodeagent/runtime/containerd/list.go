@@ -129,8 +129,8 @@ func (r *Runtime) find(ctx context.Context, record containers.Container) (runtim
 	case runtime.StateCreated:
 		out.StartedAt = time.Time{}
 	case runtime.StateExited:
-		ended := r.ended(record, task, out.StartedAt)
-		out.FinishedAt, out.ExitCode, out.OOMKilled = ended.finished, ended.code, ended.oom
+		ended := r.ended(record, task, startOf(m, task.ExitedAt.AsTime(), time.Now(), uptime()))
+		out.StartedAt, out.FinishedAt, out.ExitCode, out.OOMKilled = ended.started, ended.finished, ended.code, ended.oom
 		r.remember(record.ID, ended)
 	}
 	return out, nil

@@ -86,7 +86,7 @@ func (r *Runtime) awaitOrphan(id string, m marker, handle *os.File) {
 		defer cancel()
 		if record, err := r.client.ContainerService().Get(ctx, id); err == nil && record.Labels[labelExit] == "" {
 			oom := r.oomKilled(record, code)
-			r.keep(ctx, id, exit{code: code, started: m.at, finished: finished, oom: oom, lost: code == killed && !oom && !spares(record)})
+			r.keep(ctx, id, exit{code: code, started: startOf(m, finished, finished, uptime()), finished: finished, oom: oom, lost: code == killed && !oom && !spares(record)})
 		}
 	}
 	r.mu.Lock()

@@ -20,18 +20,24 @@ import (
 // found by whoever lists, which everybody does who lost the connection too.
 type publisher struct {
 	address, namespace string
-	queue              chan *types.Envelope
+	queue              chan queued
 	client             *ttrpcutil.Client
+}
+
+// queued is an event on its way. When it was queued is by a clock that nobody sets; the envelope's time is not.
+type queued struct {
+	queued   time.Time
+	envelope *types.Envelope
 }
 
 // keepTrying is how long an event is worth sending.
 const keepTrying = 30 * time.Second
 
 func newPublisher(address, namespace string) *publisher {
-	p := &publisher{address: address, namespace: namespace, queue: make(chan *types.Envelope, 4096)}
+	p := &publisher{address: address, namespace: namespace, queue: make(chan queued, 4096)}
 	go func() {
-		for envelope := range p.queue {
-			p.deliver(envelope)
+		for event := range p.queue {
+			p.deliver(event)
 		}
 	}()
 	return p
@@ -45,20 +51,22 @@ func (p *publisher) send(event any) {
 		return
 	}
 	select {
-	case p.queue <- &types.Envelope{Timestamp: timestamppb.Now(), Namespace: p.namespace, Topic: topic(event), Event: body}:
+	case p.queue <- queued{time.Now(), &types.Envelope{
+		Timestamp: timestamppb.Now(), Namespace: p.namespace, Topic: topic(event), Event: body}}:
 	default:
 		fmt.Fprintln(os.Stderr, "event dropped:", topic(event))
 	}
 }
 
-func (p *publisher) deliver(envelope *types.Envelope) {
+func (p *publisher) deliver(event queued) {
+	envelope := event.envelope
 	// containerd is back after a restart within seconds.
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := p.try(envelope)
 		if err == nil {
 			return
 		}
-		if time.Since(envelope.Timestamp.AsTime()) > keepTrying {
+		if time.Since(event.queued) > keepTrying {
 			fmt.Fprintf(os.Stderr, "event %s dropped: %v\n", envelope.Topic, err)
 			return
 		}
