@@ -139,7 +139,8 @@ kind: MiniPod
 metadata: {name: uses-a-secret}
 spec:
   imagePullSecrets: [{name: pull}]
-  containers: [{name: echo, image: "miniplane.dev/echo:v1"}]
+  containers: # the samples' quota wants to know what it takes
+  - {name: echo, image: "miniplane.dev/echo:v1", resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {cpu: 100m, memory: 64Mi}}}
 `), 0o600); err != nil {
 		t.Fatal(err)
 	}
