@@ -46,7 +46,7 @@ verify: generate lint ## Generate, lint, check docs and configuration; then the 
 ##@ Test
 
 .PHONY: test
-test: prereqs test-unit e2e ## Run all tests: unit, integration, node (as root), and end to end on a local cluster.
+test: prereqs test-unit e2e e2e-runc ## Run all tests: unit, integration, node (as root), and end to end on a local cluster.
 
 .PHONY: test-unit
 test-unit: ## Run unit, integration and node tests, with the race detector.
@@ -71,11 +71,15 @@ fuzz: ## Let every fuzz target look for new inputs, FUZZTIME=20s each.
 	done
 
 .PHONY: e2e
-e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes.
+e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes, or a part of it: RUN=TestRollout SHIM=runc
 	$(MAKE) --no-print-directory cluster-down
 	$(MAKE) --no-print-directory cluster-up NODES=3
-	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -v ./test/e2e || status=$$?; \
+	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -v $(if $(RUN),-run '$(RUN)') ./test/e2e || status=$$?; \
 		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
+
+.PHONY: e2e-runc
+e2e-runc: ## Run what of it concerns containers with containerd's shim and runc in place of miniplane's shim.
+	$(MAKE) --no-print-directory e2e SHIM=runc RUN='TestSeedManifests|TestAgentKilledUnderChurn|TestContainerdKilled|TestCrashLoopAndImageChange'
 
 .PHONY: e2e-full
 e2e-full: ## Run it on a fresh full cluster, where miniplane is installed beside all of Kubernetes.

@@ -23,6 +23,7 @@ type Cluster struct {
 	without   map[string]bool
 	full      bool     // the running or starting cluster is a full one
 	limits    string   // see State.Limits
+	shim      string   // see State.Shim
 	whole     []string // see State.Whole
 }
 
@@ -40,6 +41,8 @@ type State struct {
 	Mode string `json:"mode,omitempty"`
 	// Limits of a full cluster's own parts towards the API server: default or raised.
 	Limits string `json:"limits,omitempty"`
+	// Shim is whose shim the agents use: our own, or runc's.
+	Shim string `json:"shim,omitempty"`
 	// Whole are directories of the machine that only a full cluster filled: they go with all that is in them.
 	Whole []string `json:"whole,omitempty"`
 	// Sysctls are the machine's settings that a kubelet changes, as they were.
@@ -76,7 +79,7 @@ func (c *Cluster) readState() (*State, error) {
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.stateFile(), err)
 	}
-	c.full, c.whole, c.limits = s.Mode == modeFull, s.Whole, s.Limits
+	c.full, c.whole, c.limits, c.shim = s.Mode == modeFull, s.Whole, s.Limits, s.Shim
 	return &s, nil
 }
 

@@ -32,6 +32,7 @@ type options struct {
 	without  string
 	mode     string
 	limits   string
+	shim     string
 	strict   bool
 }
 
@@ -63,6 +64,7 @@ func (v verb) call(args []string) error {
 	flags.IntVar(&o.nodes, "nodes", 0, "number of nodes; 2, or 1 in a full cluster, if not given (up)")
 	flags.StringVar(&o.mode, "mode", "local", "local, or full for one with all of Kubernetes and without miniplane (up)")
 	flags.StringVar(&o.limits, "limits", limitsDefault, "limits of a full cluster's own parts towards the API server: default or raised (up)")
+	flags.StringVar(&o.shim, "shim", shimOwn, "shim that starts the containers of a local cluster: own, or runc for containerd's (up)")
 	flags.StringVar(&o.without, "without", "", "leave out manager, agent or both, separated by a comma, to run your own (up)")
 	flags.BoolVar(&o.strict, "strict", false, "fail if an agent left something behind at its clean-up (down)")
 	flags.IntVar(&o.instance, "instance", 0, "number of a cluster beside the usual one, for tests")

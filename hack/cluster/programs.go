@@ -120,13 +120,17 @@ func (c *Cluster) agent(node string) Program {
 
 func (c *Cluster) agentArgs(node string) []string {
 	index, _ := c.NodeIndex(node)
+	shim := c.binary("shim")
+	if c.shim == shimRunc {
+		shim = ""
+	}
 	return []string{
 		"--kubeconfig=" + c.kubeconfigFile(agentIdentity(node)),
 		"--node-name=" + node, "--node-ip=" + c.NodeIP(index).String(), "--register-node",
 		"--containerd-address=" + c.ContainerdSocket(node),
 		"--state-dir=" + filepath.Join(c.NodeRunDir(node), "agent"), "--root-dir=" + filepath.Join(c.NodeDataDir(node), "agent"),
 		"--cgroup-parent=" + c.PodCgroup(node), "--pod-cidr=" + podRange, "--service-cidr=" + serviceRange,
-		"--pause-binary=" + c.binary("pause"), "--shim-binary=" + c.binary("shim"), "--runc-binary=" + c.asset("runc"),
+		"--pause-binary=" + c.binary("pause"), "--shim-binary=" + shim, "--runc-binary=" + c.asset("runc"),
 		"--health-address=" + agentHealth, "--insecure-registry=" + c.Registry(),
 	}
 }

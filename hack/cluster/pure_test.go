@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -285,6 +286,19 @@ func TestCommandLine(t *testing.T) {
 		if err := run(tc.args); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%v: %v, want %q", tc.args, err, tc.want)
 		}
+	}
+}
+
+// The way out of our own shim can be tried.
+func TestShims(t *testing.T) {
+	c := newCluster(Layout{Root: t.TempDir()}, nil)
+	for shim, want := range map[string]string{"": "--shim-binary=" + c.binary("shim"), shimOwn: "--shim-binary=" + c.binary("shim"), shimRunc: "--shim-binary="} {
+		if c.shim = shim; !slices.Contains(c.agentArgs(c.Node(0)), want) || checkShim(shim) != nil {
+			t.Errorf("%q: %v, %v", shim, c.agentArgs(c.Node(0)), checkShim(shim))
+		}
+	}
+	if err := checkShim("crun"); err == nil || !strings.Contains(err.Error(), "only own and runc") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -19,13 +19,13 @@ import (
 
 // Up starts the cluster, or makes a running one whole again: every step looks first whether its work is done. It may be
 // interrupted anywhere; the next Up goes on, the next Down removes.
-func (c *Cluster) Up(ctx context.Context, nodes int, mode, limits string) error {
+func (c *Cluster) Up(ctx context.Context, o options) error {
 	start := time.Now()
 	if _, err := c.script(ctx, "prereqs.sh"); err != nil {
 		return err
 	}
 	defer c.lock()()
-	state, err := c.claim(nodes, mode, limits)
+	state, err := c.claim(o)
 	if err != nil {
 		return err
 	}
@@ -44,6 +44,19 @@ func (c *Cluster) Up(ctx context.Context, nodes int, mode, limits string) error 
 		return err
 	}
 	c.report.Say("up after %.1f s: %d nodes; export KUBECONFIG=%s", time.Since(start).Seconds(), state.Nodes, c.Kubeconfig())
+	return nil
+}
+
+// The shims that agents of a local cluster can use.
+const (
+	shimOwn  = "own"
+	shimRunc = "runc"
+)
+
+func checkShim(shim string) error {
+	if shim != "" && shim != shimOwn && shim != shimRunc {
+		return fmt.Errorf("there is no shim %q, only %s and %s", shim, shimOwn, shimRunc)
+	}
 	return nil
 }
 
@@ -66,12 +79,12 @@ func nodesOf(nodes int, mode string) (int, error) {
 }
 
 // claim makes the cluster ours and writes down how many nodes it has, before anything is made.
-func (c *Cluster) claim(nodes int, mode, limits string) (*State, error) {
-	nodes, err := nodesOf(nodes, mode)
+func (c *Cluster) claim(o options) (*State, error) {
+	nodes, err := nodesOf(o.nodes, o.mode)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkLimits(limits); err != nil {
+	if err := errors.Join(checkLimits(o.limits), checkShim(o.shim)); err != nil {
 		return nil, err
 	}
 	if nodes < 1 || nodes > maxNodes {
@@ -90,7 +103,7 @@ func (c *Cluster) claim(nodes int, mode, limits string) (*State, error) {
 			return nil, err
 		}
 		state = &State{Started: time.Now(), MadeDirs: missingDirs(sharedDirs)}
-		if mode == modeFull {
+		if o.mode == modeFull {
 			state.Mode = modeFull
 			if err := state.claimFull(); err != nil {
 				return nil, err
@@ -101,7 +114,7 @@ func (c *Cluster) claim(nodes int, mode, limits string) (*State, error) {
 		}
 		c.report.Say("starting a local cluster with %d nodes", nodes)
 	} else {
-		if (mode == modeFull) != c.full {
+		if (o.mode == modeFull) != c.full {
 			return nil, errors.New("a local cluster of the other mode is running; stop it with: make cluster-down")
 		}
 		c.report.Say("a local cluster with %d nodes is running; starting what is missing", state.Nodes)
@@ -111,9 +124,10 @@ func (c *Cluster) claim(nodes int, mode, limits string) (*State, error) {
 	}
 	state.Limits = ""
 	if state.Mode == modeFull {
-		state.Limits = limits
+		state.Limits = o.limits
 	}
-	c.full, c.whole, c.limits = state.Mode == modeFull, state.Whole, state.Limits
+	state.Shim = o.shim
+	c.full, c.whole, c.limits, c.shim = state.Mode == modeFull, state.Whole, state.Limits, state.Shim
 	state.Root, state.Nodes, state.Stopped = c.Root, max(nodes, state.Nodes), nil
 	return state, c.writeState(state)
 }

@@ -198,7 +198,7 @@ func TestOtherClone(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(l.RunDir()) })
 	for name, err := range map[string]error{
-		"claim": second(mine.claim(2, "local", limitsDefault)), "down": mine.Down(t.Context(), false), "running": second(mine.running()),
+		"claim": second(mine.claim(options{nodes: 2, mode: "local", limits: limitsDefault})), "down": mine.Down(t.Context(), false), "running": second(mine.running()),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "another local cluster runs from /; stop it with") {
 			t.Errorf("%s: %v", name, err)

@@ -14,7 +14,7 @@ type verb struct {
 var verbs = []verb{
 	{"up", "", "start the cluster, or what is missing of it", 0,
 		func(ctx context.Context, c *Cluster, o options, _ []string) error {
-			return c.Up(ctx, o.nodes, o.mode, o.limits)
+			return c.Up(ctx, o)
 		}},
 	{"down", "", "stop it and remove everything", 0,
 		func(ctx context.Context, c *Cluster, o options, _ []string) error { return c.Down(ctx, o.strict) }},

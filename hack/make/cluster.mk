@@ -4,6 +4,8 @@
 MODE ?= local
 # LIMITS=raised, with MODE=full: Kubernetes' own parts may ask the API server for more than is their default.
 LIMITS ?= default
+# SHIM=runc: agents use containerd's shim and runc in place of miniplane's shim.
+SHIM ?= own
 NODES ?= $(if $(filter full,$(MODE)),1,2)
 # The command in CMD goes to the shell as it is written, quotes and dollars included.
 cluster-exec: export CLUSTER_EXEC_CMD := $(value CMD)
@@ -19,8 +21,8 @@ bin/cluster:
 	@go build -o bin/cluster ./hack/cluster
 
 .PHONY: cluster-up
-cluster-up: bin/cluster ## Start a local cluster, or what is missing of it. NODES=2 MODE=local|full LIMITS=default|raised
-	@bin/cluster up -mode $(MODE) -limits $(LIMITS) -nodes $(NODES)
+cluster-up: bin/cluster ## Start a local cluster, or what is missing of it. NODES=2 MODE=local|full LIMITS=default|raised SHIM=own|runc
+	@bin/cluster up -mode $(MODE) -limits $(LIMITS) -shim $(SHIM) -nodes $(NODES)
 
 .PHONY: cluster-down
 cluster-down: bin/cluster ## Stop it and leave nothing behind.
