@@ -69,11 +69,14 @@ func (w world) clearPods() {
 	_ = w.DeleteAllOf(context.Background(), &miniv1.MiniPod{}, client.InNamespace(w.ns))
 }
 
-func (w world) manager() (stop func()) {
+// manager has ranges for four nodes.
+func (w world) manager() (stop func()) { return w.managerOf("100.64.0.0/20") }
+
+func (w world) managerOf(podCIDR string) (stop func()) {
 	w.Helper()
 	return testenv.StartManager(w.T, func(mgr ctrl.Manager) error {
 		return node.Setup(mgr, node.Options{GracePeriod: grace, EvictionWait: wait, AgentAbsence: absence, Brake: quick,
-			PodCIDR: netip.MustParsePrefix("100.64.0.0/20")})
+			PodCIDR: netip.MustParsePrefix(podCIDR)})
 	}, node.ByObject())
 }
 

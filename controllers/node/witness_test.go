@@ -159,7 +159,7 @@ func TestTheManagersLeaseIsNoHeartbeat(t *testing.T) {
 // Most nodes of a zone are silent at once: its MiniPods stay as they are. Those of a single node that is lost elsewhere do not.
 func TestZoneBrake(t *testing.T) {
 	w := newWorld(t)
-	w.manager()
+	w.managerOf("100.64.0.0/18")
 	var agents []*agent
 	inZone := func(name, zone string) *agent {
 		a := w.node(name)

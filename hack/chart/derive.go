@@ -11,7 +11,10 @@ const header = "{{- /* Generated from config/ by hack/chart: change config/ and 
 
 // systemNamespace is where everything lives. The programs and the admission policies know it by this name, so the chart
 // refuses another one (templates/checks.yaml) instead of taking it from helm.
-const systemNamespace = "miniplane-system"
+const (
+	systemNamespace = "miniplane-system"
+	nodesNamespace  = "miniplane-nodes" // of accounts; nothing runs there
+)
 
 // fileOf says which template a kind goes to; kinds that are not listed get one of their own.
 var fileOf = map[string]string{
@@ -76,6 +79,8 @@ func (c *chart) add(o object) error {
 	switch w := slices.IndexFunc(workloads, func(w workload) bool { return w.of == describe(o) }); {
 	case kind(o) == "Namespace" && name(o) == systemNamespace:
 		return c.namespace(o)
+	case kind(o) == "Namespace" && name(o) != nodesNamespace:
+		return fmt.Errorf("is a second namespace: helm installs into one, %s; nodes' accounts are in %s", systemNamespace, nodesNamespace)
 	case kind(o) == "CustomResourceDefinition":
 		condition = ".Values.crds.install"
 		ensure(ensure(o, "metadata"), "annotations")["__keep"] = c.token(entry(".Values.crds.keep", "helm.sh/resource-policy: keep"))

@@ -269,6 +269,7 @@ func TestRun(t *testing.T) {
 		tables.Fail = func(string) error { return errors.New("the lock is held") }
 		p.SetEndpointSlice(slice("a-1", "a", corev1.ProtocolTCP, "100.64.0.8"))
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		tables.Fail = nil
 		time.Sleep(longestRetry)
 		synctest.Wait()
@@ -276,6 +277,7 @@ func TestRun(t *testing.T) {
 
 		inputs := len(tables.Inputs)
 		time.Sleep(defaultRewritePeriod - time.Minute)
+		synctest.Wait()
 		same(t, "inputs while nothing happens", inputs, len(tables.Inputs))
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()

@@ -65,14 +65,15 @@ func TestShared(t *testing.T) {
 		s.CgroupPath = filepath.Join(n.parent, "podpair", s.ID)
 		s.Mounts = []runtime.Mount{{HostPath: box.SharedMemory, ContainerPath: "/dev/shm"}}
 	}
-	n.start(t, r, "pair-server", "echo memory > /dev/shm/x; while :; do echo network | busybox nc -l -p 5000; done", join)
-	client := n.start(t, r, "pair-client",
+	group := strings.Repeat("p", 36) // as long as a MiniPod's UID, by which shims are given
+	n.start(t, r, group+"-server", "echo memory > /dev/shm/x; while :; do echo network | busybox nc -l -p 5000; done", join)
+	client := n.start(t, r, group+"-client",
 		"until cat /dev/shm/x; do usleep 10000; done; until busybox nc 127.0.0.1 5000 </dev/null; do usleep 10000; done; echo done; sleep 1000", join)
 	text := output(t, client, "done")
 	if !strings.Contains(text, "F memory") || !strings.Contains(text, "F network") {
 		t.Error(text)
 	}
-	server, other := awaits(t, r, "pair-server", runtime.StateRunning), awaits(t, r, "pair-client", runtime.StateRunning)
+	server, other := awaits(t, r, group+"-server", runtime.StateRunning), awaits(t, r, group+"-client", runtime.StateRunning)
 	if parent(t, server.PID) != parent(t, other.PID) {
 		t.Error("the two containers have two shims")
 	}

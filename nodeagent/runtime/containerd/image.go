@@ -172,6 +172,11 @@ func (r *Runtime) unpacked(ctx context.Context, image client.Image, facts *image
 	if err = native(err); !errdefs.IsNotFound(err) {
 		return err
 	}
+	ctx, done, err := r.lease(ctx)
+	if err != nil {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	defer done()
 	if err := image.Unpack(ctx, snapshotter); err != nil {
 		return fmt.Errorf("unpack: %w", native(err))
 	}

@@ -1,6 +1,7 @@
 package containerd_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -15,14 +16,15 @@ import (
 func TestLeasesOfEarlierAgents(t *testing.T) {
 	n := newRuncNode(t)
 	service, ctx := n.Client(t).LeasesService(), namespaces.WithNamespace(t.Context(), containerdenv.Namespace)
-	lease := func(id string) {
-		if _, err := service.Create(ctx, leases.WithID(id), leases.WithExpiration(24*time.Hour)); err != nil {
+	lease := func(id string, more ...leases.Opt) {
+		if _, err := service.Create(ctx, append(more, leases.WithID(id), leases.WithExpiration(24*time.Hour))...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	lease("left")
+	lease("left", leases.WithLabel("miniplane.dev/agent", "true"))
+	lease("import") // somebody else's, which is under way
 	r := n.runtime(t)
-	lease("mine")
+	lease("mine", leases.WithLabel("miniplane.dev/agent", "true"))
 	for range 2 {
 		if err := r.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
@@ -32,7 +34,12 @@ func TestLeasesOfEarlierAgents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(held) != 1 || held[0].ID != "mine" {
-		t.Errorf("leases: %v, want that of the agent that runs", held)
+	var ids []string
+	for _, l := range held {
+		ids = append(ids, l.ID)
+	}
+	slices.Sort(ids)
+	if !slices.Equal(ids, []string{"import", "mine"}) {
+		t.Errorf("leases: %v, want that of the agent that runs, and that of another", ids)
 	}
 }

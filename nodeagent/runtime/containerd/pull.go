@@ -57,7 +57,12 @@ func (r *Runtime) pull(ctx context.Context, name string, auth runtime.RegistryAu
 	if err != nil {
 		return runtime.Image{}, fmt.Errorf("pull %q: %w", name, err)
 	}
-	pulled, err := r.client.Pull(r.ns(ctx), name, client.WithResolver(found), client.WithPullUnpack, client.WithPullLabels(accessLabels(access)),
+	ctx, done, err := r.lease(ctx)
+	if err != nil {
+		return runtime.Image{}, fmt.Errorf("pull %q: %w", name, err)
+	}
+	defer done()
+	pulled, err := r.client.Pull(ctx, name, client.WithResolver(found), client.WithPullUnpack, client.WithPullLabels(accessLabels(access)),
 		client.WithPullSnapshotter(snapshotter), client.WithImageHandler(images.HandlerFunc(checkDocument)))
 	if err != nil {
 		return runtime.Image{}, explain(name, auth, err)

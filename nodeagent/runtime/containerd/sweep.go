@@ -48,7 +48,8 @@ func (r *Runtime) Sweep(ctx context.Context) error {
 }
 
 // release gives back, once, the leases of earlier agents. One that died in the middle of a pull or a start left its lease, which would
-// keep layers and content from being collected for a day. The namespace is one agent's, so that a lease that is older than this one has no holder.
+// keep layers and content from being collected for a day. The namespace is one agent's, so that one of an agent that is older than this
+// agent has no holder. Others have leases there too, as who imports an image; theirs are left alone.
 func (r *Runtime) release(ctx context.Context) error {
 	r.mu.Lock()
 	done := r.released
@@ -62,7 +63,7 @@ func (r *Runtime) release(ctx context.Context) error {
 		return fmt.Errorf("leases: %w", native(err))
 	}
 	for _, lease := range held {
-		if !lease.CreatedAt.Before(r.begun) {
+		if lease.Labels[labelLease] == "" || !lease.CreatedAt.Before(r.begun) {
 			continue
 		}
 		if err := r.client.LeasesService().Delete(ctx, lease); ignore(native(err)) != nil {

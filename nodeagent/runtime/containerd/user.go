@@ -40,9 +40,14 @@ func (r *Runtime) accounts(ctx context.Context, facts *imageFacts) (accounts, er
 	return out, err
 }
 
-// lease keeps what is made under the context it returns from being collected, until done is called.
+// labelLease marks the leases of agents.
+const labelLease = "miniplane.dev/agent"
+
+// lease keeps what is made under the context it returns from being collected, until done is called. It is long enough for a large image
+// from a slow registry; that of an agent that died is given back by the next (Sweep).
 func (r *Runtime) lease(ctx context.Context) (context.Context, func(), error) {
-	lease, err := r.client.LeasesService().Create(r.ns(ctx), leases.WithRandomID(), leases.WithExpiration(time.Hour))
+	lease, err := r.client.LeasesService().Create(r.ns(ctx), leases.WithRandomID(), leases.WithExpiration(24*time.Hour),
+		leases.WithLabel(labelLease, "true"))
 	if err != nil {
 		return nil, nil, native(err)
 	}
