@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -251,6 +252,13 @@ func TestANewAgentRemovesWhatItDoesNotKnow(t *testing.T) {
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, tables, _ := newProxier()
+		var held atomic.Bool
+		tables.Fail = func(string) error {
+			if held.Load() {
+				return errors.New("the lock is held")
+			}
+			return nil
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); p.Run(ctx) }()
@@ -266,22 +274,21 @@ func TestRun(t *testing.T) {
 		synctest.Wait()
 		same(t, "flushed and repaired", "100.64.0.7:8080", went(tables, "tcp", "100.96.0.1:80"))
 
-		tables.Fail = func(string) error { return errors.New("the lock is held") }
+		held.Store(true)
 		p.SetEndpointSlice(slice("a-1", "a", corev1.ProtocolTCP, "100.64.0.8"))
 		time.Sleep(time.Minute)
-		synctest.Wait()
-		tables.Fail = nil
+		held.Store(false)
 		time.Sleep(longestRetry)
 		synctest.Wait()
 		same(t, "tried again", "100.64.0.8:8080", went(tables, "tcp", "100.96.0.1:80"))
 
-		inputs := len(tables.Inputs)
+		inputs := len(tables.Given())
 		time.Sleep(defaultRewritePeriod - time.Minute)
 		synctest.Wait()
-		same(t, "inputs while nothing happens", inputs, len(tables.Inputs))
+		same(t, "inputs while nothing happens", inputs, len(tables.Given()))
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if len(tables.Inputs) == inputs || !strings.Contains(tables.Inputs[inputs], chainVIP) {
+		if len(tables.Given()) == inputs || !strings.Contains(tables.Given()[inputs], chainVIP) {
 			t.Error("all rules should be written now and then")
 		}
 	})

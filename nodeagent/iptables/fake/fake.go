@@ -52,6 +52,13 @@ func (f *Tables) init() {
 	}
 }
 
+// Given are the Inputs so far, for those who ask while others write.
+func (f *Tables) Given() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.Inputs)
+}
+
 // Restore implements Tables.
 func (f *Tables) Restore(_ context.Context, input []byte) error {
 	f.mu.Lock()
