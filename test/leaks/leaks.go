@@ -52,6 +52,8 @@ func (p Places) Script() string {
 	return fmt.Sprintf(script, p.Cgroup, p.StateDir, p.RootDir, p.Containerd, p.Tasks)
 }
 
+// The cgroup that pauses share comes with the first and stays: what is in it counts, and it does not.
+//
 // A process is named by its cgroup, its network namespace and its command, so that pauses, which share a cgroup, are told apart. Shims of
 // runc's and programs that write logs are in the cgroup of whoever started them, and are known by the agent's directory in their
 // command; the servers of miniplane's shim belong to no MiniPod, come and go as they are needed, and are left out. Names of files are
@@ -77,7 +79,7 @@ echo "$rules" | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^://' | say chain
 grep -o "$state/[^ ]*" /proc/self/mountinfo | say mount
 ls "$tasks/miniplane" 2>/dev/null | say bundle
 for dir in "$state" "$root"; do find "$dir" -xdev ! -type d 2>/dev/null; done | say file
-find /sys/fs/cgroup/*"$cgroup" /sys/fs/cgroup"$cgroup" -mindepth 1 -type d 2>/dev/null | sed 's|^/sys/fs/cgroup/||' | say cgroup
+find /sys/fs/cgroup/*"$cgroup" /sys/fs/cgroup"$cgroup" -mindepth 1 -type d 2>/dev/null | sed 's|^/sys/fs/cgroup/||' | grep -v "$cgroup/pause$" | say cgroup
 hierarchy=/sys/fs/cgroup
 [ -e $hierarchy/cgroup.controllers ] || hierarchy=$hierarchy/pids
 members=$(find "$hierarchy$cgroup" -name cgroup.procs -exec grep -H . {} + 2>/dev/null | sed -e "s|^$hierarchy||" -e 's|/cgroup.procs:| |')
