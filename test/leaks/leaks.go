@@ -56,8 +56,9 @@ func (p Places) Script() string {
 //
 // A process is named by its cgroup, its network namespace and its command, so that pauses, which share a cgroup, are told apart. Shims of
 // runc's and programs that write logs are in the cgroup of whoever started them, and are known by the agent's directory in their
-// command; the servers of miniplane's shim belong to no MiniPod, come and go as they are needed, and are left out. Names of files are
-// enough: what is in them changes. Tasks are told by their bundles: containerd's list leaves out those whose shim is slow to answer.
+// command. The servers of miniplane's shim belong to no MiniPod, come and go as they are needed, and are left out with their sockets,
+// locks, logs and programs. Names of files are enough: what is in them changes. Tasks are told by their bundles: containerd's list leaves
+// out those whose shim is slow to answer.
 const script = `
 set -u
 cgroup='%[1]s' state='%[2]s' root='%[3]s' socket='%[4]s' tasks='%[5]s'
@@ -78,7 +79,8 @@ echo "$routes" | grep 'dev mini' | say route
 echo "$rules" | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^://' | say chain
 grep -o "$state/[^ ]*" /proc/self/mountinfo | say mount
 ls "$tasks/miniplane" 2>/dev/null | say bundle
-for dir in "$state" "$root"; do find "$dir" -xdev ! -type d 2>/dev/null; done | say file
+for dir in "$state" "$root"; do find "$dir" -xdev ! -type d 2>/dev/null; done |
+	grep -vE '/shim-[0-9a-f]+/([0-9]+(|\.lock|\.log)|seal\.lock|[0-9]+/containerd-shim-[a-z0-9-]+)$' | say file
 find /sys/fs/cgroup/*"$cgroup" /sys/fs/cgroup"$cgroup" -mindepth 1 -type d 2>/dev/null | sed 's|^/sys/fs/cgroup/||' | grep -v "$cgroup/pause$" | say cgroup
 hierarchy=/sys/fs/cgroup
 [ -e $hierarchy/cgroup.controllers ] || hierarchy=$hierarchy/pids
