@@ -111,7 +111,10 @@ func (a *agent) runUntilEnd(ctx context.Context) error {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- a.work(working) }()
+	go func() {
+		ended <- a.work(working)
+		stop() // and there is nothing left to linger for
+	}()
 	select {
 	case err := <-ended:
 		return err

@@ -43,13 +43,13 @@ const (
 // nobody comes after it, and it stays until the manager has had all MiniPods moved, and it has ended them (left), or until
 // the node is wanted again, or the time is over. Whoever does not answer has said nothing: then it goes as in an upgrade, and all
 // runs on.
-func (a *agent) linger(ctx context.Context) (left bool) {
-	why := a.unwanted(ctx)
+func (a *agent) linger(working context.Context) (left bool) {
+	why := a.unwanted(working)
 	if why == "" {
 		return false
 	}
 	a.log.Info("This node is to be left: waiting until its MiniPods have moved", "because", why)
-	ctx, cancel := context.WithTimeout(ctx, max(a.opts.GracePeriod-CleanupTime-leastLinger, leastLinger))
+	ctx, cancel := context.WithTimeout(working, max(a.opts.GracePeriod-CleanupTime-leastLinger, leastLinger))
 	defer cancel()
 	look := time.NewTicker(lingerEvery)
 	defer look.Stop()
@@ -66,6 +66,9 @@ func (a *agent) linger(ctx context.Context) (left bool) {
 		}
 		select {
 		case <-ctx.Done():
+			if working.Err() != nil {
+				return false // the agent's work has failed, and says so itself
+			}
 			a.log.Info("The time is over, and not all MiniPods have moved: they run on, and nobody ends them. Have the DaemonSet want this node again")
 			return false
 		case <-look.C:
@@ -130,10 +133,8 @@ func (a *agent) emptied(ctx context.Context) (leaves, empty bool) {
 		return false, false
 	}
 	var pods miniv1.MiniPodList
-	if err := a.client.List(ctx, &pods, client.MatchingFields{"status.nodeName": a.opts.NodeName}, client.Limit(1)); err != nil {
-		return meta.IsStatusConditionTrue(node.Status.Conditions, miniv1.ConditionLeaving), false
-	}
-	return meta.IsStatusConditionTrue(node.Status.Conditions, miniv1.ConditionLeaving), len(pods.Items) == 0
+	err := a.client.List(ctx, &pods, client.MatchingFields{"status.nodeName": a.opts.NodeName}, client.Limit(1))
+	return meta.IsStatusConditionTrue(node.Status.Conditions, miniv1.ConditionLeaving), err == nil && len(pods.Items) == 0
 }
 
 // SignOff says in the MiniNode that nothing of miniplane is left on this machine, so that the manager deletes it. It tries until ctx

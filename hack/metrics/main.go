@@ -15,15 +15,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"miniplane.dev/miniplane/hack/page"
+
 	// What registers the manager's metrics, and the agent's.
 	_ "miniplane.dev/miniplane/controllers"
 	_ "miniplane.dev/miniplane/nodeagent"
 )
 
 const (
-	page   = "docs/metrics.md"
-	marker = "<!-- metrics: written by hack/metrics -->"
-	ours   = "miniplane_"
+	document = "docs/metrics.md"
+	marker   = "<!-- metrics: written by hack/metrics -->"
+	ours     = "miniplane_"
 )
 
 // metric is one line of the table.
@@ -40,19 +42,11 @@ func main() {
 }
 
 func run() error {
-	text, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	head, _, found := strings.Cut(string(text), marker)
-	if !found {
-		return fmt.Errorf("%s has no line %s", page, marker)
-	}
 	all, err := registered()
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(page, []byte(head+marker+"\n"+table(all)), 0o644)
+	return page.Write(document, marker, table(all))
 }
 
 // registered lists what is registered and ours, by name.

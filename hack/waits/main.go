@@ -15,11 +15,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"miniplane.dev/miniplane/hack/page"
 )
 
 const (
-	page   = "docs/waits.md"
-	marker = "<!-- waits: written by hack/waits -->"
+	document = "docs/waits.md"
+	marker   = "<!-- waits: written by hack/waits -->"
 )
 
 // roots are where the programs' code is; skipped is what there only tests use.
@@ -36,14 +38,6 @@ func main() {
 }
 
 func run() error {
-	text, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	head, _, found := strings.Cut(string(text), marker)
-	if !found {
-		return fmt.Errorf("%s has no line %s", page, marker)
-	}
 	var all []wait
 	for _, root := range roots {
 		some, err := below(root)
@@ -55,7 +49,7 @@ func run() error {
 	if err := unexplained(all); err != nil {
 		return err
 	}
-	return os.WriteFile(page, []byte(head+marker+"\n"+table(all)), 0o644)
+	return page.Write(document, marker, table(all))
 }
 
 // below finds the waits of all packages below a directory.

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podstate"
 )
 
 // Kinds of references, as RBAC calls them.
@@ -50,8 +51,7 @@ func References(spec *miniv1.MiniPodSpec) []Reference {
 func Used(pods []*miniv1.MiniPod) []Reference {
 	var out []Reference
 	for _, pod := range pods {
-		ended := pod.Status.Phase == miniv1.PodSucceeded || pod.Status.Phase == miniv1.PodFailed
-		if pod.DeletionTimestamp == nil && !ended {
+		if !podstate.IsDeleting(pod) && !podstate.IsFinished(pod) {
 			out = append(out, References(&pod.Spec)...)
 		}
 	}

@@ -30,6 +30,7 @@ package containerd
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -96,8 +97,8 @@ type Runtime struct {
 	orphans orphans
 	// suspects are shims, by PID, that the last Sweep found nothing for.
 	suspects map[int]string
-	// begun is when this agent did; released is set once nothing is held for earlier ones.
-	begun    time.Time
+	// name is this agent's, and no other's before or after it; released is set once nothing is held for earlier ones.
+	name     string
 	released bool
 
 	placing sync.Mutex        // held for longer than mu
@@ -139,7 +140,7 @@ func New(opts Options) (*Runtime, error) {
 	r := &Runtime{
 		Logs: stdio.NewCounter(filepath.Join(opts.StateDir, "containers", "*", "log")),
 		opts: opts, client: c, snaps: c.SnapshotService(snapshotter),
-		bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(), begun: time.Now(),
+		bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(), name: rand.Text(),
 		started: map[string]prepared{}, ooms: map[string]bool{}, silent: map[string]time.Time{}, avoid: map[int]time.Time{},
 	}
 	r.images.byDigest = map[string]*imageFacts{}

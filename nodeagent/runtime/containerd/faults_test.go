@@ -241,24 +241,33 @@ func TestNeverStarted(t *testing.T) {
 	}
 }
 
-// TestBrokenOff: a task whose process ended before it was started, as when containerd gives up a call of an agent that died,
-// has not been a run of the container.
-func TestBrokenOff(t *testing.T) {
-	n := newNode(t)
-	r := n.runtime(t)
-	spec := runtime.ContainerSpec{ID: "broken-off", Group: "broken-off", Image: busybox, Command: shell("exit 6"),
-		CgroupPath: filepath.Join(n.parent, "podbroken-off", "broken-off"), LogPath: filepath.Join(n.Dir, "broken-off.log")}
+// halfStarted makes a container and its task, as an agent does that dies before it lets it go.
+func (n *node) halfStarted(t *testing.T, r *containerd.Runtime, id string) (runtime.ContainerSpec, *tasks.CreateTaskResponse) {
+	t.Helper()
+	spec := runtime.ContainerSpec{ID: id, Group: id, Image: busybox, Command: shell("exit 6"),
+		CgroupPath: filepath.Join(n.parent, "pod"+id, id), LogPath: filepath.Join(n.Dir, id+".log")}
 	must(t, r.Create(t.Context(), spec))
 	c := n.Client(t)
 	defer c.Close()
-	mounts, err := c.SnapshotService("overlayfs").Mounts(t.Context(), spec.ID)
+	mounts, err := c.SnapshotService("overlayfs").Mounts(t.Context(), id)
 	must(t, err)
-	request := &tasks.CreateTaskRequest{ContainerID: spec.ID}
+	request := &tasks.CreateTaskRequest{ContainerID: id}
 	for _, m := range mounts {
 		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
 	}
 	task, err := c.TaskService().Create(t.Context(), request)
 	must(t, err)
+	return spec, task
+}
+
+// TestBrokenOff: a task whose process ended before it was started, as when containerd gives up a call of an agent that died,
+// has not been a run of the container.
+func TestBrokenOff(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	spec, task := n.halfStarted(t, r, "broken-off")
+	c := n.Client(t)
+	defer c.Close()
 	must(t, syscall.Kill(int(task.Pid), syscall.SIGKILL))
 	next := n.runtime(t)
 	eventually(t, func() string {

@@ -95,6 +95,7 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.started, id)
+	delete(r.silent, groupOf(id))
 	delete(r.ooms, id)
 	return nil
 }

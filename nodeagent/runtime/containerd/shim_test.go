@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/containerd/api/services/tasks/v1"
-	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -246,19 +244,7 @@ func TestServerAndContainerdKilled(t *testing.T) {
 func TestServerKilledInTheMiddle(t *testing.T) {
 	n := newNode(t)
 	r := n.runtime(t)
-	spec := runtime.ContainerSpec{ID: "waits", Group: "waits", Image: busybox, Command: shell("exit 6"),
-		CgroupPath: filepath.Join(n.parent, "podwaits", "waits"), LogPath: filepath.Join(n.Dir, "waits.log")}
-	must(t, r.Create(t.Context(), spec))
-	c := n.Client(t)
-	defer c.Close()
-	mounts, err := c.SnapshotService("overlayfs").Mounts(t.Context(), spec.ID)
-	must(t, err)
-	request := &tasks.CreateTaskRequest{ContainerID: spec.ID}
-	for _, m := range mounts {
-		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
-	}
-	task, err := c.TaskService().Create(t.Context(), request)
-	must(t, err)
+	spec, task := n.halfStarted(t, r, "waits")
 	must(t, syscall.Kill(parent(t, int(task.Pid)), syscall.SIGKILL))
 	eventually(t, func() string {
 		if left := n.leftovers(spec.ID); len(left) > 0 || alive(int(task.Pid)) {

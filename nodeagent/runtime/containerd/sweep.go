@@ -3,7 +3,6 @@ package containerd
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"strconv"
 	"syscall"
@@ -12,9 +11,9 @@ import (
 // groupLength is the length of a MiniPod's UID, with which the ID of every container of its group begins.
 const groupLength = 36
 
-// Sweep ends shims that nothing refers to, and leases that nobody holds any more. When the agent dies while containerd starts a shim for it, containerd gives the
-// call up and forgets the shim, but the shim may have gone its own way already. One is ended when two sweeps in a row found
-// no container of its group, because a container that is being made may have its record a moment later.
+// Sweep gives back the leases of earlier agents, and ends shims that nothing refers to. When the agent dies while containerd starts a
+// shim for it, containerd gives the call up and forgets the shim, but the shim may have gone its own way already. One is ended when
+// two sweeps in a row found no container of its group, because a container that is being made may have its record a moment later.
 func (r *Runtime) Sweep(ctx context.Context) error {
 	if err := r.release(ctx); err != nil {
 		return err
@@ -44,35 +43,6 @@ func (r *Runtime) Sweep(ctx context.Context) error {
 		}
 	}
 	r.suspects = suspects
-	return nil
-}
-
-// release gives back, once, the leases of earlier agents. One that died in the middle of a pull or a start left its lease, which would
-// keep layers and content from being collected for a day. The namespace is one agent's, so that one of an agent that is older than this
-// agent has no holder. Others have leases there too, as who imports an image; theirs are left alone.
-func (r *Runtime) release(ctx context.Context) error {
-	r.mu.Lock()
-	done := r.released
-	r.mu.Unlock()
-	if done {
-		return nil
-	}
-	ctx = r.ns(ctx)
-	held, err := r.client.LeasesService().List(ctx)
-	if err != nil {
-		return fmt.Errorf("leases: %w", native(err))
-	}
-	for _, lease := range held {
-		if lease.Labels[labelLease] == "" || !lease.CreatedAt.Before(r.begun) {
-			continue
-		}
-		if err := r.client.LeasesService().Delete(ctx, lease); ignore(native(err)) != nil {
-			return fmt.Errorf("lease %s: %w", lease.ID, native(err))
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.released = true
 	return nil
 }
 

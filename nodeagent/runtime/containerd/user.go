@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -38,25 +37,6 @@ func (r *Runtime) accounts(ctx context.Context, facts *imageFacts) (accounts, er
 		return err
 	})
 	return out, err
-}
-
-// labelLease marks the leases of agents.
-const labelLease = "miniplane.dev/agent"
-
-// lease keeps what is made under the context it returns from being collected, until done is called. It is long enough for a large image
-// from a slow registry; that of an agent that died is given back by the next (Sweep).
-func (r *Runtime) lease(ctx context.Context) (context.Context, func(), error) {
-	lease, err := r.client.LeasesService().Create(r.ns(ctx), leases.WithRandomID(), leases.WithExpiration(24*time.Hour),
-		leases.WithLabel(labelLease, "true"))
-	if err != nil {
-		return nil, nil, native(err)
-	}
-	done := func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = r.client.LeasesService().Delete(r.ns(ctx), lease) // it expires by itself if this fails
-	}
-	return leases.WithLease(r.ns(ctx), lease.ID), done, nil
 }
 
 // maxAccounts is how large an image's /etc/passwd or /etc/group may be, in bytes: they are kept in memory.
