@@ -19,7 +19,7 @@ COPY nodeagent nodeagent
 ARG VERSION=
 RUN go run ./hack/image -unpack -o /image -version "$VERSION" miniplane
 
-# No shell, no packages: the programs, the pause program, iptables (nf_tables) with its libraries, and certificates. The manager
+# No shell, no packages: the programs, the pause program, both kinds of iptables with their libraries, and certificates. The manager
 # runs as nobody; the agent's Pod asks for root.
 FROM scratch
 COPY --from=build /image/ /

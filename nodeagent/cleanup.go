@@ -90,12 +90,17 @@ func cleanupSandboxes(ctx context.Context, opts Options) error {
 	return sandbox.Cleanup(opts.StateDir)
 }
 
+// cleanupTables cleans both kinds: the node may have used the other one before.
 func cleanupTables(ctx context.Context) error {
-	tables, err := iptables.New(iptables.Programs{})
+	tables, other, err := iptables.Find(ctx, iptables.Auto)
 	if err != nil {
 		return err
 	}
-	return tables.Cleanup(ctx)
+	err = tables.Cleanup(ctx)
+	if other != nil {
+		err = errors.Join(err, other.Cleanup(ctx))
+	}
+	return err
 }
 
 // cleanupDirectories removes the agent's own directories below the root directory, which others may use too, and the state

@@ -40,10 +40,11 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 	if err != nil {
 		return nil, errors.Join(err, rt.Close())
 	}
-	tables, err := iptables.New(iptables.Programs{})
+	tables, former, err := iptables.Find(context.Background(), opts.IPTables)
 	if err != nil {
 		return nil, errors.Join(err, rt.Close())
 	}
+	log.Info("Rules are those of one kind of iptables", "kind", tables.Backend(), "asked for", opts.IPTables)
 	if err := metrics.Registry.Register(rt.Logs); err != nil {
 		return nil, errors.Join(err, rt.Close())
 	}
@@ -61,7 +62,11 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 				NodePodCIDR: podCIDR, ClusterPodCIDR: opts.PodCIDR, ServiceCIDR: opts.ServiceCIDR, VXLANPort: network.DefaultVXLANPort,
 				NoReversePath: !tables.Understands(ctx, iptables.Raw, proxy.ReversePath),
 			}
-			return runProxy(ctx, cache, tables, config, ways, log.WithName("proxy"))
+			options := proxy.Options{Config: config, Tables: tables, Log: log.WithName("proxy")}
+			if former != nil {
+				options.Former = former
+			}
+			return runProxy(ctx, cache, options, ways)
 		},
 		SetBudget: func(l cgroup.Limits) error {
 			if err := cgroup.Create(opts.CgroupParent); err != nil {
@@ -70,7 +75,7 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 			return errors.Join(cgroup.SetLimits(opts.CgroupParent, l), limitPods(opts.CgroupParent, opts.PodMaxPIDs))
 		},
 		CountPIDs:  func() (int64, error) { return cgroup.PIDCount(opts.CgroupParent) },
-		TakenPorts: func(ctx context.Context) (hostports.Taken, error) { return takenPorts(ctx, tables) },
+		TakenPorts: func(ctx context.Context) (hostports.Taken, error) { return takenPorts(ctx, tables, former) },
 		Check:      check.check,
 		Close:      func() { metrics.Registry.Unregister(rt.Logs); _ = rt.Close() },
 	}, nil
@@ -100,17 +105,18 @@ func openRuntime(opts Options) (*containerd.Runtime, error) {
 }
 
 // runProxy feeds a proxier with the services of the cluster and the host ports of the node, and runs it once it has all.
-func runProxy(ctx context.Context, cache cache.Cache, tables iptables.Tables, config proxy.Config, ways <-chan []network.Way, log logr.Logger) error {
-	if config.NoReversePath {
-		log.Info("This kernel has no match rpfilter; sources are checked by net.ipv4.conf.*.rp_filter and by the node's range alone")
+func runProxy(ctx context.Context, cache cache.Cache, opts proxy.Options, ways <-chan []network.Way) error {
+	if opts.NoReversePath {
+		opts.Log.Info("This kernel has no match rpfilter; sources are checked by net.ipv4.conf.*.rp_filter and by the node's range alone")
 	}
 	flows, err := conntrack.Open(nil)
 	if err != nil {
 		return err
 	}
 	defer flows.Close()
-	proxier := proxy.New(proxy.Options{Config: config, Tables: tables, Flows: flows, Log: log})
-	if err := followServices(ctx, cache, proxier, log); err != nil {
+	opts.Flows = flows
+	proxier := proxy.New(opts)
+	if err := followServices(ctx, cache, proxier, opts.Log); err != nil {
 		return err
 	}
 	select {

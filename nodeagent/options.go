@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 	"miniplane.dev/miniplane/nodeagent/stdio"
@@ -40,6 +41,8 @@ type Options struct {
 	PodCIDR, ServiceCIDR netip.Prefix
 	// Encapsulation says when packets between nodes go through VXLAN.
 	Encapsulation network.Encapsulation
+	// IPTables says which kind of iptables the rules are made with.
+	IPTables iptables.Backend
 	// MaxPods bounds the number of MiniPods on the node.
 	MaxPods int64
 	// CPU and Memory are the lane's budget; zero means the machine's.
@@ -88,6 +91,7 @@ func DefaultOptions() Options {
 		PodCIDR:             netip.MustParsePrefix("100.64.0.0/11"),
 		ServiceCIDR:         netip.MustParsePrefix("100.96.0.0/16"),
 		Encapsulation:       network.EncapsulateAuto,
+		IPTables:            iptables.Auto,
 		MaxPods:             500,
 		PodMaxPIDs:          4096,
 		HealthAddress:       "127.0.0.1:10350",
@@ -185,6 +189,9 @@ func (o *Options) Validate() error {
 	}
 	if !slices.Contains([]network.Encapsulation{network.EncapsulateAuto, network.EncapsulateAlways, network.EncapsulateNever}, o.Encapsulation) {
 		wrong("--encapsulation %q: must be auto, always or never", o.Encapsulation)
+	}
+	if !slices.Contains([]iptables.Backend{iptables.Auto, iptables.NFTables, iptables.Legacy}, o.IPTables) {
+		wrong("--iptables-backend %q: must be auto, nft or legacy", o.IPTables)
 	}
 	return errors.Join(append(errs, o.validateAmounts(), o.Logs.Validate())...)
 }

@@ -15,8 +15,9 @@ import (
 // sockets are the tables of the network namespace of whoever reads them.
 const sockets = "/proc/thread-self/net"
 
-// takenPorts tells which ports of the node are others'.
-func takenPorts(ctx context.Context, tables *iptables.Exec) (hostports.Taken, error) {
+// takenPorts tells which ports of the node are others', by their sockets and by their rules in all kinds of tables; nil tables are
+// of a kind that the node does not have.
+func takenPorts(ctx context.Context, tables ...*iptables.Exec) (hostports.Taken, error) {
 	taken := hostports.Taken{}
 	for _, name := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		table, err := os.Open(filepath.Join(sockets, name))
@@ -32,12 +33,17 @@ func takenPorts(ctx context.Context, tables *iptables.Exec) (hostports.Taken, er
 			return nil, fmt.Errorf("sockets of %s: %w", name, err)
 		}
 	}
-	for chain, whose := range hostports.Chains {
-		rules, err := tables.Others(ctx, iptables.NAT, chain)
-		if err != nil {
-			return nil, err
+	for _, kind := range tables {
+		for chain, whose := range hostports.Chains {
+			if kind == nil {
+				continue
+			}
+			rules, err := kind.Others(ctx, iptables.NAT, chain)
+			if err != nil {
+				return nil, err
+			}
+			taken.Rules(whose, rules)
 		}
-		taken.Rules(whose, rules)
 	}
 	return taken, nil
 }

@@ -15,12 +15,14 @@ func TestTakenPorts(t *testing.T) {
 	ns := nettest.New(t, "node")
 	ns.Run("ip", "addr", "add", "10.0.0.1/32", "dev", "lo")
 	ns.Run("ip", "link", "set", "lo", "up")
-	tables, err := iptables.New(iptables.Programs{})
-	if err != nil {
-		t.Fatal(err)
+	var tables, other *iptables.Exec
+	var err error
+	ns.Do(func() { tables, other, err = iptables.Find(t.Context(), iptables.Auto) })
+	if err != nil || other == nil {
+		t.Fatal(err, other)
 	}
 	look := func() (taken hostports.Taken) {
-		ns.Do(func() { taken, err = takenPorts(t.Context(), tables) })
+		ns.Do(func() { taken, err = takenPorts(t.Context(), tables, other, nil) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,8 +38,12 @@ func TestTakenPorts(t *testing.T) {
 		"CNI-HOSTPORT-DNAT": {"-p", "tcp", "-m", "multiport", "--dports", "8080,8443"},
 		"KUBE-NODEPORTS":    {"-p", "udp", "-m", "udp", "--dport", "30053"},
 	} {
-		ns.Run("iptables", "-t", "nat", "-N", chain)
-		ns.Run("iptables", append([]string{"-t", "nat", "-A", chain}, append(rule, "-j", "RETURN")...)...)
+		program := "iptables-nft"
+		if chain == "KUBE-NODEPORTS" { // of a kube-proxy that has the other kind
+			program = "iptables-legacy"
+		}
+		ns.Run(program, "-t", "nat", "-N", chain)
+		ns.Run(program, append([]string{"-t", "nat", "-A", chain}, append(rule, "-j", "RETURN")...)...)
 	}
 	const program = "a program of the node"
 	want := hostports.Taken{

@@ -95,6 +95,7 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.TextVar(&o.PodCIDR, "pod-cidr", o.PodCIDR, "range of the addresses of all MiniPods of the cluster; as the manager's")
 	flags.TextVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "range of the virtual IPs of MiniServices; as the manager's")
 	flags.StringVar((*string)(&o.Encapsulation), "encapsulation", string(o.Encapsulation), "when packets between MiniPods of different nodes go through VXLAN: auto (to nodes on other links), always (for networks that drop addresses they did not give), or never (where routers know all ranges)")
+	flags.StringVar((*string)(&o.IPTables), "iptables-backend", string(o.IPTables), "which kind of iptables rules are made with: nft, legacy, or auto for the one that the kubelet uses, or else others")
 	flags.Int64Var(&o.MaxPods, "max-pods", o.MaxPods, "how many MiniPods this node takes")
 	flags.Var(&quantity{&o.CPU}, "cpu", "cpu that MiniPods may ask for together; the machine's when empty")
 	flags.Var(&byteQuantity{quantity{&o.Memory}}, "memory", "memory that MiniPods may ask for together; the machine's when empty")

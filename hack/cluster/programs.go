@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -125,6 +126,7 @@ func (c *Cluster) agentArgs(node string) []string {
 		shim = ""
 	}
 	return []string{
+		"--iptables-backend=" + cmp.Or(os.Getenv("IPTABLES"), "auto"),
 		"--kubeconfig=" + c.kubeconfigFile(agentIdentity(node)),
 		"--node-name=" + node, "--node-ip=" + c.NodeIP(index).String(), "--register-node",
 		"--containerd-address=" + c.ContainerdSocket(node),

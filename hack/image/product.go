@@ -81,13 +81,20 @@ func productFiles(build func(program string) ([]byte, error)) ([]file, error) {
 	return append(files, tables...), err
 }
 
-// iptablesFiles are the iptables of nf_tables, under its usual names, its extensions, and the libraries of all of them.
+// iptablesKinds are what Debian's package calls them; the first has the plain names too.
+var iptablesKinds = []string{"nft", "legacy"}
+
+// iptablesFiles are both kinds of iptables, under their usual names, their extensions, and the libraries of all of them. The agent
+// chooses between them by what its node uses.
 func iptablesFiles() ([]file, error) {
-	const program = "/usr/sbin/xtables-nft-multi"
-	if _, err := os.Stat(program); err != nil {
-		return nil, fmt.Errorf("%w: apt-get install iptables", err)
+	var paths []string
+	for _, kind := range iptablesKinds {
+		program := "/usr/sbin/xtables-" + kind + "-multi"
+		if _, err := os.Stat(program); err != nil {
+			return nil, fmt.Errorf("%w: apt-get install iptables", err)
+		}
+		paths = append(paths, program)
 	}
-	paths := []string{program}
 	extensions, err := filepath.Glob("/usr/lib/*/xtables/lib*.so")
 	if err != nil {
 		return nil, err
@@ -117,8 +124,14 @@ func iptablesFiles() ([]file, error) {
 			files = append(files, file{name: strings.TrimPrefix(path, "/"), link: target})
 		}
 	}
-	for _, name := range []string{"iptables", "iptables-save", "iptables-restore"} {
-		files = append(files, file{name: "usr/sbin/" + name, link: filepath.Base(program)})
+	for _, kind := range iptablesKinds {
+		for _, verb := range []string{"", "-save", "-restore"} {
+			program := "xtables-" + kind + "-multi"
+			files = append(files, file{name: "usr/sbin/iptables-" + kind + verb, link: program})
+			if kind == iptablesKinds[0] {
+				files = append(files, file{name: "usr/sbin/iptables" + verb, link: program})
+			}
+		}
 	}
 	return files, nil
 }

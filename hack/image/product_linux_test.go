@@ -42,7 +42,8 @@ func TestProductFiles(t *testing.T) {
 		}
 		return ""
 	}
-	for _, command := range append(configured(t, `(?m)^ *command: \[([a-z]+)\]$`), "iptables", "iptables-restore") {
+	for _, command := range append(configured(t, `(?m)^ *command: \[([a-z]+)\]$`), "iptables", "iptables-restore",
+		"iptables-nft", "iptables-nft-restore", "iptables-nft-save", "iptables-legacy", "iptables-legacy-restore", "iptables-legacy-save") {
 		if lookup(command) == "" {
 			t.Errorf("%s is not in the image's PATH", command)
 		}
@@ -122,11 +123,13 @@ func TestProductIptables(t *testing.T) {
 	if err := unpack(image, dir); err != nil {
 		t.Fatal(err)
 	}
-	restore := exec.CommandContext(t.Context(), "/usr/sbin/iptables-restore", "--noflush")
-	restore.SysProcAttr = &syscall.SysProcAttr{Chroot: dir, Cloneflags: syscall.CLONE_NEWNET}
-	restore.Dir, restore.Env, restore.Stdin = "/", []string{}, strings.NewReader(rules)
-	if out, err := restore.CombinedOutput(); err != nil {
-		t.Errorf("iptables-restore: %v\n%s", err, out)
+	for _, name := range []string{"iptables-restore", "iptables-nft-restore", "iptables-legacy-restore"} {
+		restore := exec.CommandContext(t.Context(), "/usr/sbin/"+name, "--noflush")
+		restore.SysProcAttr = &syscall.SysProcAttr{Chroot: dir, Cloneflags: syscall.CLONE_NEWNET}
+		restore.Dir, restore.Env, restore.Stdin = "/", []string{"XTABLES_LOCKFILE=/tmp/lock"}, strings.NewReader(rules)
+		if out, err := restore.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
 	}
 	if info, err := os.Stat(filepath.Join(dir, "tmp")); err != nil || info.Mode()&os.ModeSticky == 0 {
 		t.Errorf("/tmp: %v, %v", info, err)

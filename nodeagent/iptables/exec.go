@@ -175,6 +175,9 @@ func (e *Exec) Intact(ctx context.Context, rules []Rule) (bool, error) {
 
 // Chains implements Tables.
 func (e *Exec) Chains(_ context.Context, table string) ([]string, error) {
+	if there, err := e.has(table); err != nil || !there {
+		return nil, err
+	}
 	chains, err := e.ipt.ListChains(table)
 	if err != nil {
 		return nil, fmt.Errorf("iptables: listing the chains of %s: %w", table, err)
@@ -184,6 +187,9 @@ func (e *Exec) Chains(_ context.Context, table string) ([]string, error) {
 
 // Others lists the rules of a chain of somebody else; none where there is no such chain.
 func (e *Exec) Others(_ context.Context, table, chain string) ([]string, error) {
+	if there, err := e.has(table); err != nil || !there {
+		return nil, err
+	}
 	there, err := e.ipt.ChainExists(table, chain)
 	if err != nil || !there {
 		return nil, err
@@ -198,6 +204,11 @@ func (e *Exec) Others(_ context.Context, table, chain string) ([]string, error) 
 // Cleanup implements Tables.
 func (e *Exec) Cleanup(ctx context.Context) error {
 	for _, table := range AllTables {
+		if there, err := e.has(table); err != nil {
+			return err
+		} else if !there {
+			continue
+		}
 		chains, err := e.Chains(ctx, table)
 		if err != nil {
 			return err

@@ -1,5 +1,6 @@
 // Package iptables is the edge to the kernel's packet filter, as seen through the programs iptables and iptables-restore,
-// so that it works with both of their backends (nf_tables and legacy) and shows up where administrators look.
+// so that it works with both of their backends (nf_tables and legacy) and shows up where administrators look. Of the two it uses
+// the one that the node uses (see Find).
 //
 // All of our rules are in chains whose names begin with MINI-. In the kernel's own chains there is nothing of ours but
 // jumps to those. Rules in bulk go through one iptables-restore --noflush per batch, which replaces exactly the chains

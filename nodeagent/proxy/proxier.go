@@ -20,6 +20,8 @@ import (
 type Options struct {
 	Config
 	Tables iptables.Tables
+	// Former are other tables, in which an earlier agent may have left rules, or nil. They are cleaned when the rules stand in Tables.
+	Former iptables.Tables
 	Flows  Flows
 	Log    logr.Logger
 	// CheckPeriod is how often to look whether the rules are still there; 2 s if zero.
@@ -214,7 +216,21 @@ func (p *Proxier) apply(ctx context.Context, changes change) error {
 		return nil
 	}
 	p.rewritten = time.Now()
+	p.removeFormer(ctx)
 	return p.removeUnknown(ctx, before)
+}
+
+// removeFormer removes the rules that an earlier agent left in the other tables, once. No packet met a gap: they say the same. Where it
+// fails they stay until all is written the next time.
+func (p *Proxier) removeFormer(ctx context.Context) {
+	if p.opts.Former == nil {
+		return
+	}
+	if err := p.opts.Former.Cleanup(ctx); err != nil {
+		p.opts.Log.Error(err, "Could not remove what an earlier agent left in the other kind of iptables")
+		return
+	}
+	p.opts.Former = nil
 }
 
 // ensureJumps makes what is missing of the jumps and of the chains that they lead to. It does so while the tables are

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/nettest"
 	"miniplane.dev/miniplane/test/containerdenv"
 	"miniplane.dev/miniplane/test/testenv"
@@ -60,6 +61,9 @@ func newEnv(t *testing.T, flags ...string) *env {
 		cgroup: "/miniplane-" + namespace, containerd: containerdenv.Start(t)}
 	e.containerd.ImportImage(t, testImage, containerdenv.Busybox(t, v1.Config{}))
 	e.ns = nettest.New(t, "node")
+	if os.Getenv("IPTABLES") == "legacy" {
+		e.ns.Run("iptables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT") // as a kubelet does
+	}
 	nettest.Link(e.ns, nodeIP+"/24", nettest.New(t, "outside"), "10.90.0.2/24")
 	e.writeKubeconfig(cfg)
 	e.ensureNamespace(miniv1.SystemNamespace)
@@ -210,8 +214,10 @@ func (e *env) close() {
 			e.t.Errorf("clean-up left %s", left)
 		}
 	}
-	if out, _ := e.ns.Try("iptables-save"); strings.Contains(out, "MINI-") {
-		e.t.Errorf("clean-up left rules:\n%s", out)
+	for _, kind := range []iptables.Backend{iptables.NFTables, iptables.Legacy} {
+		if out, _ := e.ns.Try(kind.Programs().IPTables + "-save"); strings.Contains(out, iptables.Prefix) {
+			e.t.Errorf("clean-up left rules of %s:\n%s", kind, out)
+		}
 	}
 	if e.t.Failed() {
 		e.t.Logf("agent's log:\n%s", e.log())
