@@ -4,6 +4,9 @@
 # Tests and local clusters run the real etcd, Kubernetes, containerd, runc, CNI plugins and helm. They are built from their Go
 # modules, pinned by the go.mod files under hack/assets, into the user's cache, so that only the first start on a machine pays.
 # KUBEBUILDER_ASSETS, when set, is preferred for etcd and kube-apiserver. Needs Go; runc also gcc, pkg-config and libseccomp.
+#
+# CONTAINERD=1.7 gives containerd, its shim and ctr of that release line in place of the newest (hack/assets/containerd-1.7), to
+# tests and local clusters alike, because they all ask here.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${MINIPLANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/miniplane}
@@ -16,6 +19,11 @@ helm_version=$(sed -n 's#.*helm.sh/helm/v4 \(v[0-9.]*\).*#\1#p' "$here/assets/he
 # kept per module, and linked from there, so that a changed pin costs only the programs of its own module.
 pins=$(cat "$here"/assets/*/go.mod | sha256sum | cut -c1-12)
 bin=$cache/bin-$pins
+case ${CONTAINERD:-} in
+  "") containerd=containerd ;;
+  1.7) containerd=containerd-1.7 bin=$bin-containerd-1.7 ;;
+  *) say "CONTAINERD=$CONTAINERD is not known: leave it empty for the newest, or say 1.7"; exit 2 ;;
+esac
 mkdir -p "$bin"
 kept() { echo "$cache/built/$1-$(sha256sum <"$here/assets/$1/go.mod" | cut -c1-12)"; }
 
@@ -48,7 +56,12 @@ ensure() {
     etcd) build etcd etcd . -ldflags "-s -w" ;;
     kube-apiserver|kube-controller-manager|kube-scheduler|kube-proxy|kubelet|kubectl) kube "$name" ;;
     containerd|containerd-shim-runc-v2|ctr)
-      build containerd "$name" "github.com/containerd/containerd/v2/cmd/$name" -tags no_btrfs,no_devmapper,no_zfs -ldflags "-s -w" ;;
+      local module=github.com/containerd/containerd/v2 flags="-s -w"
+      [ "$containerd" = containerd ] || { # whose main says no version of its own
+        module=${module%/v2}
+        flags+=" -X $module/version.Version=$(sed -n "s#.*$module v\([0-9.]*\).*#\1#p" "$here/assets/$containerd/go.mod")"
+      }
+      build "$containerd" "$name" "$module/cmd/$name" -tags no_btrfs,no_devmapper,no_zfs,no_aufs -ldflags "$flags" ;;
     bridge|loopback|ptp) build cni "$name" "github.com/containernetworking/plugins/plugins/main/$name" -ldflags "-s -w" ;;
     host-local) build cni "$name" "github.com/containernetworking/plugins/plugins/ipam/$name" -ldflags "-s -w" ;;
     portmap) build cni "$name" "github.com/containernetworking/plugins/plugins/meta/$name" -ldflags "-s -w" ;;

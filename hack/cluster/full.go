@@ -96,6 +96,9 @@ func (c *Cluster) kubeProxy(node string) Program {
 
 // writeNodeFiles writes what the programs of a full cluster's node read.
 func (c *Cluster) writeNodeFiles(node string) error {
+	if old, err := oldContainerd(c.asset("containerd")); old || err != nil {
+		return errors.Join(err, errors.New("a full cluster is for containerd 2.x: unset CONTAINERD, or start a local cluster"))
+	}
 	if err := ensureKubeconfig(c.Layout, kubeletIdentity(node), time.Now()); err != nil {
 		return err
 	}

@@ -183,7 +183,7 @@ func parseCert(t *testing.T, data []byte) *x509.Certificate {
 // Nothing in a node's containerd configuration lies outside the node's own directories.
 func TestContainerdConfig(t *testing.T) {
 	l := Layout{Root: "/src"}
-	config := containerdConfig(l, "mini-1")
+	config := containerdConfig(l, "mini-1", false)
 	for line := range strings.SplitSeq(config, "\n") {
 		_, value, _ := strings.Cut(line, " = ")
 		path := strings.Trim(value, `"`)
@@ -195,6 +195,9 @@ func TestContainerdConfig(t *testing.T) {
 		if !strings.Contains(config, want) {
 			t.Errorf("no %s in\n%s", want, config)
 		}
+	}
+	if old := containerdConfig(l, "mini-1", true); !strings.HasPrefix(old, "version = 2\n") || !strings.Contains(old, "[grpc]\n  address = \"/run/miniplane-local/mini-1/") {
+		t.Errorf("for containerd 1.7:\n%s", old)
 	}
 }
 

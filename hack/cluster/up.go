@@ -270,8 +270,12 @@ func (c *Cluster) prepareNode(node string) error {
 	if err := ensureKubeconfig(c.Layout, agentIdentity(node), time.Now()); err != nil {
 		return err
 	}
+	old, err := oldContainerd(c.asset("containerd"))
+	if err != nil {
+		return err
+	}
 	config := filepath.Join(c.NodeRunDir(node), "containerd.toml")
-	return writeWhole(config, []byte(containerdConfig(c.Layout, node)), 0o644)
+	return writeWhole(config, []byte(containerdConfig(c.Layout, node, old)), 0o644)
 }
 
 // startMiniplane starts the manager, the agents and the registry, and waits for the nodes.

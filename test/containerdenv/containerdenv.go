@@ -1,8 +1,8 @@
 // Package containerdenv gives tests a real containerd of their own: its sockets, its data and its shims live in a temporary
 // directory, and nothing of it is left when the test ends, whatever state the test left it in. Tests that use it need root.
 //
-// The containerd of hack/assets.sh is used, or that of the directory in MINIPLANE_TEST_CONTAINERD_DIR, so that a suite can
-// run against other releases.
+// The containerd of hack/assets.sh is used, which knows several releases (CONTAINERD=1.7), or that of the directory in
+// MINIPLANE_TEST_CONTAINERD_DIR.
 package containerdenv
 
 import (
@@ -54,6 +54,7 @@ func Start(t testing.TB) *Env {
 	RequireRoot(t)
 	bin := os.Getenv("MINIPLANE_TEST_CONTAINERD_DIR")
 	if bin == "" {
+		_ = os.Getenv("CONTAINERD") // which the script reads: so go test knows that results depend on it
 		bin = script(t, "assets.sh", "containerd", "containerd-shim-runc-v2", "runc")
 	}
 	// Sockets have short paths, which t.TempDir does not give.
@@ -178,7 +179,11 @@ func (e *Env) forgetBundles() {
 		_ = os.RemoveAll(filepath.Join("/run/containerd/runc", Namespace, filepath.Base(bundle)))
 		var shim struct{ Address string }
 		text, _ := os.ReadFile(filepath.Join(bundle, "bootstrap.json"))
-		if json.Unmarshal(text, &shim) == nil && strings.HasPrefix(shim.Address, "unix:///run/containerd/s/") {
+		if json.Unmarshal(text, &shim) != nil { // containerd 1.7 writes the address alone
+			text, _ = os.ReadFile(filepath.Join(bundle, "address"))
+			shim.Address = string(text)
+		}
+		if strings.HasPrefix(shim.Address, "unix:///run/containerd/s/") {
 			_ = os.Remove(strings.TrimPrefix(shim.Address, "unix://"))
 		}
 	}
