@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -176,7 +177,12 @@ func TestIptablesFlushed(t *testing.T) {
 	url := fmt.Sprintf("http://%s:8881/", service.Status.ClusterIP)
 	name := cluster.nodes(t)[0].name
 	fetch(t, name, url, backends)
-	if out, err := cluster.nodeExec(name, "for t in nat filter mangle; do iptables -t $t -F && iptables -t $t -X; done"); err != nil {
+	program := "iptables"
+	if os.Getenv("IPTABLES") == "legacy" { // what agents of a local cluster are told, too
+		program = "iptables-legacy"
+	}
+	flush := strings.ReplaceAll("for t in nat filter mangle; do PROGRAM -t $t -F && PROGRAM -t $t -X; done", "PROGRAM", program)
+	if out, err := cluster.nodeExec(name, flush); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	deadline := time.Now().Add(30 * time.Second)

@@ -48,16 +48,31 @@ type env struct {
 	cgroup     string
 	kubeconfig string
 	flags      []string // besides those that every node has
+	programs   programs
 	agent      *exec.Cmd
+}
+
+// programs are those of one version of miniplane.
+type programs struct{ agent, pause, shim string }
+
+// ofThisTree are the programs that are tested.
+func ofThisTree(t testing.TB) programs {
+	t.Helper()
+	return programs{agent: agentBinary, pause: containerdenv.PauseBinary(t), shim: containerdenv.ShimBinary(t)}
 }
 
 // newEnv makes a node and starts its agent.
 func newEnv(t *testing.T, flags ...string) *env {
 	t.Helper()
+	return newEnvOf(t, ofThisTree(t), flags...)
+}
+
+func newEnvOf(t *testing.T, p programs, flags ...string) *env {
+	t.Helper()
 	containerdenv.RequireRoot(t)
 	cfg, api := testenv.Start(t)
 	namespace := testenv.Namespace(t, api)
-	e := &env{t: t, name: "node-" + namespace, namespace: namespace, api: api, dir: t.TempDir(), flags: flags,
+	e := &env{t: t, name: "node-" + namespace, namespace: namespace, api: api, dir: t.TempDir(), flags: flags, programs: p,
 		cgroup: "/miniplane-" + namespace, containerd: containerdenv.Start(t)}
 	e.containerd.ImportImage(t, testImage, containerdenv.Busybox(t, v1.Config{}))
 	e.ns = nettest.New(t, "node")
@@ -140,11 +155,11 @@ func (e *env) command(args ...string) *exec.Cmd {
 	all := append([]string{
 		"--kubeconfig=" + e.kubeconfig, "--node-name=" + e.name, "--node-ip=" + nodeIP, "--register-node",
 		"--containerd-address=" + e.containerd.Address, "--state-dir=" + e.stateDir(), "--root-dir=" + e.rootDir(),
-		"--cgroup-parent=" + e.cgroup, "--pause-binary=" + containerdenv.PauseBinary(e.t),
-		"--shim-binary=" + containerdenv.ShimBinary(e.t), "--runc-binary=" + filepath.Join(e.containerd.Bin, "runc"), "--v=1",
+		"--cgroup-parent=" + e.cgroup, "--pause-binary=" + e.programs.pause,
+		"--shim-binary=" + e.programs.shim, "--runc-binary=" + filepath.Join(e.containerd.Bin, "runc"), "--v=1",
 		"--resync-period=5s",
 	}, args...)
-	cmd := exec.Command(agentBinary, append(all, e.flags...)...)
+	cmd := exec.Command(e.programs.agent, append(all, e.flags...)...)
 	log, err := os.OpenFile(filepath.Join(e.dir, "agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		e.t.Fatal(err)
@@ -218,6 +233,9 @@ func (e *env) close() {
 		if out, _ := e.ns.Try(kind.Programs().IPTables + "-save"); strings.Contains(out, iptables.Prefix) {
 			e.t.Errorf("clean-up left rules of %s:\n%s", kind, out)
 		}
+	}
+	if left, _ := exec.Command("pgrep", "-af", "containerd-shim-miniplane.*"+e.containerd.Address).Output(); len(left) > 0 {
+		e.t.Errorf("clean-up left servers:\n%s", left)
 	}
 	if e.t.Failed() {
 		e.t.Logf("agent's log:\n%s", e.log())
