@@ -3,7 +3,7 @@
 # local one for what needs several nodes. See docs/reliability.md.
 #
 #   ONLY=agent,shim-stop   these faults (bin/faults -list names them)
-#   ON=full                on one kind of cluster only
+#   ON=full                on one kind of cluster only: full, local, or vm, which is a local one in a virtual machine
 #   SHORT=1                each a few times; the table is then left in .local/faults
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,8 +20,13 @@ fi
 wants() { bin/faults -list ${ONLY:+-only "$ONLY"} | awk '{print $2}' | tr , '\n' | grep -qx "$1"; }
 
 status=0
-for on in ${ON:-full local}; do
+for on in ${ON:-full local vm}; do
   wants "$on" || continue
+  if [ "$on" = vm ]; then # for what belongs to all that runs on a machine
+    VM_MEMORY=${VM_MEMORY:-4096} make --no-print-directory test-vm PARTS=clock || status=$?
+    bin/faults -from .local/vm/logs/clock.json "${flags[@]}" || status=$?
+    continue
+  fi
   down
   trap down EXIT
   if [ "$on" = full ]; then

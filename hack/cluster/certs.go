@@ -94,7 +94,7 @@ func template(subject pkix.Name, now time.Time) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      subject,
-		NotBefore:    now.Add(-5 * time.Minute),
+		NotBefore:    now.Add(-time.Hour), // also for a machine whose clock is set back
 		NotAfter:     now.Add(certLifetime),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}

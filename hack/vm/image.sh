@@ -36,11 +36,12 @@ chmod 755 "$tmp"
 # What mmdebstrap mounts is in a namespace of its own, and gone with it however it ends.
 # shellcheck disable=SC2016 # MMDEBSTRAP_APT_CONFIG is for the hook's shell
 unshare --mount --propagation=private mmdebstrap --quiet --mode=root --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
-  --aptopt='APT::Install-Recommends "false"' \
+  --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "5"' --dpkgopt=force-unsafe-io \
   --dpkgopt=path-exclude='/usr/share/doc/*' --dpkgopt=path-exclude='/usr/share/man/*' --dpkgopt=path-exclude='/usr/share/locale/*' \
   --customize-hook='export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; cd '"$tmp/kernel"' &&
     apt-get -qq download "$(apt-cache depends linux-image-cloud-amd64 | sed -n "s/^ *Depends: *//p")"' \
-  "$suite" "$root" "$mirror" >&2
+  "$suite" "$root" "$mirror" >&2 ||
+  { say "no disk of Debian $suite could be made from $mirror. Is that mirror to be reached? Name another one with VM_MIRROR=http://…"; exit 1; }
 dpkg-deb -x "$tmp"/kernel/*.deb "$tmp/kernel/files"
 mkdir -p "$root/usr/lib/modules"
 cp -a "$tmp"/kernel/files/lib/modules/* "$root/usr/lib/modules/" 2>/dev/null || cp -a "$tmp"/kernel/files/usr/lib/modules/* "$root/usr/lib/modules/"

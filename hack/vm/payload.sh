@@ -16,7 +16,7 @@ packages=() assets=() cluster=
 for part in "$@"; do
   mapfile -t -O "${#packages[@]}" packages < <(part_packages "$part")
   case $part in
-    e2e) cluster=1; assets+=(etcd kube-apiserver kube-controller-manager kubectl containerd containerd-shim-runc-v2 ctr runc) ;;
+    e2e|clock) cluster=1; assets+=(etcd kube-apiserver kube-controller-manager kubectl containerd containerd-shim-runc-v2 ctr runc) ;;
     node) assets+=(etcd kube-apiserver containerd containerd-shim-runc-v2 runc); go build -o bin/nodeagent-for-tests ./cmd/nodeagent ;;
     runtime|conformance|agent) assets+=(containerd containerd-shim-runc-v2 runc) ;;
   esac
@@ -24,9 +24,9 @@ done
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
 
 # Test binaries, one by one: what a package's is called must not depend on which others are built.
-for package in "${packages[@]}"; do go test -c -o "$staging/.vm/tests/$(part_binary "$package")" "./$package"; done
+for package in "${packages[@]}"; do [ -z "$package" ] || go test -c -o "$staging/.vm/tests/$(part_binary "$package")" "./$package"; done
 if [ -n "$cluster" ]; then
-  go build -o bin/ ./hack/cluster ./hack/registry ./test/images/echo ./cmd/manager ./cmd/nodeagent
+  go build -o bin/ ./hack/cluster ./hack/registry ./test/images/echo ./cmd/manager ./cmd/nodeagent ./test/faults
   go run ./hack/image -o .local/images echo busybox
 fi
 

@@ -3,7 +3,7 @@
 # The exit code is 0 only if all did. The whole output of a part is in .local/vm/logs/PART.log.
 #
 # SHORT=1: the parts that CI runs. RUN=REGEXP: only tests of that name. KEEP=1: leave the machine up, to look around in it.
-# VM_PART_TIMEOUT=5400: seconds that one part may take. See also vm.sh and image.sh.
+# VM_PART_TIMEOUT=5400: seconds that one part may take; with SHORT=1, VM_SHORT_TIMEOUT=1500: seconds for all. See also vm.sh and image.sh.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -14,6 +14,12 @@ if [ ${#parts[@]} = 0 ]; then
 fi
 for part in "${parts[@]}"; do part_packages "$part" >/dev/null; done
 cd "$root"
+whole=${SHORT:+${VM_SHORT_TIMEOUT:-1500}}
+# left is how long the next part may take.
+left() {
+  local most=${VM_PART_TIMEOUT:-5400} rest=$((${whole:-999999} - SECONDS))
+  echo $((rest < 1 ? 1 : rest < most ? rest : most))
+}
 mkdir -p .local/vm/logs
 
 "$here/vm.sh" down # of an earlier run, with the disk of an earlier build
@@ -25,14 +31,17 @@ flags=()
 [ -z "${RUN:-}" ] || flags+=("-test.run=$RUN")
 table=() failed=0
 for part in "${parts[@]}"; do
-  start=$SECONDS log=.local/vm/logs/$part.log status=0
-  timeout "${VM_PART_TIMEOUT:-5400}" "$here/vm.sh" exec vm-0 "$root/hack/vm/guest/run.sh" "$part" "${flags[@]}" >"$log" 2>&1 || status=$?
+  start=$SECONDS log=.local/vm/logs/$part.log status=0 most=$(left)
+  timeout "$most" "$here/vm.sh" exec vm-0 "SHORT=${SHORT:-} NODES=${NODES:-} $root/hack/vm/guest/run.sh" "$part" "${flags[@]}" >"$log" 2>&1 || status=$?
   passed=$(grep -c '^--- PASS' "$log" || true) bad=$(grep -c '^--- FAIL' "$log" || true) skipped=$(grep -c '^--- SKIP' "$log" || true)
   word=ok
   if [ "$status" != 0 ]; then
     failed=1 word="FAILED ($status)"
+    [ "$status" != 124 ] || echo "vm: $part did not end within $most s (VM_PART_TIMEOUT${whole:+, or VM_SHORT_TIMEOUT=$whole for all})." \
+      "An emulated machine is slow, and slower beside other work; what is below says how far it came" >&2
     grep -B 30 -e '^ *--- FAIL' -e '^panic:' -e '^FAIL' "$log" | tail -n 150 >&2 || tail -n 50 "$log" >&2
   fi
+  if [ "$part" = clock ]; then "$here/vm.sh" exec vm-0 "cat '$root/.vm/clock.json'" >.local/vm/logs/clock.json || failed=1; fi
   table+=("$(printf '%-10s %-12s %4d passed %3d failed %3d skipped %5d s' "$part" "$word" "$passed" "$bad" "$skipped" $((SECONDS - start)))")
   echo "vm: ${table[-1]}" >&2
 done

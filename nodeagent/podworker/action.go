@@ -20,6 +20,7 @@ const (
 	StartContainer  ActionType = "StartContainer"
 	KillContainer   ActionType = "KillContainer"
 	RemoveContainer ActionType = "RemoveContainer"
+	LeaveTime       ActionType = "LeaveTime" // note that the grace period of a container that nobody tells of begins
 	DetachNetwork   ActionType = "DetachNetwork"
 	RemoveSandbox   ActionType = "RemoveSandbox"
 	RemoveFiles     ActionType = "RemoveFiles"
@@ -35,7 +36,7 @@ type Action struct {
 	Type ActionType
 	// Container is the name of the container in the spec: LookupImage, PullImage, CreateContainer, StartContainer.
 	Container string
-	// ID of the container: StartContainer, KillContainer, RemoveContainer, PruneContainer.
+	// ID of the container: StartContainer, KillContainer, RemoveContainer, LeaveTime, PruneContainer.
 	ID string
 	// Attempt and Crashes are labels of the container to create.
 	Attempt, Crashes int

@@ -43,11 +43,17 @@ func (e ends) path(uid types.UID) string { return filepath.Join(e.dir, string(ui
 const (
 	lineTerm = "term" // term ID BOOT NANOSECONDS: SIGTERM is about to be sent for the first time
 	lineSent = "sent" // sent ID: it was
+	lineLeft = "left" // left ID BOOT NANOSECONDS: nobody tells of the container, and it has its grace period from now on
 )
 
 // begin records that the first SIGTERM is about to be sent to a container.
 func (e ends) begin(uid types.UID, id string) error {
 	return e.add(uid, fmt.Sprintf("%s %s %s %d\n", lineTerm, id, e.boot, e.now()))
+}
+
+// leave records that the grace period begins of a container that nobody tells of.
+func (e ends) leave(uid types.UID, id string) error {
+	return e.add(uid, fmt.Sprintf("%s %s %s %d\n", lineLeft, id, e.boot, e.now()))
 }
 
 // sent records that it was.
@@ -86,19 +92,33 @@ func parseEnds(content, boot string, at time.Duration, now time.Time) map[string
 	out := map[string]Sent{}
 	for line := range strings.Lines(content) {
 		switch words := strings.Fields(line); {
-		case len(words) == 4 && words[0] == lineTerm && words[2] == boot:
+		case len(words) == 4 && words[2] == boot:
 			began, err := strconv.ParseInt(words[3], 10, 64)
-			if _, known := out[words[1]]; err == nil && !known && began >= 0 && time.Duration(began) <= at {
-				out[words[1]] = Sent{Term: now.Add(time.Duration(began) - at), Unsure: true}
+			sent := out[words[1]]
+			if err == nil && began >= 0 && time.Duration(began) <= at && sent.begin(words[0], now.Add(time.Duration(began)-at)) {
+				out[words[1]] = sent
 			}
 		case len(words) == 2 && words[0] == lineSent:
-			if sent, known := out[words[1]]; known {
+			if sent := out[words[1]]; !sent.Term.IsZero() {
 				sent.Unsure = false
 				out[words[1]] = sent
 			}
 		}
 	}
 	return out
+}
+
+// begin takes over what a line tells, if none before it did.
+func (s *Sent) begin(line string, at time.Time) bool {
+	switch {
+	case line == lineTerm && s.Term.IsZero():
+		s.Term, s.Unsure = at, true
+	case line == lineLeft && s.Left.IsZero():
+		s.Left = at
+	default:
+		return false
+	}
+	return true
 }
 
 // remove forgets a MiniPod.

@@ -71,6 +71,41 @@ func TestGracePeriodSurvivesTheAgent(t *testing.T) {
 	}
 }
 
+// A container that nobody tells of has its grace period too, by the node's monotonic clock, whatever the clocks of the machine and of
+// the API server say, and whichever agent counts it.
+func TestGracePeriodWithoutAnswer(t *testing.T) {
+	for _, set := range []time.Duration{0, 10 * time.Minute, -10 * time.Minute} {
+		t.Run(set.String(), func(t *testing.T) {
+			b := newBench(t)
+			b.create("a", func(p *miniv1.MiniPod) { grace := int64(30); p.Spec.TerminationGracePeriodSeconds = &grace })
+			b.shows("a", "Running")
+			uid := b.get("a").UID
+			b.runtime.SetSilent(b.containers()[0].ID, true)
+			b.restart()
+			b.shows("a", reasonStatusUnknown)
+			b.delete("a")
+			b.until("its grace period began", func() bool {
+				content, _ := os.ReadFile(b.pool.ends.path(uid))
+				return strings.Count(string(content), lineLeft) == 1
+			})
+			b.until("the agent waits", b.clock.HasWaiters)
+			b.pass(10 * time.Second)
+			b.kill()
+			b.correction = set
+			b.clock.SetTime(b.clock.Now().Add(set))
+			b.agent()
+			b.until("the agent waits", b.clock.HasWaiters)
+			b.pass(19 * time.Second)
+			if len(b.containers()) != 1 {
+				t.Fatal("the container was removed more than a second early")
+			}
+			b.until("the agent waits", b.clock.HasWaiters)
+			b.pass(time.Second)
+			b.gone("a")
+		})
+	}
+}
+
 // An agent that was killed between its record and the signal, or a machine that started again, leaves open whether there was one.
 func TestUnknownSignalIsSentAgain(t *testing.T) {
 	b := newBench(t)
@@ -139,6 +174,9 @@ func TestParseEnds(t *testing.T) {
 		"term a this 1000000000\nsent a\nterm b this 2000000000\n":         {"a": {Term: at(7)}, "b": {Term: at(8), Unsure: true}},
 		"term a this 1000000000\nsent a\nterm a this 2000000000\nsent a\n": {"a": {Term: at(7)}},
 		"term a other 1000000000\nsent a\n":                                {},
+		"left a this 1000000000\nleft a this 2000000000\nsent a\n":         {"a": {Left: at(7)}},
+		"left a this 1000000000\nterm a this 2000000000\nsent a\n":         {"a": {Left: at(7), Term: at(8)}},
+		"left a other 1000000000\nleft a this 5000000000\nleft a\n":        {},
 		"term a this 5000000000\n":                                         {}, // after now: not by this clock
 		"term a this -5\nterm a this x\nsent\nnonsense\nterm a":            {},
 	} {
@@ -153,8 +191,13 @@ func FuzzParseEnds(f *testing.F) {
 	f.Add("term a this 9223372036854775807\n")
 	f.Fuzz(func(t *testing.T, content string) {
 		for id, sent := range parseEnds(content, "this", time.Minute, t0) {
-			if sent.Term.After(t0) || t0.Sub(sent.Term) > time.Minute {
-				t.Errorf("%s: a signal at %s, now is %s", id, sent.Term, t0)
+			for _, moment := range []time.Time{sent.Term, sent.Left} {
+				if !moment.IsZero() && (moment.After(t0) || t0.Sub(moment) > time.Minute) {
+					t.Errorf("%s: %+v, now is %s", id, sent, t0)
+				}
+			}
+			if sent.Term.IsZero() && sent.Left.IsZero() {
+				t.Errorf("%s: nothing is known of it: %+v", id, sent)
 			}
 		}
 	})

@@ -82,6 +82,8 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a Action) (cha
 		return w.start(ctx, a)
 	case KillContainer:
 		return w.kill(ctx, a)
+	case LeaveTime:
+		return w.leaveTime(a)
 	case RemoveContainer, PruneContainer:
 		return w.remove(ctx, a)
 	case DetachNetwork:
@@ -184,6 +186,14 @@ func (w *worker) kill(ctx context.Context, a Action) (change, error) {
 		}
 	}
 	return func(o *Observation) { o.Signals[a.ID] = sent }, err
+}
+
+// leaveTime writes down that the grace period of a container begins that cannot be sent a signal.
+func (w *worker) leaveTime(a Action) (change, error) {
+	sent := w.observed.Signals[a.ID]
+	sent.Left = w.pool.Clock.Now()
+	w.record(w.pool.ends.leave, a.ID)
+	return func(o *Observation) { o.Signals[a.ID] = sent }, nil
 }
 
 // record writes down what is done to end a container. That it cannot be is no reason not to do it.

@@ -99,6 +99,8 @@ type Failure struct {
 // Sent tells when SIGTERM was sent first, and SIGKILL last; zero if it was not.
 type Sent struct {
 	Term, Kill time.Time
+	// Left is when the end began of a container that nobody tells of, and that was sent nothing.
+	Left time.Time
 	// Unsure: whether SIGTERM was sent is not known; it is sent again, and the time counts from the first.
 	Unsure bool
 }

@@ -12,6 +12,12 @@ import (
 
 func unanswered(c *runtime.Container) { c.State = runtime.StateUnanswered }
 
+// left notes when the first container of an observation was left its time.
+func left(o Observation, since time.Time) Observation {
+	o.Signals = map[string]Sent{o.Containers[0].ID: {Left: since}}
+	return o
+}
+
 func TestPlanWithoutAnswer(t *testing.T) {
 	ready := func(containers ...runtime.Container) Observation {
 		return with(seen(containers...), image(ImagePresent))
@@ -32,10 +38,14 @@ func TestPlanWithoutAnswer(t *testing.T) {
 			seen: ready(container("main", 0, 0, runs), container("main", 1, 0, exited(1, 0, 1))), now: at(1000)},
 		{name: "and a newer is not started beside it", pod: testPod().Obj(),
 			seen: ready(container("main", 0, 0, runs), container("main", 1, 0)), want: []Action{{Type: RemoveContainer, ID: id("main", 1)}}},
-		{name: "a deletion leaves it its time", pod: testPod().Deleting(t0).Obj(),
-			seen: ready(container("main", 0, 0, unanswered)), now: at(10), want: []Action{{Type: Wait, Until: at(30)}}},
-		{name: "and no more", pod: testPod().Deleting(t0).Obj(), seen: ready(container("main", 0, 0, unanswered)), now: at(31),
-			want: []Action{{Type: RemoveContainer, ID: id("main", 0)}}},
+		{name: "a deletion leaves it its time, whatever the time is by the API server's clock", pod: testPod().Deleting(at(-600)).Obj(),
+			seen: ready(container("main", 0, 0, unanswered)), now: at(5), want: []Action{{Type: LeaveTime, ID: id("main", 0)}}},
+		{name: "from when that began", pod: testPod().Deleting(at(-600)).Obj(),
+			seen: left(ready(container("main", 0, 0, unanswered)), at(5)), now: at(34), want: []Action{{Type: Wait, Until: at(35)}}},
+		{name: "and no more", pod: testPod().Deleting(at(600)).Obj(), seen: left(ready(container("main", 0, 0, unanswered)), at(5)),
+			now: at(35), want: []Action{{Type: RemoveContainer, ID: id("main", 0)}}},
+		{name: "who is heard of again is asked to end, and has its whole time", pod: testPod().Deleting(t0).Obj(),
+			seen: left(ready(container("main", 0, 0, runs)), at(5)), now: at(60), want: kill},
 	})
 }
 

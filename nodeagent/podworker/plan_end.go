@@ -29,7 +29,7 @@ func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Actio
 		deadline := sent.Term.Add(period)
 		switch {
 		case c.State == runtime.StateUnanswered:
-			actions = append(actions, leaveTime(desired, sent, now)...)
+			actions = append(actions, leaveTime(c, sent, period, now)...)
 		case period > 0 && (sent.Term.IsZero() || now.Before(deadline)):
 			actions = append(actions, terminate(c, &o, deadline, now))
 		case sent.Kill.IsZero() && !failed:
@@ -42,13 +42,19 @@ func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Actio
 	return planRemoval(desired, o)
 }
 
-// leaveTime leaves its grace period to a container that nobody tells of; then it is removed.
-func leaveTime(desired *miniv1.MiniPod, sent Sent, now time.Time) []Action {
+// leaveTime leaves its grace period to a container that nobody tells of; then it is removed. Where no SIGTERM was sent, the period is
+// counted from when this is first done.
+func leaveTime(c runtime.Container, sent Sent, period time.Duration, now time.Time) []Action {
 	since := sent.Term
 	if since.IsZero() {
-		since = desired.DeletionTimestamp.Time
+		since = sent.Left
 	}
-	if deadline := since.Add(grace(desired)); now.Before(deadline) {
+	switch deadline := since.Add(period); {
+	case period == 0:
+		return nil
+	case since.IsZero():
+		return []Action{{Type: LeaveTime, ID: c.ID}}
+	case now.Before(deadline):
 		return []Action{{Type: Wait, Until: deadline}}
 	}
 	return nil

@@ -158,7 +158,7 @@ func (c *Coordinator) schedule() {
 
 func (c *Coordinator) fly(k *call) {
 	start := time.Now()
-	k.progress.last.Store(start.UnixNano())
+	k.progress.began = start
 	ended := make(chan struct{})
 	go c.watch(k, ended)
 	image, err := c.opts.Runtime.PullImage(runtime.WithPullProgress(k.ctx, &k.progress), k.ref, k.auths)
@@ -205,18 +205,24 @@ func (c *Coordinator) watch(k *call, ended <-chan struct{}) {
 }
 
 // progress is what is known of a pull that is under way. It implements runtime.PullProgress.
-type progress struct{ last, bytes, open atomic.Int64 }
+type progress struct {
+	// began is when the pull did, and last how long after that something came: a time of day would follow corrections of the clock.
+	began             time.Time
+	last, bytes, open atomic.Int64
+}
+
+func (p *progress) news() { p.last.Store(int64(time.Since(p.began))) }
 
 // Request implements runtime.PullProgress.
 func (p *progress) Request(delta int) {
 	p.open.Add(int64(delta))
-	p.last.Store(time.Now().UnixNano())
+	p.news()
 }
 
 // Bytes implements runtime.PullProgress.
 func (p *progress) Bytes(n int) {
 	p.bytes.Add(int64(n))
-	p.last.Store(time.Now().UnixNano())
+	p.news()
 }
 
 // quiet is how long nothing came of what was asked for.
@@ -224,5 +230,5 @@ func (p *progress) quiet(now time.Time) time.Duration {
 	if p.open.Load() == 0 {
 		return 0
 	}
-	return now.Sub(time.Unix(0, p.last.Load()))
+	return now.Sub(p.began) - time.Duration(p.last.Load())
 }

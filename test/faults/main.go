@@ -32,6 +32,8 @@ import (
 const (
 	local = "local"
 	full  = "full"
+	// vm is a local one that has a machine to itself: docs/virtual-machines.md.
+	vm = "vm"
 )
 
 // options of a run.
@@ -40,19 +42,20 @@ type options struct {
 	only                           string
 	short                          bool
 	pods                           int
-	store, doc                     string
+	store, doc, from               string
 }
 
 func main() {
 	o := options{}
 	flag.StringVar(&o.kubeconfig, "kubeconfig", ".local/kubeconfig", "the cluster to harm; hack/cluster must have made it on this machine")
 	flag.StringVar(&o.cluster, "cluster", "bin/cluster", "the program of hack/cluster")
-	flag.StringVar(&o.substrate, "on", full, "what kind of cluster it is: full or local")
+	flag.StringVar(&o.substrate, "on", full, "what kind of cluster it is: full, local, or vm, a local one in a virtual machine")
 	flag.StringVar(&o.only, "only", "", "faults to do, such as agent,shim-stop; all that the cluster can have when empty")
 	flag.BoolVar(&o.short, "short", false, "do each a few times only")
 	flag.IntVar(&o.pods, "pods", 80, "MiniPods that run all the time")
 	flag.StringVar(&o.store, "store", ".local/faults/latest.json", "file with all rows; those of this run are put into it")
 	flag.StringVar(&o.doc, "doc", "", "document whose table is written anew from that file")
+	flag.StringVar(&o.from, "from", "", "file of rows that another machine's run wrote: put them into the store, and do no fault")
 	list := flag.Bool("list", false, "list the faults, and do none")
 	render := flag.Bool("render", false, "write the document's table from the file of rows, and do none")
 	flag.Parse()
@@ -75,6 +78,12 @@ func start(ctx context.Context, o options, list, render bool) error {
 		return nil
 	case render:
 		return save(o, nil)
+	case o.from != "":
+		rows, err := load(o.from)
+		if err != nil {
+			return err
+		}
+		return save(o, rows)
 	}
 	return run(ctx, o, possible(chosen, o.substrate))
 }

@@ -93,6 +93,41 @@ func TestTakenBack(t *testing.T) {
 	}
 }
 
+// The clock of a machine that is not the campaign's own is left alone.
+func TestClockOfOthers(t *testing.T) {
+	if ownClock() == nil {
+		t.Skip("SKIPPED: this machine is one of hack/vm, whose clock is nobody else's")
+	}
+	before := time.Now()
+	back, err := setClocks()(t.Context(), &world{})
+	if err == nil || back != nil {
+		t.Errorf("set, with the error %v", err)
+	}
+	if after := time.Now(); (after.Round(0).Sub(before.Round(0)) - after.Sub(before)).Abs() > clockJump/2 {
+		t.Error("the clock of this machine was set")
+	}
+}
+
+// Rows of another machine's run are put beside those that are there.
+func TestRowsFromElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	o := options{store: filepath.Join(dir, "all.json"), from: filepath.Join(dir, "vm.json")}
+	if err := start(t.Context(), o, false, false); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without such a file: %v", err)
+	}
+	here, there := report.Row{Fault: "here", Where: full}, report.Row{Fault: "there", Where: vm, Tried: 4}
+	if err := errors.Join(save(o, []report.Row{here}), save(options{store: o.from}, []report.Row{there})); err != nil {
+		t.Fatal(err)
+	}
+	if err := start(t.Context(), o, false, false); err != nil {
+		t.Fatal(err)
+	}
+	got, err := load(o.store)
+	if diff := cmp.Diff([]report.Row{here, there}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
 // A fault that did no harm where it should proves nothing, and is taken back.
 func TestBites(t *testing.T) {
 	back, harmless := 0, errors.New("harmless")

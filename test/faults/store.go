@@ -21,11 +21,7 @@ const (
 
 // save puts the rows of a run into the file of all rows, and the table of these into the document.
 func save(o options, rows []report.Row) error {
-	var all []report.Row
-	data, err := os.ReadFile(o.store)
-	if err == nil {
-		err = json.Unmarshal(data, &all)
-	}
+	all, err := load(o.store)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -33,7 +29,8 @@ func save(o options, rows []report.Row) error {
 	if all == nil {
 		all = []report.Row{}
 	}
-	if data, err = json.MarshalIndent(all, "", "  "); err != nil {
+	data, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(o.store), 0o755); err != nil {
@@ -46,6 +43,15 @@ func save(o options, rows []report.Row) error {
 		return nil
 	}
 	return document(o.doc, complete(all))
+}
+
+// load reads a file of rows.
+func load(path string) (rows []report.Row, err error) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &rows)
+	}
+	return rows, err
 }
 
 func document(path string, rows []report.Row) error {

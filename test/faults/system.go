@@ -38,7 +38,7 @@ func (w *world) killPod(ctx context.Context, pod *corev1.Pod) error {
 
 // killAgent kills the agent of the first node (SIGKILL), and waits until the next one is there.
 func killAgent(ctx context.Context, w *world) (undo, error) {
-	if w.substrate == local {
+	if w.substrate != full {
 		_, err := w.command(ctx, "agent-restart", w.nodes[0])
 		return nil, err
 	}

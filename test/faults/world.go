@@ -93,7 +93,7 @@ func (w *world) close() {
 
 // places is where a node has what belongs to MiniPods.
 func (w *world) places(node string) leaks.Places {
-	if w.substrate == local {
+	if w.substrate != full {
 		return leaks.Local(node)
 	}
 	return leaks.Full(node)

@@ -7,7 +7,7 @@ root=$PWD part=$1; shift
 export CI=true MINIPLANE_PREBUILT=1 MINIPLANE_CACHE=$root/.vm/cache HOME=/root PATH=$PATH:/usr/sbin:/sbin TMPDIR=/var/tmp
 [ ! -e .vm/containerd ] || export MINIPLANE_TEST_CONTAINERD_DIR=$root/.vm/containerd
 status=0
-if [ "$part" = e2e ]; then
+if [ "$part" = e2e ] || [ "$part" = clock ]; then
   bin/cluster up -nodes "${NODES:-3}" || exit 1
   PATH=$(hack/assets.sh kubectl):$PATH
 fi
@@ -15,5 +15,6 @@ for package in $(part_packages "$part"); do
   echo "=== PACKAGE $package"
   (cd "$package" && "$root/.vm/tests/$(part_binary "$package")" -test.v -test.timeout 60m $(part_flags "$part") "$@") || status=1
 done
-if [ "$part" = e2e ]; then bin/cluster down || status=1; fi
+if [ "$part" = clock ]; then bin/faults -on vm -only clock -pods "${PODS:-24}" ${SHORT:+-short} -store .vm/clock.json || status=1; fi
+if [ "$part" = e2e ] || [ "$part" = clock ]; then bin/cluster down || status=1; fi
 exit $status
