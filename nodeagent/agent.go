@@ -32,6 +32,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/endpoints"
+	"miniplane.dev/miniplane/internal/fabric"
 	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/internal/patience"
 	"miniplane.dev/miniplane/internal/podsecurity"
@@ -87,6 +88,8 @@ type agent struct {
 	host        host
 	owner       *owner // nil for an agent that no DaemonSet keeps
 	ready       atomic.Bool
+	// fabric is what is known of the network between the nodes, once somebody asked.
+	fabric atomic.Pointer[fabric.View]
 }
 
 // Run works until ctx ends. Containers run on after it. The configuration reaches the API server. ErrLeave and ErrUnwanted say that
@@ -163,6 +166,7 @@ func (a *agent) work(ctx context.Context) error {
 	parts.run("network", forever(net.Run))
 	ways := make(chan []network.Way, 1)
 	parts.run("peers", func(ctx context.Context) error { return a.followPeers(ctx, net, ways) })
+	parts.run("fabric", func(ctx context.Context) error { return a.watchFabric(ctx, net) })
 	if a.machine.RunProxy != nil {
 		parts.run("proxy", func(ctx context.Context) error { return a.machine.RunProxy(ctx, a.cache, podCIDR, ways) })
 	}
@@ -233,6 +237,7 @@ func (a *agent) heart() *heartbeat.Heart {
 		Register: a.opts.RegisterNode, DaemonSet: a.opts.DaemonSet,
 		Check: a.machine.Check,
 		PIDs:  a.machine.CountPIDs, MaxPIDs: a.host.limits(&a.opts).PIDs,
+		Fabric: a.fabric.Load, VXLANPort: network.DefaultVXLANPort,
 		Images: a.machine.Runtime.Images,
 		Info:   a.host.info(), Version: a.machine.Runtime.Version,
 		Recorder: a.recorder, Log: a.log.WithName("heartbeat"),

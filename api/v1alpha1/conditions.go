@@ -10,6 +10,10 @@ const (
 	// together. Nothing is scheduled there then.
 	ConditionPIDPressure = "PIDPressure"
 
+	// ConditionPeersUnreachable: True while packets from a MiniNode to the MiniPods of other nodes get lost on their way although those nodes
+	// answer. It is told only; nothing else follows from it. There is no such condition where there is no other node to ask.
+	ConditionPeersUnreachable = "PeersUnreachable"
+
 	// ConditionLeaving: the DaemonSet that keeps the agent of a MiniNode no longer wants the node. Nothing is scheduled there, and its
 	// MiniPods are moved before the agent ends. There is no such condition otherwise.
 	ConditionLeaving = "Leaving"
@@ -108,6 +112,13 @@ const (
 	ReasonPodCIDRRefused   = "PodCIDRRefused"
 	ReasonSufficientPIDs   = "SufficientPIDs"
 	ReasonInsufficientPIDs = "InsufficientPIDs"
+	// Of PeersUnreachable: what goes to other nodes' ranges as it is gets lost; what goes there by VXLAN; both; other nodes answer; no node
+	// answers at all, so that nothing is known.
+	ReasonRoutedPacketsLost       = "RoutedPacketsLost"
+	ReasonEncapsulatedPacketsLost = "EncapsulatedPacketsLost"
+	ReasonPacketsLost             = "PacketsLost"
+	ReasonPeersAnswer             = "PeersAnswer"
+	ReasonPeersSilent             = "PeersSilent"
 	// ReasonAgentLeft is an agent's last word: nothing of miniplane is left on the machine. The manager deletes the MiniNode.
 	ReasonAgentLeft = "AgentLeft"
 	// Of Leaving: MiniPods are moved; they are not, because too much leaves; they cannot be, because the agent has ended before.

@@ -58,7 +58,7 @@ type MiniNodeStatus struct {
 	// +kubebuilder:validation:MaxItems=100
 	Images []ContainerImage `json:"images,omitempty"`
 
-	// conditions are Ready, PIDPressure, and Leaving while the node leaves.
+	// conditions are Ready, PIDPressure, PeersUnreachable where there are other nodes, and Leaving while the node leaves.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -78,6 +78,12 @@ type MiniNodeInfo struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	ReadsAsNode string `json:"readsAsNode,omitempty"`
+
+	// answersEchoes is the agentVersion that last said that the node answers ICMP echoes at the first address of its range. Of another
+	// version it is not known, and that there is no answer says nothing.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	AnswersEchoes string `json:"answersEchoes,omitempty"`
 
 	// containerRuntimeVersion is the runtime with its version, as in "containerd://2.4.2".
 	// +optional

@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/fabric"
 	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
@@ -70,6 +71,10 @@ type Options struct {
 	// PIDs counts the processes and threads of all MiniPods, and MaxPIDs is how many they may have together.
 	PIDs    func() (int64, error)
 	MaxPIDs int64
+	// Fabric tells what is known of the network between the nodes: nil until somebody looked.
+	Fabric func() *fabric.View
+	// VXLANPort is the UDP port between the nodes, for people.
+	VXLANPort int
 	// Images lists the images that are present.
 	Images func(context.Context) ([]runtime.Image, error)
 	// Info about the machine; the runtime's version is added when the runtime has said it.

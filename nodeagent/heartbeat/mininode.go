@@ -122,6 +122,7 @@ func (h *Heart) patchMiniNode(ctx context.Context, before *miniv1.MiniNode, unfi
 		return err
 	}
 	h.tellRuntime(before, after)
+	h.tellPeers(before, after)
 	return nil
 }
 
@@ -198,6 +199,7 @@ func (h *Heart) miniNodeStatus(node *miniv1.MiniNode, unfit error) miniv1.MiniNo
 	if pressure, known := h.pidPressure(node); known {
 		conditions.Set(&status.Conditions, pressure)
 	}
+	h.setPeers(node, &status)
 	return status
 }
 

@@ -152,12 +152,12 @@ func (n *Node) mendVXLAN() (whole bool, err error) {
 			vteps[w.vtep], gateways[w.gateway] = true, true
 		}
 	}
-	if len(vteps) == 0 {
+	if len(n.ways) == 0 {
 		return true, nil
 	}
 	before := n.vxlan
 	if n.vxlan, err = n.makeVXLAN(); err != nil {
-		return false, err
+		return false, n.unlessIdle(err)
 	}
 	kept, err := n.removeOtherVTEPs()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/vishvananda/netlink"
@@ -78,8 +79,11 @@ type Node struct {
 	made    map[netip.Prefix]way // what was made
 	vxlan   int                  // index of the device, 0 for none
 	swept   bool                 // nothing of an earlier agent is left
+	// toldIdle is that there is no device and no need for one but echoes.
+	toldIdle bool
 
-	watch watched
+	watch    watched
+	echoWait time.Duration
 }
 
 var _ Network = (*Node)(nil)
@@ -96,7 +100,8 @@ func New(opts Options) (*Node, error) {
 		pool:    ipam.New(opts.PodCIDR),
 		strays:  map[string]netip.Addr{}, linked: map[string]netip.Addr{},
 		near: map[netip.Addr]bool{}, made: map[netip.Prefix]way{},
-		busy: keymutex.NewHashed(lockBuckets),
+		busy:     keymutex.NewHashed(lockBuckets),
+		echoWait: echoWait,
 	}
 	for _, step := range []func() error{n.open, n.recover, n.prepareHost} {
 		if err := step(); err != nil {

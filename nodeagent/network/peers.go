@@ -25,7 +25,7 @@ func (n *Node) SetPeers(_ context.Context, peers []Peer) error {
 	if !n.swept { // an agent before this one may have left others
 		return n.mend()
 	}
-	var errs []error
+	errs := []error{n.ensureOwn()}
 	wanted := make(map[netip.Prefix]bool, len(n.ways))
 	for _, w := range n.ways {
 		wanted[w.dst] = true
@@ -51,7 +51,7 @@ func (n *Node) Ways() []Way {
 	defer n.peersMu.Unlock()
 	out := make([]Way, 0, len(n.ways))
 	for _, w := range n.ways {
-		out = append(out, Way{Name: w.name, NodeIP: w.node, PodCIDR: w.dst, Near: w.near, Encapsulated: w.vtep.IsValid()})
+		out = append(out, Way{Name: w.name, NodeIP: w.node, PodCIDR: w.dst, Address: ownAddr(w.dst), Near: w.near, Encapsulated: w.vtep.IsValid()})
 	}
 	return out
 }
@@ -171,12 +171,10 @@ func (n *Node) forgetVTEP(w way) error {
 	return nil
 }
 
-// removeIdleVXLAN removes the device where no peer is reached by it.
+// removeIdleVXLAN removes the device where there is no peer.
 func (n *Node) removeIdleVXLAN() error {
-	for _, w := range n.ways {
-		if w.vtep.IsValid() {
-			return nil
-		}
+	if len(n.ways) > 0 {
+		return nil
 	}
 	n.vxlan = 0
 	return deleteLink(n.handle, vxlanName)
@@ -249,6 +247,41 @@ func (n *Node) removeOtherVTEPs() (kept int, err error) {
 		}
 	}
 	return kept, nil
+}
+
+// encapsulates tells whether a peer is reached through VXLAN.
+func (n *Node) encapsulates() bool {
+	return slices.ContainsFunc(n.ways, func(w way) bool { return w.vtep.IsValid() })
+}
+
+// ensureOwn makes the VXLAN device wherever there are peers, for it has the node's own address in its range, at which they ask
+// whether packets get here. Where no peer is reached through it, a kernel without VXLAN is no error; the node is not asked then.
+func (n *Node) ensureOwn() error {
+	if len(n.ways) == 0 {
+		return nil
+	}
+	_, err := n.ensureVXLAN()
+	return n.unlessIdle(err)
+}
+
+// unlessIdle is an error of the VXLAN device, where that matters for more than echoes.
+func (n *Node) unlessIdle(err error) error {
+	if err == nil || n.encapsulates() {
+		n.toldIdle = false
+		return err
+	}
+	if !n.toldIdle {
+		n.opts.Log.Info("The node has no address of its own in its range; other nodes cannot ask whether packets get here", "err", err.Error())
+		n.toldIdle = true
+	}
+	return nil
+}
+
+// AnswersEchoes implements Network.
+func (n *Node) AnswersEchoes() bool {
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	return n.vxlan != 0
 }
 
 // ensureVXLAN makes the device if it is not known to be there.

@@ -192,9 +192,15 @@ func TestMiniPodsOfThreeNodes(t *testing.T) {
 	same(t, "the same peers again", before, nodes[0].state())
 
 	nodes[0].setPeers(peers[1])
-	if left := nodes[0].state(); strings.Contains(left, "mini.vxlan") || strings.Contains(left, "100.64.8.0") {
+	left := nodes[0].NS.Run("ip", "route") + nodes[0].NS.Run("ip", "neigh") + nodes[0].NS.Run("bridge", "fdb", "show", "dev", vxlanName)
+	if strings.Contains(left, "100.64.8.") || strings.Contains(left, "10.0.1.3") {
 		t.Errorf("the far peer is still there:\n%s", left)
 	}
+	nodes[1].setPeers()
+	if left := nodes[1].state(); strings.Contains(left, vxlanName) {
+		t.Errorf("there is no peer, and the device is there:\n%s", left)
+	}
+	nodes[1].setPeers(peers...)
 	nodes[0].setPeers(peers...)
 	mustAsk(t, pods[0], "tcp", addrs[2].String()+":80")
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"miniplane.dev/miniplane/internal/fabric"
 )
 
 // Peer is another node and the range of its MiniPods.
@@ -30,6 +32,10 @@ type Network interface {
 	// Ways tells how the peers that were set are reached, Refused which of them are not, and why.
 	Ways() []Way
 	Refused() []string
+	// Echo asks peers whether packets reach them, by the way that MiniPods' packets take and from node to node. AnswersEchoes tells that
+	// others can ask this node.
+	Echo(ctx context.Context, peers []fabric.Peer) (map[fabric.Peer]fabric.Answer, error)
+	AnswersEchoes() bool
 	// Run restores what others take away, until ctx ends.
 	Run(ctx context.Context)
 	// Cleanup removes every link, route and file that this node's Network ever made.

@@ -23,6 +23,8 @@ type Way struct {
 	Name    string
 	NodeIP  netip.Addr
 	PodCIDR netip.Prefix
+	// Address is the node's own one in its range.
+	Address netip.Addr
 	// Near peers may send without VXLAN, Encapsulated ones are sent to by VXLAN.
 	Near, Encapsulated bool
 }

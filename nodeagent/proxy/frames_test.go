@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"miniplane.dev/miniplane/internal/fabric"
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/nettest"
 	"miniplane.dev/miniplane/nodeagent/network"
@@ -182,4 +183,29 @@ func TestNativePoliciesWithPackets(t *testing.T) {
 		same(t, "who answers a peer", "client", server)
 		n.Do(func() { must(t, n.proxy.opts.Tables.Cleanup(context.Background())) })
 	})
+}
+
+// A firewall of a node that knows the nodes and not their MiniPods' ranges drops nothing of what MiniPods send each other, for that is
+// forwarded. So the question whether packets get through must not stop at it; an outsider's does.
+func TestEchoesPassTheNodesFirewall(t *testing.T) {
+	for _, encapsulation := range []network.Encapsulation{network.EncapsulateAuto, network.EncapsulateAlways} {
+		t.Run(string(encapsulation), func(t *testing.T) {
+			c := newTwoNodes(t, iptables.Programs{}, func(o *network.Options) { o.Encapsulation = encapsulation })
+			for _, n := range c.nodes {
+				n.Run("iptables", "-w", "-A", "INPUT", "-s", "10.0.0.0/24", "-j", "ACCEPT")
+				n.Run("iptables", "-w", "-P", "INPUT", "DROP")
+			}
+			asker := c.nodes[0]
+			way := asker.net.Ways()[0]
+			p := fabric.Peer{Name: way.Name, NodeIP: way.NodeIP, Address: way.Address}
+			var got map[fabric.Peer]fabric.Answer
+			var err error
+			asker.Do(func() { got, err = asker.net.Echo(t.Context(), []fabric.Peer{p}) })
+			must(t, err)
+			same(t, "answers", map[fabric.Peer]fabric.Answer{p: {Node: true, Way: true}}, got)
+			if server, _ := asks(t, c.pods[0], "tcp", c.addrs[1].String()+":8080"); len(server) == 0 {
+				t.Error("MiniPods do not reach each other")
+			}
+		})
+	}
 }

@@ -97,7 +97,12 @@ func entryChains(cfg Config) map[chainID][]string {
 		},
 		{iptables.Filter, chainOutput}: {fmt.Sprintf("-d %s %s -g %s", services, newOnly, chainReject)},
 		{iptables.Filter, chainReject}: {"-p tcp " + refuseTCP, refuse},
-		{iptables.Filter, chainInput}:  {fmt.Sprintf("%s -m addrtype --dst-type LOCAL -g %s", newOnly, chainRefuse)},
+		{iptables.Filter, chainInput}: {
+			// The nodes ask each other at the first address of their ranges whether packets get through; that is no question to a
+			// firewall of the node, which does not concern MiniPods.
+			fmt.Sprintf("-s %s -d %s/32 -p icmp -j ACCEPT", cluster, node.Addr().Next()),
+			fmt.Sprintf("%s -m addrtype --dst-type LOCAL -g %s", newOnly, chainRefuse),
+		},
 		{iptables.Filter, chainRefuse}: {"-p tcp -g " + chainRefuseTCP, "-p udp -g " + chainRefuseUDP},
 	})
 	return out

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"miniplane.dev/miniplane/internal/fabric"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
@@ -172,6 +173,14 @@ func (n *Network) Ways() []network.Way { return nil }
 
 // Refused implements network.Network: nobody is.
 func (n *Network) Refused() []string { return nil }
+
+// Echo implements network.Network: nobody answers.
+func (n *Network) Echo(context.Context, []fabric.Peer) (map[fabric.Peer]fabric.Answer, error) {
+	return nil, nil
+}
+
+// AnswersEchoes implements network.Network.
+func (n *Network) AnswersEchoes() bool { return false }
 
 // Run implements network.Network: nobody takes anything away.
 func (n *Network) Run(ctx context.Context) { <-ctx.Done() }
