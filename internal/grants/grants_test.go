@@ -176,3 +176,33 @@ func TestOldAgents(t *testing.T) {
 		}
 	}
 }
+
+// Whatever tenants write as names: a Role lets its holder get what was named and nothing else, and is never one for all names, which
+// a rule without names would be; and what it grants is what was asked for, so that it is not written again and again.
+func FuzzRole(f *testing.F) {
+	for _, name := range []string{"a", "", "*", "../x", "a,b", "a\x00b", "a\nb", " ", "secrets", "miniplane:node:n", strings.Repeat("a", 300)} {
+		f.Add(name, "b", "n")
+	}
+	f.Fuzz(func(t *testing.T, first, second, node string) {
+		used := Used([]*miniv1.MiniPod{pod(nil, first, second), pod(nil, second)})
+		want, _ := Plan(used, nil, Unused{}, time.Unix(0, 0), time.Minute)
+		role := Node{Name: node, UID: "u"}.Role("ns", want)
+		for _, rule := range role.Rules {
+			if !slices.Equal(rule.Verbs, []string{"get"}) || !slices.Equal(rule.APIGroups, []string{""}) || len(rule.NonResourceURLs) > 0 ||
+				len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, "") || !slices.Equal(rule.Resources, []string{Secrets}) {
+				t.Errorf("%q, %q: rule %+v", first, second, rule)
+			}
+			for _, name := range rule.ResourceNames {
+				if name != first && name != second {
+					t.Errorf("%q, %q: grants %q", first, second, name)
+				}
+			}
+		}
+		if diff := cmp.Diff(want, Granted(role)); diff != "" {
+			t.Errorf("granted (-want +got):\n%s", diff)
+		}
+		if now, ok := NodeOf(role.Name); !ok || now != node {
+			t.Errorf("the Role of %q is taken for that of %q", node, now)
+		}
+	})
+}
