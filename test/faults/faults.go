@@ -23,7 +23,8 @@ func faults() []fault {
 		{key: "shim-stop", title: "every shim server stopped (SIGSTOP) for 30 s while MiniPods come and go", on: []string{full}, times: 3, short: 1,
 			hold: 30 * time.Second, during: churn, do: stopShims},
 		// Containers live on without their server: docs/designs/shim.md.
-		{key: "shim-kill", title: "every shim server killed", on: []string{full}, times: 3, short: 1, pause: 5 * time.Second, do: killShims},
+		{key: "shim-kill", title: "every shim server killed while MiniPods come and go", on: []string{full}, times: 3, short: 2,
+			pause: 5 * time.Second, during: churn, do: killShims},
 		{key: "apiserver-1s", title: "API server away for 1 s", on: []string{full}, times: 5, short: 1, hold: time.Second, do: apiServerAway},
 		{key: "apiserver-30s", title: "API server away for 30 s", on: []string{full}, times: 3, short: 1, hold: 30 * time.Second, do: apiServerAway},
 		{key: "apiserver-5m", title: "API server away for 5 min", on: []string{full}, times: 1, short: 1, hold: 5 * time.Minute, do: apiServerAway},

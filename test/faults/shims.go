@@ -45,11 +45,13 @@ func stopShims(_ context.Context, w *world) (undo, error) {
 	return back, send(servers, syscall.SIGSTOP)
 }
 
-// killShims kills every server of the shim.
-func killShims(_ context.Context, w *world) (undo, error) {
-	servers, err := w.shimServers()
-	if err != nil {
-		return nil, err
-	}
-	return nil, send(servers, syscall.SIGKILL)
+// killShims kills every server of the shim. Containers live on without one, so that only those that came later have one the next time.
+func killShims(ctx context.Context, w *world) (undo, error) {
+	return nil, eventually(ctx, patience, "a server to kill", func() error {
+		servers, err := w.shimServers()
+		if err != nil {
+			return err
+		}
+		return send(servers, syscall.SIGKILL)
+	})
 }

@@ -86,7 +86,7 @@ func (n *node) leftovers(id string) []string {
 	if strings.Contains(string(mounts), "/"+id+"/rootfs") {
 		out = append(out, "mount")
 	}
-	for _, pattern := range []string{n.Dir + "/state/*/miniplane/" + id, "/run/containerd/runc/miniplane/" + id} {
+	for _, pattern := range []string{n.Dir + "/state/*/miniplane/" + id, n.opts.StateDir + "/shim-*/c/" + id, "/run/containerd/runc/miniplane/" + id} {
 		found, _ := filepath.Glob(pattern)
 		out = append(out, found...)
 	}

@@ -100,13 +100,12 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// removeTask ends a task if it runs and deletes it. It looks first: what is refused, containerd logs as an error.
+// removeTask ends a task if it runs and deletes it. It looks first: what is refused, containerd logs as an error. One that is not found is deleted
+// as well: it is a shim's word, which may have deleted it when nobody waited for the answer any more, and containerd then still has its bundle.
 func (r *Runtime) removeTask(ctx context.Context, id string) error {
 	service := r.client.TaskService()
 	task, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id})
-	if err = native(err); errdefs.IsNotFound(err) {
-		return nil
-	}
+	err = native(err)
 	switch m := r.marked(id); {
 	case err == nil && state(task.Process) == runtime.StateRunning:
 		if task.Process.Status == tasktypes.Status_PAUSED { // frozen by somebody, and with cgroup v1 it would not even die
@@ -115,7 +114,7 @@ func (r *Runtime) removeTask(ctx context.Context, id string) error {
 		if err := r.endTask(ctx, id, int(task.Process.Pid)); err != nil {
 			return err
 		}
-	case err != nil && m.runs(): // its shim does not answer; what it takes to end it needs no shim
+	case err != nil && !errdefs.IsNotFound(err) && m.runs(): // its shim does not answer; what it takes to end it needs no shim
 		if err := ignore(r.signal(ctx, id, m.process.pid, runtime.SIGKILL)); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"syscall"
 
 	"github.com/containerd/containerd/api/events"
 	tasks "github.com/containerd/containerd/api/runtime/task/v2"
@@ -56,10 +57,15 @@ func (s *service) startExec(c *container, t *task) error {
 	}
 	t.letGo()
 	if err := t.begin(c.lib, c.home, s.call.Namespace); err != nil {
-		t.mu.Lock()
-		t.code = 255
-		t.mu.Unlock()
-		close(t.ended)
+		if t.look().pid > 0 {
+			_ = t.signal(syscall.SIGKILL)
+			go t.follow(func() {})
+		} else {
+			t.mu.Lock()
+			t.code = 255
+			t.mu.Unlock()
+			close(t.ended)
+		}
 		return fmt.Errorf("start process %q in container %q: %w", t.id, c.id, err)
 	}
 	s.events.send(&events.TaskExecStarted{ContainerID: c.id, ExecID: t.id, Pid: uint32(t.look().pid)})

@@ -103,8 +103,10 @@ func (s *service) Create(ctx context.Context, r *tasks.CreateTaskRequest) (*task
 	}
 	defer close(c.made)
 	c.err = c.explain(c.create(s, r))
-	if c.err == nil {
+	if c.init.look().pid > 0 {
 		go s.followInit(c)
+	}
+	if c.err == nil {
 		c.err = s.wanted(ctx, c)
 	}
 	if c.err != nil {

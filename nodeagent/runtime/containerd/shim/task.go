@@ -32,24 +32,29 @@ func newTask(id string, io stdio) *task {
 	return &task{id: id, stdio: io, ended: make(chan struct{})}
 }
 
-// begin starts the process in a container. The init waits to be let go; other processes run.
+// begin starts the process in a container. The init waits to be let go; other processes run. If there is a process after it, be it that something
+// else failed, the caller has to follow it, for nobody else collects it.
 func (t *task) begin(c *libcontainer.Container, h *home, namespace string) error {
 	var err error
 	if t.streams, err = open(namespace, c.ID(), t.stdio, t.process); err != nil {
 		return err
 	}
-	if err = h.inside(func() error { return c.Start(t.process) }); err == nil {
-		err = t.streams.started()
-	}
-	if err != nil {
+	if err := h.inside(func() error { return c.Start(t.process) }); err != nil {
 		t.streams.close()
 		return err
 	}
 	pid, err := t.process.Pid()
+	if err != nil {
+		return err
+	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.pid = pid
-	return err
+	t.mu.Unlock()
+	if err := t.streams.started(); err != nil {
+		t.streams.close()
+		return err
+	}
+	return nil
 }
 
 // follow waits for the process's end and calls told before anybody who waits for it goes on.
