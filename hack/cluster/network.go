@@ -155,21 +155,22 @@ func ensureNodeNetwork(l Layout, node int) error {
 
 // addPort makes a veth pair: the link name in the namespace (0: the host's) for the address, and port on the bridge.
 func addPort(l Layout, name, port string, ip netip.Addr, namespace int) error {
-	cp, err := netns.GetFromName(l.ControlPlane())
-	if err != nil {
-		return err
+	if namespace == 0 {
+		host, err := netns.Get()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = host.Close() }()
+		namespace = int(host)
 	}
-	defer func() { _ = cp.Close() }()
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: l.MAC(ip)}, PeerName: port, PeerNamespace: netlink.NsFd(cp)}
-	if namespace != 0 {
-		veth.Namespace = netlink.NsFd(namespace)
-	}
-	// A port of that name is left over from a namespace that is being torn down.
-	_ = inNetNS(l.ControlPlane(), func() error { return removeLink(port) })
-	if err := netlink.LinkAdd(veth); err != nil {
-		return fmt.Errorf("veth %s: %w", port, err)
-	}
+	// It is made where the port is: older kernels (6.1, for one) want the name of a link, though not that of its peer, to be free where it is
+	// made from, and this machine may have an eth0 of its own.
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: port}, PeerName: name, PeerHardwareAddr: l.MAC(ip), PeerNamespace: netlink.NsFd(namespace)}
 	return inNetNS(l.ControlPlane(), func() error {
+		_ = removeLink(port) // left over from a namespace that is being torn down
+		if err := netlink.LinkAdd(veth); err != nil {
+			return fmt.Errorf("veth %s: %w", port, err)
+		}
 		bridge, err := netlink.LinkByName(bridgeName)
 		if err != nil {
 			return err

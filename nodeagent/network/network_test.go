@@ -99,8 +99,8 @@ func (n *node) list() map[string]netip.Addr {
 	return got
 }
 
-// carrier is what the kernel updates when it finds the time.
-var carrier = regexp.MustCompile(`<[A-Z,_-]*>|state [A-Z]+| linkdown`)
+// carrier is what the kernel updates when it finds the time, also whether it has found an address of IPv6 to be nobody else's.
+var carrier = regexp.MustCompile(`<[A-Z,_-]*>|state [A-Z]+| linkdown|tentative `)
 
 // indexes are numbers of links, which are others when a link is made anew.
 var indexes = regexp.MustCompile(`(?m)^[0-9]+: `)

@@ -16,7 +16,7 @@ import (
 
 // evictionLimit is the stated time within which the MiniPods of a lost node run elsewhere: 16 s until its silence counts, 20 s
 // of wait, and the start.
-const evictionLimit = 45 * time.Second
+var evictionLimit = slowly(45 * time.Second)
 
 // waitNode waits until a node's agent is ready, or not.
 func waitNode(t *testing.T, name string, want bool, limit time.Duration) {
