@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +72,47 @@ func TestWatchWaits(t *testing.T) {
 			t.Errorf("log %q", s.log)
 		}
 	})
+}
+
+// hung takes requests and answers them after a while.
+type hung struct{ after time.Duration }
+
+func (h hung) RoundTrip(*http.Request) (*http.Response, error) {
+	time.Sleep(h.after) // in the bubble's time
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+}
+
+// A server that takes watches and does not answer them fails nobody: it is said all the same, once for all of them, and once when it is over.
+// One that is only slow is not spoken of.
+func TestSilenceIsSaid(t *testing.T) {
+	for after, want := range map[time.Duration][]string{
+		5 * time.Second: nil,
+		time.Minute: {
+			`"level"=0 "msg"="The API server does not answer; watches wait for it" "err"="no answer within 10s"`,
+			`"level"=0 "msg"="No watch waits for the API server any more" "waited"="50s"`,
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log []string
+			transport := Wrapper(funcr.New(func(_, args string) { log = append(log, args) }, funcr.Options{}))(hung{after})
+			var group sync.WaitGroup
+			for range 5 {
+				group.Go(func() {
+					resp, err := transport.RoundTrip(request(t.Context(), t, http.MethodGet, "https://api/pods?watch=true"))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_ = resp.Body.Close()
+				})
+			}
+			group.Wait()
+			synctest.Wait()
+			if !slices.Equal(log, want) {
+				t.Errorf("after %s: log %q, want %q", after, log, want)
+			}
+		})
+	}
 }
 
 func TestWatchEndsWithItsContext(t *testing.T) {
