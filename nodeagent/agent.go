@@ -57,8 +57,8 @@ type Machine struct {
 	RunProxy func(ctx context.Context, cache cache.Cache, podCIDR netip.Prefix, ways <-chan []network.Way) error
 	// SetBudget holds all MiniPods together to these limits. It may be called again, with the same or with others.
 	SetBudget func(cgroup.Limits) error
-	// CountPIDs is how many processes and threads all MiniPods have together.
-	CountPIDs func() (int64, error)
+	// Processes of MiniPods; nil where they are not counted.
+	Processes Processes
 	// TakenPorts tells which ports of the machine are others'; nil where nobody looks.
 	TakenPorts func(context.Context) (hostports.Taken, error)
 	// Check tells whether containers can be started; the error says what to do.
@@ -147,6 +147,9 @@ func (a *agent) work(ctx context.Context) error {
 	defer parts.stop()
 	parts.run("health", a.serveHealth)
 	parts.run("budget", forever(a.keepBudget))
+	if a.machine.Processes != nil {
+		parts.run("processes", forever(a.relieve))
+	}
 	parts.run("cache", a.cache.Start)
 	parts.run("events", a.sendEvents)
 	if a.owner != nil {
@@ -236,7 +239,7 @@ func (a *agent) heart() *heartbeat.Heart {
 		Capacity: capacity, Allocatable: allocatable, MaxPods: a.opts.MaxPods,
 		Register: a.opts.RegisterNode, DaemonSet: a.opts.DaemonSet,
 		Check: a.machine.Check,
-		PIDs:  a.machine.CountPIDs, MaxPIDs: a.host.limits(&a.opts).PIDs,
+		PIDs:  a.countPIDs(), MaxPIDs: a.host.limits(&a.opts).PIDs,
 		Fabric: a.fabric.Load, VXLANPort: network.DefaultVXLANPort,
 		Images: a.machine.Runtime.Images,
 		Info:   a.host.info(), Version: a.machine.Runtime.Version,

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"miniplane.dev/miniplane/nodeagent/hostports"
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/network"
-	"miniplane.dev/miniplane/nodeagent/podworker"
 	"miniplane.dev/miniplane/nodeagent/proxy"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
@@ -74,26 +72,11 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 			}
 			return errors.Join(cgroup.SetLimits(opts.CgroupParent, l), limitPods(opts.CgroupParent, opts.PodMaxPIDs))
 		},
-		CountPIDs:  func() (int64, error) { return cgroup.PIDCount(opts.CgroupParent) },
+		Processes:  processes{opts.CgroupParent},
 		TakenPorts: func(ctx context.Context) (hostports.Taken, error) { return takenPorts(ctx, tables, former) },
 		Check:      check.check,
 		Close:      func() { metrics.Registry.Unregister(rt.Logs); _ = rt.Close() },
 	}, nil
-}
-
-// limitPods bounds the processes of MiniPods that are there already, whatever bound they were made with.
-func limitPods(parent string, most int64) error {
-	var errs []error
-	for _, name := range cgroup.Children(parent) {
-		path := filepath.Join(parent, name)
-		if !podworker.IsPodCgroup(name) {
-			continue
-		}
-		if err := cgroup.LimitPIDs(path, most); err != nil && cgroup.Exists(path) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func openRuntime(opts Options) (*containerd.Runtime, error) {

@@ -117,8 +117,14 @@ func (l Layout) logPath(pod *miniv1.MiniPod, container string, attempt int) stri
 const podCgroupPrefix = "pod"
 
 func (l Layout) podCgroup(uid types.UID) string {
-	return filepath.Join(l.CgroupParent, podCgroupPrefix+string(uid))
+	return filepath.Join(l.CgroupParent, CgroupOfPod(uid))
 }
 
-// IsPodCgroup tells by its name whether a cgroup below the parent is a MiniPod's.
-func IsPodCgroup(name string) bool { return strings.HasPrefix(name, podCgroupPrefix) }
+// CgroupOfPod is the name of a MiniPod's cgroup below the parent.
+func CgroupOfPod(uid types.UID) string { return podCgroupPrefix + string(uid) }
+
+// PodOfCgroup is the UID of the MiniPod that a cgroup below the parent is of; false if it is of none.
+func PodOfCgroup(name string) (types.UID, bool) {
+	uid, ok := strings.CutPrefix(name, podCgroupPrefix)
+	return types.UID(uid), ok
+}

@@ -242,11 +242,14 @@ func (e *env) close() {
 	}
 }
 
+// log is the end of the agent's log.
 func (e *env) log() string {
+	text := e.wholeLog()
+	return text[max(0, len(text)-20000):]
+}
+
+func (e *env) wholeLog() string {
 	text, _ := os.ReadFile(filepath.Join(e.dir, "agent.log"))
-	if len(text) > 20000 {
-		text = text[len(text)-20000:]
-	}
 	return string(text)
 }
 

@@ -5,12 +5,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
@@ -40,7 +43,7 @@ func (e *env) pressure() metav1.ConditionStatus {
 // TestForkBomb: a MiniPod that makes processes without end gets as many as it may have. Its neighbours run on, new ones start, the
 // machine starts programs; and when it is deleted, all of it ends. Bombs enough for the whole lane are told as PIDPressure.
 func TestForkBomb(t *testing.T) {
-	const perPod, lane = 150, 470
+	const perPod, lane = 150, 490
 	e := newEnv(t, fmt.Sprintf("--pod-max-pids=%d", perPod), fmt.Sprintf("--pids=%d", lane))
 	e.until("there is no pressure", func() bool { return e.pressure() == metav1.ConditionFalse })
 	neighbour := e.run(e.sh("neighbour", "i=0; while :; do i=$((i+1)); echo $i >/tmp/beat; usleep 20000; done"))
@@ -93,6 +96,70 @@ while :; do /bin/sh /b & /bin/sh /b & wait; done' > /b; while :; do /bin/sh /b; 
 	after := e.get("neighbour")
 	if after.Status.Restarts != 0 || after.Status.PodIP != before.Status.PodIP || after.Status.Summary != "Running" {
 		t.Errorf("the neighbour: %+v", after.Status)
+	}
+}
+
+// TestForkBombsTogether: bombs that stay each within their own limit fill the lane together. One after the other gives way: the neighbour,
+// which starts a program all the time, goes on and is never ended; a new MiniPod starts; the agent lives.
+func TestForkBombsTogether(t *testing.T) {
+	const perPod, lane, bombs = 200, 470, 5
+	e := newEnv(t, fmt.Sprintf("--pod-max-pids=%d", perPod), fmt.Sprintf("--pids=%d", lane))
+	// awk goes on when a program cannot be started, and tells how many could.
+	neighbour := e.run(e.sh("neighbour", `exec awk 'BEGIN { for (;;) if (system("usleep 20000") == 0) print "beat" }'`))
+	e.shows("neighbour", "Running")
+	beats := func() int { return strings.Count(e.containerLog(neighbour, 0), "beat") }
+	e.until("the neighbour starts programs", func() bool { return beats() > 10 })
+	const bomb = `echo '#!/bin/sh
+while :; do /bin/sh /b & /bin/sh /b & wait; done' > /b; while :; do /bin/sh /b; done`
+	var uids []string
+	for i := range bombs {
+		uids = append(uids, string(e.run(e.sh(fmt.Sprint("bomb-", i), bomb)).UID))
+	}
+	ended := func() []string {
+		var out []string
+		for _, uid := range append(uids, string(neighbour.UID)) {
+			for line := range strings.Lines(e.wholeLog()) {
+				if strings.Contains(line, "Ended the processes of the MiniPod") && strings.Contains(line, uid) {
+					out = append(out, uid)
+				}
+			}
+		}
+		return out
+	}
+	e.until("some give way", func() bool { return len(ended()) >= 3 })
+	e.run(e.sh("newcomer", "sleep 1000"))
+	e.shows("newcomer", "Running")
+	before := beats()
+	e.until("the neighbour goes on", func() bool { return beats() > before+50 })
+	if n, err := cgroup.PIDCount(e.cgroup); err != nil || n > lane {
+		t.Errorf("the lane has %d processes, %v", n, err)
+	}
+	e.until("an Event says why", func() bool {
+		var events eventsv1.EventList
+		if err := e.api.List(t.Context(), &events, client.InNamespace(e.namespace)); err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(events.Items, func(ev eventsv1.Event) bool {
+			return ev.Reason == miniv1.ReasonInsufficientPIDs && slices.Contains(uids, string(ev.Regarding.UID))
+		})
+	})
+	if out, err := e.ns.Try("curl", "-sf", "http://127.0.0.1:10350/readyz"); err != nil {
+		t.Errorf("the agent: %s %v", out, err)
+	}
+	for i := range bombs {
+		e.delete(fmt.Sprint("bomb-", i))
+	}
+	for i := range bombs {
+		e.gone(fmt.Sprint("bomb-", i))
+	}
+	for _, name := range []string{"neighbour", "newcomer"} {
+		if after := e.get(name); after.Status.Restarts != 0 || after.Status.Summary != "Running" {
+			t.Errorf("%s: %+v", name, after.Status)
+		}
+	}
+	t.Logf("%d times somebody gave way", len(ended()))
+	if slices.Contains(ended(), string(neighbour.UID)) {
+		t.Error("the neighbour was ended")
 	}
 }
 

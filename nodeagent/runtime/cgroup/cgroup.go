@@ -238,6 +238,24 @@ func PIDs(path string) []int {
 	return slices.Compact(out)
 }
 
+// Kill ends what runs in a cgroup and below, and leaves the cgroup. Where the kernel does not do that at once, what is born meanwhile may be
+// left: only a container's first process takes all others along.
+func Kill(path string) {
+	for _, h := range hierarchies() {
+		killTree(filepath.Join(h.root, path))
+	}
+}
+
+func killTree(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, entry := range entries {
+		if entry.IsDir() {
+			killTree(filepath.Join(dir, entry.Name()))
+		}
+	}
+	killAll(dir)
+}
+
 // Exists tells whether a cgroup is left in any hierarchy.
 func Exists(path string) bool {
 	return slices.ContainsFunc(hierarchies(), func(h hierarchy) bool {
