@@ -99,7 +99,7 @@ func (e *Env) Run(t testing.TB) {
 	}
 	c := e.Client(t)
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // it comes up in a second, but not in an emulated machine on a busy one
 	defer cancel()
 	for {
 		if ok, err := c.IsServing(ctx); ok && err == nil {
