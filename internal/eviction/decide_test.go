@@ -1,6 +1,7 @@
 package eviction
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -119,6 +120,7 @@ func TestTaints(t *testing.T) {
 		{"for a time", []Taint{a}, pods{bound("p").With(tolerating("a", 60))}, 59.9, summary{Again: at(60)}},
 		{"until then", []Taint{a}, pods{bound("p").With(tolerating("a", 60))}, 60, summary{Evict: []string{"T p"}}},
 		{"for no time", []Taint{a}, pods{bound("p").With(tolerating("a", 0))}, 0, summary{Evict: []string{"T p"}}},
+		{"for longer than can be counted", []Taint{a}, pods{bound("p").With(tolerating("a", math.MaxInt64))}, 1e6, summary{Again: at(0).Add(9223372036 * time.Second)}},
 		{"the shortest counts, and not for ever", []Taint{a},
 			pods{bound("p").With(tolerating("", -1)).With(tolerating("a", 60)).With(tolerating("a", 20))}, 1, summary{Again: at(20)}},
 		{"two taints, each from its own time", []Taint{a, later},

@@ -109,7 +109,7 @@ func tolerates(all []miniv1.Toleration, taint *corev1.Taint) (shortest *time.Dur
 		}
 		tolerated = true
 		if seconds := all[i].TolerationSeconds; seconds != nil {
-			patience := time.Duration(max(0, *seconds)) * time.Second
+			patience := taints.Patience(*seconds)
 			if shortest == nil || patience < *shortest {
 				shortest = &patience
 			}

@@ -405,6 +405,7 @@ func TestTolerates(t *testing.T) {
 	}{
 		{"none", nil, wait, false},
 		{"seconds", []miniv1.Toleration{{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: new(int64(60))}}, time.Minute, false},
+		{"more than can be counted", []miniv1.Toleration{{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: new(int64(1 << 62))}}, 9223372036 * time.Second, false},
 		{"negative is at once", []miniv1.Toleration{{Key: unreachable, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: new(int64(-5))}}, 0, false},
 		{"forever", []miniv1.Toleration{{Key: unreachable, Effect: "NoExecute"}}, wait, true},
 		{"everything", []miniv1.Toleration{{Operator: "Exists"}}, wait, true},

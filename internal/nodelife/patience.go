@@ -65,7 +65,7 @@ func tolerated(pod *miniv1.MiniPod, key string) (shortest time.Duration, forever
 		if toleration.TolerationSeconds == nil {
 			continue
 		}
-		seconds := time.Duration(max(0, *toleration.TolerationSeconds)) * time.Second
+		seconds := taints.Patience(*toleration.TolerationSeconds)
 		if forever || seconds < shortest {
 			shortest = seconds
 		}

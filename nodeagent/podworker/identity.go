@@ -105,7 +105,14 @@ func (l Layout) logsDir() string { return filepath.Join(l.RootDir, "logs") }
 // endsDir holds the records of SIGTERMs.
 func (l Layout) endsDir() string { return filepath.Join(l.StateDir, "ends") }
 
+// maxFileName is what file systems allow. A MiniPod's name alone can be about as long.
+const maxFileName = 255
+
+// podLogDir is named NAMESPACE_NAME_UID, as a kubelet does it; a name that is too long for that is cut and told apart by a hash.
 func (l Layout) podLogDir(namespace, name string, uid types.UID) string {
+	if room := maxFileName - len(namespace) - len(uid) - len("__"); len(name) > room {
+		name = name[:max(0, room-9)] + "-" + shortHash(name)[:8]
+	}
 	return filepath.Join(l.logsDir(), fmt.Sprintf("%s_%s_%s", namespace, name, uid))
 }
 

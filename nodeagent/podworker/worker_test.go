@@ -392,3 +392,25 @@ func TestMany(t *testing.T) {
 		t.Errorf("%d writes for 100 MiniPods, want 200", got)
 	}
 }
+
+// TestLongestName: a MiniPod whose name is as long as the API server takes it lives, and leaves nothing behind, with its agent or
+// without. Two that differ at the end are told apart.
+func TestLongestName(t *testing.T) {
+	b := newBench(t)
+	long := strings.Repeat("n", 253)
+	b.create(long)
+	b.shows(long, "Running")
+	b.restart()
+	b.delete(long)
+	b.gone(long)
+	b.create(long)
+	b.shows(long, "Running")
+	b.kill()
+	b.change(long, func(p *miniv1.MiniPod) { p.Finalizers = nil })
+	b.delete(long)
+	b.agent()
+	b.gone(long)
+	if one, other := b.layout.podLogDir("ns", long, testUID), b.layout.podLogDir("ns", long[:252]+"m", testUID); one == other {
+		t.Errorf("both have their logs in %s", one)
+	}
+}

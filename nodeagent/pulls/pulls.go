@@ -2,7 +2,8 @@
 //
 // Idea. Equal wishes at the same time share a pull, which ends when nobody waits for it any more. A few pulls at a time may move
 // bytes, because the node's link and disk are shared; one that has been silent for two seconds takes no place, so that registries that
-// never answer keep nobody waiting but those who asked them. A pull of which nothing came for the deadline is given up.
+// never answer keep nobody waiting but those who asked them. A pull of which nothing came for the deadline is given up. Nobody waits for
+// long while his namespace has no pull at all.
 //
 // Algorithm. next (queue.go) is pure: who is pulled next. Progress is told by the runtime, in bytes and open requests; without an open
 // request a pull is busy with itself, unpacking for example, and is not silent.
@@ -13,6 +14,7 @@ package pulls
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,8 +29,9 @@ type Options struct {
 	// Parallel is how many pulls may move at a time, 4 by default.
 	Parallel int
 	// Deadline is how long nothing may come before a pull is given up, a minute by default. Silence is how long before its place is
-	// given to another, two seconds by default.
-	Deadline, Silence time.Duration
+	// given to another, two seconds by default. Patience is how long a wish waits before its namespace gets a place of its own, if it
+	// has none, five seconds by default.
+	Deadline, Silence, Patience time.Duration
 }
 
 // Coordinator does the pulls of a node. Use New.
@@ -43,13 +46,14 @@ type Coordinator struct {
 
 // call is one pull, wanted by one or more.
 type call struct {
-	key, namespace, ref string
-	auths               []runtime.RegistryAuth
-	waiters             int
-	silent              bool
-	ctx                 context.Context
-	cancel              context.CancelCauseFunc
-	progress            progress
+	key, ref        string
+	auths           []runtime.RegistryAuth
+	waiters         map[string]int // by namespace
+	namespace       string         // the one that it counts for, from its start on
+	overdue, silent bool
+	ctx             context.Context
+	cancel          context.CancelCauseFunc
+	progress        progress
 
 	done  chan struct{}
 	image runtime.Image
@@ -67,6 +71,9 @@ func New(o Options) *Coordinator {
 	if o.Silence <= 0 {
 		o.Silence = 2 * time.Second
 	}
+	if o.Patience <= 0 {
+		o.Patience = 5 * time.Second
+	}
 	return &Coordinator{opts: o, calls: map[string]*call{}}
 }
 
@@ -77,7 +84,7 @@ func (c *Coordinator) Pull(ctx context.Context, namespace, ref string, auths []r
 	case <-k.done:
 		return k.image, k.err
 	case <-ctx.Done():
-		c.leave(k)
+		c.leave(k, namespace)
 		return runtime.Image{}, ctx.Err()
 	}
 }
@@ -87,7 +94,9 @@ func (c *Coordinator) Waiting() (waiters, under int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range c.calls {
-		waiters += k.waiters
+		for _, n := range k.waiters {
+			waiters += n
+		}
 	}
 	return waiters, len(c.waiting) + len(c.flying)
 }
@@ -98,14 +107,23 @@ func (c *Coordinator) join(namespace, ref string, auths []runtime.RegistryAuth) 
 	defer c.mu.Unlock()
 	k, shared := c.calls[key]
 	if !shared {
-		k = &call{key: key, namespace: namespace, ref: ref, auths: auths, done: make(chan struct{})}
+		k = &call{key: key, ref: ref, auths: auths, waiters: map[string]int{}, done: make(chan struct{})}
 		k.ctx, k.cancel = context.WithCancelCause(context.Background())
 		c.calls[key] = k
 		c.waiting = append(c.waiting, k)
-		c.schedule()
+		time.AfterFunc(c.opts.Patience, func() { c.lapse(k) })
 	}
-	k.waiters++
+	k.waiters[namespace]++
+	c.schedule() // it may have waited for this namespace
 	return k
+}
+
+// lapse is when a wish has waited for long enough.
+func (c *Coordinator) lapse(k *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k.overdue = true
+	c.schedule()
 }
 
 // keyOf is the same for wishes that a registry cannot tell apart, whichever Secrets they are from.
@@ -117,10 +135,13 @@ func keyOf(ref string, auths []runtime.RegistryAuth) string {
 	return fmt.Sprintf("%q %q", ref, shown)
 }
 
-func (c *Coordinator) leave(k *call) {
+func (c *Coordinator) leave(k *call, namespace string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k.waiters--; k.waiters > 0 {
+	if k.waiters[namespace]--; k.waiters[namespace] == 0 {
+		delete(k.waiters, namespace)
+	}
+	if len(k.waiters) > 0 {
 		return
 	}
 	k.cancel(context.Canceled)
@@ -138,18 +159,19 @@ func (c *Coordinator) schedule() {
 	for {
 		var waiting []wish
 		for _, k := range c.waiting {
-			waiting = append(waiting, wish{k.namespace})
+			waiting = append(waiting, wish{slices.Sorted(maps.Keys(k.waiters)), k.overdue})
 		}
 		var flying []flight
 		for _, k := range c.flying {
 			flying = append(flying, flight{k.namespace, k.silent})
 		}
-		i := next(waiting, flying, c.opts.Parallel)
+		i, namespace := next(waiting, flying, c.opts.Parallel)
 		if i < 0 {
 			waitingPulls.Set(float64(len(c.waiting)))
 			return
 		}
 		k := c.waiting[i]
+		k.namespace = namespace
 		c.waiting = slices.Delete(c.waiting, i, i+1)
 		c.flying = append(c.flying, k)
 		go c.fly(k)

@@ -14,24 +14,36 @@ func TestNext(t *testing.T) {
 		}
 		return out
 	}
+	of := func(namespaces ...string) wish { return wish{namespaces: namespaces} }
+	late := func(namespaces ...string) wish { return wish{namespaces, true} }
+	type wishes = []wish
 	for name, test := range map[string]struct {
 		waiting []wish
 		flying  []flight
 		want    int
+		counts  string
 	}{
-		"nobody":                          {nil, nil, -1},
-		"the first":                       {[]wish{{"a"}, {"b"}}, nil, 0},
-		"the one with fewer":              {[]wish{{"a"}, {"a"}, {"b"}}, []flight{{"a", false}}, 2},
-		"no place":                        {[]wish{{"b"}}, repeat(4, flight{"a", false}), -1},
-		"silent ones take no place":       {[]wish{{"b"}}, repeat(4, flight{"a", true}), 0},
-		"but count for their namespace":   {[]wish{{"a"}, {"b"}}, repeat(4, flight{"a", true}), 1},
-		"who has all its own waits":       {[]wish{{"a"}}, repeat(4, flight{"a", true}), -1},
-		"there is an end to silent ones":  {[]wish{{"z"}}, repeat(32, flight{"a", true}), -1},
-		"places are of those that move":   {[]wish{{"c"}}, append(repeat(3, flight{"a", false}), flight{"b", true}), 0},
-		"fewest, silent or not, is first": {[]wish{{"a"}, {"b"}}, []flight{{"a", true}}, 1},
+		"nobody":                          {nil, nil, -1, ""},
+		"the first":                       {wishes{of("a"), of("b")}, nil, 0, "a"},
+		"the one with fewer":              {wishes{of("a"), of("a"), of("b")}, []flight{{"a", false}}, 2, "b"},
+		"no place":                        {wishes{of("b")}, repeat(4, flight{"a", false}), -1, ""},
+		"silent ones take no place":       {wishes{of("b")}, repeat(4, flight{"a", true}), 0, "b"},
+		"but count for their namespace":   {wishes{of("a"), of("b")}, repeat(4, flight{"a", true}), 1, "b"},
+		"who has all its own waits":       {wishes{of("a")}, repeat(4, flight{"a", true}), -1, ""},
+		"there is an end to silent ones":  {wishes{of("z")}, repeat(32, flight{"a", true}), -1, ""},
+		"places are of those that move":   {wishes{of("c")}, append(repeat(3, flight{"a", false}), flight{"b", true}), 0, "c"},
+		"fewest, silent or not, is first": {wishes{of("a"), of("b")}, []flight{{"a", true}}, 1, "b"},
+
+		"all places move for ever, and one is overdue":            {wishes{of("b"), late("c")}, repeat(4, flight{"a", false}), 1, "c"},
+		"so many are silent, and one is overdue":                  {wishes{late("b")}, repeat(32, flight{"a", true}), 0, "b"},
+		"overdue, and it has one":                                 {wishes{late("b")}, append(repeat(4, flight{"a", false}), flight{"b", true}), -1, ""},
+		"what others want too counts for who has fewest":          {wishes{of("a", "b")}, repeat(4, flight{"a", true}), 0, "b"},
+		"and does not wait for the places of the others":          {wishes{late("a", "b")}, repeat(4, flight{"a", false}), 0, "b"},
+		"what several want that have all their own, waits":        {wishes{of("a", "b")}, append(repeat(4, flight{"a", true}), repeat(4, flight{"b", true})...), -1, ""},
+		"overdue is no turn before others where there is a place": {wishes{of("a"), late("b")}, nil, 0, "a"},
 	} {
-		if got := next(test.waiting, test.flying, 4); got != test.want {
-			t.Errorf("%s: %d, want %d", name, got, test.want)
+		if got, counts := next(test.waiting, test.flying, 4); got != test.want || counts != test.counts {
+			t.Errorf("%s: %d for %q, want %d for %q", name, got, counts, test.want, test.counts)
 		}
 	}
 }

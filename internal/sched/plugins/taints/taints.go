@@ -2,6 +2,9 @@
 package taints
 
 import (
+	"math"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -68,4 +71,10 @@ func Matches(t *miniv1.Toleration, taint *corev1.Taint) bool {
 		return true
 	}
 	return t.Key != "" && t.Value == taint.Value
+}
+
+// Patience is how long a toleration with these tolerationSeconds lasts: less than none is none, and more than a duration can hold is as
+// much as it holds, which is 292 years.
+func Patience(seconds int64) time.Duration {
+	return time.Duration(min(max(0, seconds), math.MaxInt64/int64(time.Second))) * time.Second
 }

@@ -1,0 +1,93 @@
+package pulls_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"miniplane.dev/miniplane/nodeagent/pulls"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// registries is a runtime that only pulls: what is evil moves for ever, everything else is there at once.
+type registries struct {
+	runtime.Runtime
+	evil  map[string]bool
+	begun chan string
+}
+
+// PullImage implements runtime.Runtime.
+func (r *registries) PullImage(ctx context.Context, ref string, _ []runtime.RegistryAuth) (runtime.Image, error) {
+	r.begun <- ref
+	if r.evil[ref] {
+		<-ctx.Done()
+		return runtime.Image{}, ctx.Err()
+	}
+	return runtime.Image{ID: ref}, nil
+}
+
+// patience is as short as a test likes it.
+const patience = 20 * time.Millisecond
+
+// besieged is a coordinator all of whose places one namespace has, for ever, and which has more wishes.
+func besieged(t *testing.T, more ...string) *pulls.Coordinator {
+	t.Helper()
+	r := &registries{evil: map[string]bool{}, begun: make(chan string, 100)}
+	c := pulls.New(pulls.Options{Runtime: r, Parallel: 4, Silence: time.Hour, Deadline: time.Hour, Patience: patience})
+	ctx, cancel := context.WithCancel(context.Background())
+	wish := func(ref string) {
+		go func() {
+			if _, err := c.Pull(ctx, "evil", ref, nil); r.evil[ref] && !errors.Is(err, context.Canceled) {
+				t.Errorf("%s of the evil one: %v", ref, err)
+			}
+		}()
+	}
+	t.Cleanup(func() {
+		cancel()
+		for _, under := c.Waiting(); under > 0; _, under = c.Waiting() {
+			<-time.After(time.Millisecond)
+		}
+	})
+	for i := range 4 {
+		ref := fmt.Sprintf("evil:%d", i)
+		r.evil[ref] = true
+	}
+	for ref := range r.evil {
+		wish(ref)
+	}
+	for range 4 {
+		<-r.begun
+	}
+	for i, ref := range more {
+		wish(ref)
+		for waiters, _ := c.Waiting(); waiters < 5+i; waiters, _ = c.Waiting() {
+			<-time.After(time.Millisecond)
+		}
+	}
+	return c
+}
+
+// A namespace whose registries send a byte now and then, for ever, keeps nobody else from pulling.
+func TestNobodyKeepsAllPlaces(t *testing.T) {
+	c := besieged(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if image, err := c.Pull(ctx, "good", "good:1", nil); err != nil || image.ID != "good:1" {
+		t.Errorf("%+v, %v", image, err)
+	}
+}
+
+// What a namespace wants that has its share already, others get all the same when they want it too.
+func TestNobodyWaitsBehindAnothersShare(t *testing.T) {
+	c := besieged(t, "good:1")
+	if _, under := c.Waiting(); under != 5 {
+		t.Fatalf("%d pulls: the evil one has more than its share", under)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if image, err := c.Pull(ctx, "good", "good:1", nil); err != nil || image.ID != "good:1" {
+		t.Errorf("%+v, %v", image, err)
+	}
+}
