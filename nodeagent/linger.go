@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -18,6 +19,7 @@ import (
 	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/daemonset"
 	"miniplane.dev/miniplane/internal/jitter"
+	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/internal/statuspatch"
 )
 
@@ -124,7 +126,8 @@ func (a *agent) wanted(ctx context.Context) bool {
 	return err == nil && answer == daemonset.Wants
 }
 
-// emptied tells whether the manager knows that the node leaves, and whether no MiniPod is bound to it any more, past every cache.
+// emptied tells whether the manager knows that the node leaves, and whether nothing of the MiniPods that are bound to it is here any more,
+// past every cache. A MiniPod that this agent has let go of may be kept by others' finalizers for ever.
 func (a *agent) emptied(ctx context.Context) (leaves, empty bool) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -133,8 +136,15 @@ func (a *agent) emptied(ctx context.Context) (leaves, empty bool) {
 		return false, false
 	}
 	var pods miniv1.MiniPodList
-	err := a.client.List(ctx, &pods, client.MatchingFields{"status.nodeName": a.opts.NodeName}, client.Limit(1))
-	return meta.IsStatusConditionTrue(node.Status.Conditions, miniv1.ConditionLeaving), err == nil && len(pods.Items) == 0
+	if err := a.client.List(ctx, &pods, client.MatchingFields{"status.nodeName": a.opts.NodeName}); err != nil {
+		return isLeaving(&node), false
+	}
+	here := slices.ContainsFunc(pods.Items, func(pod miniv1.MiniPod) bool { return podstate.MayBeThere(&pod) })
+	return isLeaving(&node), !here
+}
+
+func isLeaving(node *miniv1.MiniNode) bool {
+	return meta.IsStatusConditionTrue(node.Status.Conditions, miniv1.ConditionLeaving)
 }
 
 // SignOff says in the MiniNode that nothing of miniplane is left on this machine, so that the manager deletes it. It tries until ctx

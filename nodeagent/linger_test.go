@@ -166,6 +166,25 @@ func TestLingersUntilTheNodeIsEmpty(t *testing.T) {
 	}
 }
 
+// A MiniPod that the agent has let go of, and that a tenant's finalizer keeps, holds no node.
+func TestLingersForNobodysFinalizer(t *testing.T) {
+	l := newLeaver(t, "haunted", long)
+	finalizers := func(list string) {
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":`+list+`}}`))
+		if err := l.api.Patch(context.Background(), builders.Pod(l.ns, "a").Obj(), patch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finalizers(fmt.Sprintf("[%q, %q]", miniv1.AgentFinalizer, "example.com/for-ever"))
+	t.Cleanup(func() { finalizers("[]") })
+	l.lane("no")
+	l.mark()
+	l.term()
+	l.staysFor(settle + 2*time.Second)
+	l.delete("a")
+	l.ends(ErrUnwanted, 40*time.Second)
+}
+
 // That no MiniPod is there is not enough: until the manager says that none comes any more, some may.
 func TestLingersUntilTheManagerKnows(t *testing.T) {
 	l := newLeaver(t, "unmarked", long)

@@ -139,6 +139,10 @@ func stateName(state nodelife.State) string {
 
 // follow counts who fell silent, and tells people who came back.
 func (r *reconciler) follow(seen *nodelife.Observed) {
+	if !isMember(seen) {
+		r.book.forget(seen.Name)
+		return
+	}
 	state := seen.Life.State
 	before := r.book.note(seen.Name, state)
 	switch {

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,26 @@ func TestPodsOfANodeThatNeverWas(t *testing.T) {
 	w.node("a")
 	pod := w.pod("pod", "nowhere")
 	w.podIs(pod, "gone")
+}
+
+// MiniPods that a tenant's finalizer keeps, of nodes that are gone for good, are no silent nodes: they hold no brake.
+func TestGhostsHoldNoBrake(t *testing.T) {
+	w := newWorld(t)
+	w.manager()
+	a, lost := w.node("a"), w.node("b")
+	var ghosts []*miniv1.MiniPod
+	for i := range 9 {
+		ghosts = append(ghosts, w.pod(fmt.Sprintf("ghost-%d", i), fmt.Sprintf("gone-%d", i), func(pod *miniv1.MiniPod) {
+			pod.Finalizers = append(pod.Finalizers, "example.com/for-ever")
+		}))
+	}
+	for _, ghost := range ghosts {
+		w.podIs(ghost, "Running ContainersReady deleting")
+	}
+	pod := w.pod("pod", "b")
+	heard(t, a, lost)
+	lost.on.Store(false)
+	w.podIs(pod, "NodeLost NodeLost disrupted deleting")
 }
 
 // Silence of all nodes is more likely ours: nothing is marked or deleted. The first that is heard again gives the others a

@@ -101,6 +101,16 @@ func (f *Fleet) Leave(node string) {
 	f.machines.Forget(node)
 }
 
+// Quit takes a node out of all counts of which nothing is left but MiniPods, and remembers when it was heard.
+func (f *Fleet) Quit(node string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, known := f.members[node]; known {
+		delete(f.members, node)
+		f.measured = time.Time{}
+	}
+}
+
 // Pardon gives everybody a new grace period: we were blind until now.
 func (f *Fleet) Pardon(now time.Time) {
 	f.agents.Pardon(now)

@@ -2,6 +2,7 @@ package nodelife
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -38,7 +39,8 @@ func (p *Plan) leave(seen Observed, now time.Time) {
 		p.Stay = said != nil && seen.Life.State == Alive
 		return
 	}
-	if at := seen.Life.Agent.LastSeen.Add(lastWork); seen.Life.State != Alive && len(seen.Pods) == 0 && now.Before(at) {
+	empty := !slices.ContainsFunc(seen.Pods, podstate.MayBeThere)
+	if at := seen.Life.Agent.LastSeen.Add(lastWork); seen.Life.State != Alive && empty && now.Before(at) {
 		p.lookAt(at)
 		return
 	}

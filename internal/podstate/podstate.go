@@ -2,6 +2,7 @@
 package podstate
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,6 +28,12 @@ func IsActive(pod *miniv1.MiniPod) bool { return !IsFinished(pod) && !IsDeleting
 // HoldsRoom tells whether the MiniPod takes room on its node: from the binding until the agent has proven, by removing its
 // finalizer, that nothing is left, or until the containers ended for good.
 func HoldsRoom(pod *miniv1.MiniPod) bool { return IsBound(pod) && !IsFinished(pod) }
+
+// MayBeThere tells whether something of the MiniPod may be on its node. An agent that has taken its finalizer off one that is being deleted
+// has proven that nothing is, whatever other finalizers keep the object.
+func MayBeThere(pod *miniv1.MiniPod) bool {
+	return IsBound(pod) && (!IsDeleting(pod) || slices.Contains(pod.Finalizers, miniv1.AgentFinalizer))
+}
 
 // HoldsQuota tells whether the MiniPod counts in the quota of its namespace: while it holds room, except that nobody is made to
 // wait for a node that does not answer. The node controller says so of a MiniPod that should have ended long ago, on a node that

@@ -42,6 +42,26 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestMayBeThere(t *testing.T) {
+	held := func(finalizers ...string) func(*miniv1.MiniPod) {
+		return func(pod *miniv1.MiniPod) { pod.Finalizers = finalizers }
+	}
+	for name, test := range map[string]struct {
+		pod  *builders.PodBuilder
+		want bool
+	}{
+		"unbound":                    {builders.Pod("ns", "p"), false},
+		"bound":                      {builders.Pod("ns", "p").Node("n"), true},
+		"ended":                      {builders.Pod("ns", "p").Node("n").Phase(miniv1.PodFailed), true},
+		"being deleted":              {builders.Pod("ns", "p").Node("n").Deleting(now).With(held("other", miniv1.AgentFinalizer)), true},
+		"let go of, kept by another": {builders.Pod("ns", "p").Node("n").Deleting(now).With(held("other")), false},
+	} {
+		if got := podstate.MayBeThere(test.pod.Obj()); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func quotaReleased(pod *miniv1.MiniPod) {
 	conditions.Set(&pod.Status.Conditions, metav1.Condition{Type: miniv1.ConditionQuotaReleased, Status: metav1.ConditionTrue, Reason: miniv1.ReasonNodeLost})
 }
