@@ -9,10 +9,13 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"miniplane.dev/miniplane/internal/daemonset"
 )
 
 // ErrLeave is how Run ends when the agent was told to end after its DaemonSet was deleted: miniplane leaves this machine,
@@ -28,10 +31,14 @@ const askTimeout = 2 * time.Second
 //
 // The rights to ask may be deleted together with the DaemonSet. A watch that was opened before goes on, so that is what
 // tells; asking is only for what the watch has not delivered yet.
+//
+// Nor is the deletion of one the end where another of the same agents wants this node, as when the DaemonSet gets another name, or those of two
+// budgets become one: its agent takes up what runs.
 type owner struct {
-	key  client.ObjectKey
-	seen atomic.Bool // it existed, in this agent's life: a wrong name is not a deletion
-	gone atomic.Bool
+	key     client.ObjectKey
+	seen    atomic.Bool // it existed, in this agent's life: a wrong name is not a deletion
+	gone    atomic.Bool
+	account atomic.Pointer[string] // by which others of the same agents are known
 }
 
 // ownerOf reads NAMESPACE/NAME; nil for none.
@@ -62,6 +69,7 @@ func (a *agent) followOwner(ctx context.Context) error {
 			if !a.owner.seen.Swap(true) {
 				a.log.Info("Following the DaemonSet", "daemonset", a.owner.key)
 			}
+			a.owner.account.Store(&set.(*appsv1.DaemonSet).Spec.Template.Spec.ServiceAccountName)
 			a.owner.gone.Store(set.GetDeletionTimestamp() != nil)
 		},
 		func(client.Object) { a.owner.gone.Store(true) },
@@ -78,10 +86,26 @@ func (a *agent) leaves() bool {
 	if a.owner == nil || !a.owner.seen.Load() {
 		return false
 	}
-	if a.owner.gone.Load() {
-		return true
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	return apierrors.IsNotFound(a.client.Get(ctx, a.owner.key, &appsv1.DaemonSet{}))
+	if !a.owner.gone.Load() && !apierrors.IsNotFound(a.client.Get(ctx, a.owner.key, &appsv1.DaemonSet{})) {
+		return false
+	}
+	if next := a.successor(ctx); next != "" {
+		a.log.Info("The DaemonSet of this agent was deleted, and another takes over: containers run on", "daemonset", next)
+		return false
+	}
+	return true
+}
+
+// successor is the DaemonSet whose agent comes after this one, when this one's was deleted; "" where there is none, or nobody says so: then
+// miniplane is uninstalled, and the right to ask is gone too.
+func (a *agent) successor(ctx context.Context) string {
+	var sets appsv1.DaemonSetList
+	var node corev1.Node
+	if a.client.List(ctx, &sets, client.InNamespace(a.owner.key.Namespace)) != nil ||
+		a.client.Get(ctx, client.ObjectKey{Name: a.opts.NodeName}, &node) != nil {
+		return ""
+	}
+	return daemonset.Successor(sets.Items, *a.owner.account.Load(), &node)
 }

@@ -102,6 +102,48 @@ func TestLeavesWithItsDaemonSet(t *testing.T) {
 	})
 }
 
+// It stays where a DaemonSet of another name has come in the place of its own, and wants the node.
+func TestAnotherDaemonSetTakesOver(t *testing.T) {
+	cfg, api := testenv.Start(t)
+	ns := testenv.Namespace(t, api)
+	set := daemonSet(t, api, ns)
+	a := follower(t, cfg, ns+"/agent")
+	a.opts.NodeName = "taken-over"
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.opts.NodeName, Labels: map[string]string{"size": "large"}}}
+	if err := api.Create(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.Delete(context.Background(), node) })
+	a.untilSeen(t)
+	next := set.DeepCopy()
+	next.ObjectMeta = metav1.ObjectMeta{Namespace: ns, Name: "next"}
+	next.Spec.Template.Spec.NodeSelector = map[string]string{"size": "large"}
+	next.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	if err := api.Create(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Delete(t.Context(), set); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if a.leaves() {
+			t.Error("leaves although another agent comes")
+		}
+		testenv.Eventually(t, func() string { // the second time the watch has told, too
+			if !a.owner.gone.Load() {
+				return "the watch did not tell"
+			}
+			return ""
+		})
+	}
+	if err := api.Delete(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	if !a.leaves() {
+		t.Error("stays after the last DaemonSet was deleted")
+	}
+}
+
 // What the watch saw holds when the rights to ask went with the DaemonSet.
 func TestLeavesWithoutRights(t *testing.T) {
 	cfg, api := testenv.Start(t)

@@ -92,6 +92,19 @@ func AskAll(sets []appsv1.DaemonSet, name string, node *corev1.Node) (answer Ans
 	return answer, why, true
 }
 
+// Successor is the DaemonSet of the same agents, told by their ServiceAccount, that has a Pod on the node when one that was deleted has
+// none any more; "" where there is none.
+func Successor(sets []appsv1.DaemonSet, account string, node *corev1.Node) string {
+	for i := range sets {
+		if set := &sets[i]; set.DeletionTimestamp == nil && set.Spec.Template.Spec.ServiceAccountName == account {
+			if answer, _ := Ask(set, node); answer == Wants {
+				return set.Name
+			}
+		}
+	}
+	return ""
+}
+
 func tolerated(tolerations []corev1.Toleration, taint *corev1.Taint) bool {
 	return slices.ContainsFunc(tolerations, func(t corev1.Toleration) bool {
 		return !slices.Contains(known, t.Operator) || t.ToleratesTaint(logr.Discard(), taint, true)

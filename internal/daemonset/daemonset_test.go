@@ -94,3 +94,21 @@ func TestAskAll(t *testing.T) {
 		}
 	}
 }
+
+// Agents whose DaemonSet was deleted have a successor where another of theirs wants the node.
+func TestSuccessor(t *testing.T) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"size": "large"}}}
+	set := func(name, account, size string) appsv1.DaemonSet {
+		return appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: appsv1.DaemonSetSpec{Template: corev1.PodTemplateSpec{
+			Spec: corev1.PodSpec{ServiceAccountName: account, NodeSelector: map[string]string{"size": size}}}}}
+	}
+	going := set("going", "agent", "large")
+	going.DeletionTimestamp = &metav1.Time{}
+	others := []appsv1.DaemonSet{going, set("small", "agent", "small"), set("logs", "logs", "large")}
+	if got := Successor(others, "agent", node); got != "" {
+		t.Errorf("found %q", got)
+	}
+	if got := Successor(append(others, set("all", "agent", "large")), "agent", node); got != "all" {
+		t.Errorf("found %q", got)
+	}
+}
