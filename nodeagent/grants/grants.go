@@ -6,7 +6,7 @@
 // under way, and then ever more slowly, because then something is wrong.
 //
 // What makes it hard: nothing tells when a right comes, so that it is asked for, and whoever asks must not become a burden when it does
-// not come: what many MiniPods use is asked for once, and all together are held to a rate. A right that is not there yet has to be
+// not come: what many MiniPods use is asked for once, and those of each namespace together are held to a rate. A right that is not there yet has to be
 // told from everything else: only the API server's Forbidden, and an account that does not exist yet, are waited for. Where the
 // rights are still those of an older version, the agent's own name may read, and is tried before the wait is given up.
 package grants
@@ -40,10 +40,6 @@ const (
 	longestWait = 4 * time.Second
 	// patience is how long a start waits for its right before its failure is told and it is tried again later.
 	patience = 20 * time.Second
-
-	// What all reads of a node together may ask of the API server in a second, and at once.
-	rate  = 20
-	burst = 200
 )
 
 var waits = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -62,13 +58,14 @@ type Reader struct {
 	next   client.Client // with the token
 	tokens *tokens
 	reads  singleflight.Group
+	turns  turns
 }
 
 // New makes a reader for a node. The configuration and the client are those of the agent.
 func New(config *rest.Config, agent client.Client, node string, log logr.Logger) (*Reader, error) {
 	r := &Reader{node: node, agent: agent, log: log, tokens: newTokens(agent, node)}
 	config = rest.AnonymousClientConfig(config)
-	config.QPS, config.Burst = rate, burst
+	config.QPS, config.Burst = -1, -1 // each namespace has its turns
 	config.UserAgent = "miniplane-agent-grants"
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &bearer{next} })
 	var err error
@@ -143,6 +140,9 @@ func pending(err error) bool { return errors.Is(err, errNoAccount) || apierrors.
 
 // try reads once; with a fresh token, if the one at hand is not taken any more.
 func (r *Reader) try(ctx context.Context, key client.ObjectKey, object client.Object) error {
+	if err := r.turns.wait(ctx, key.Namespace); err != nil {
+		return fmt.Errorf("the MiniPods of namespace %s on this node use too much at once: %w", key.Namespace, err)
+	}
 	token, err := r.tokens.get(ctx)
 	if err != nil {
 		return err

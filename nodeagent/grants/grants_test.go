@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +28,7 @@ type server struct {
 	away               error         // the answer to reads
 	takes              time.Duration // how long a read takes
 
+	mu                  sync.Mutex // for reads
 	asked, reads, alone int
 	log                 []string
 }
@@ -86,7 +89,9 @@ type asNode struct {
 }
 
 func (c asNode) Get(ctx context.Context, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	c.s.mu.Lock()
 	c.s.reads++
+	c.s.mu.Unlock()
 	time.Sleep(c.s.takes) // in a synctest bubble
 	switch {
 	case c.s.away != nil:
@@ -225,4 +230,50 @@ func TestTokens(t *testing.T) {
 			t.Errorf("an API server that takes no token: %v, %d tokens", err, s.asked)
 		}
 	})
+}
+
+// A namespace that asks for much, again and again, keeps no other from reading, and gets no more than its rate.
+func TestNobodyWaitsForAnotherNamespace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		r := newReader(s)
+		get := func(namespace, name string) error {
+			return r.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, &corev1.Secret{})
+		}
+		var group sync.WaitGroup
+		var refused atomic.Int32
+		for i := range 2000 {
+			group.Go(func() {
+				if get("greedy", fmt.Sprint(i)) != nil {
+					refused.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		begin := time.Now()
+		if err := get("modest", "s"); err != nil || time.Since(begin) > time.Second {
+			t.Errorf("%v after %s", err, time.Since(begin))
+		}
+		group.Wait()
+		if most := int32(2000 - burst - rate*int((patience+longestWait)/time.Second)); refused.Load() < most-rate {
+			t.Errorf("%d were refused, of which at least %d are too many", refused.Load(), most)
+		}
+	})
+}
+
+// Namespaces that read nothing any more are forgotten, and others not.
+func TestTurnsAreForgotten(t *testing.T) {
+	var all turns
+	now := time.Now()
+	kept := all.get("kept", now)
+	for i := range 10 * manyTurns {
+		now = now.Add(time.Second)
+		all.get(fmt.Sprint(i), now)
+		if all.get("kept", now) != kept {
+			t.Fatal("one that reads all the time was forgotten")
+		}
+	}
+	if n := len(all.of); n > manyTurns {
+		t.Errorf("%d namespaces are remembered", n)
+	}
 }
