@@ -90,8 +90,8 @@ func (n *Node) isLinked(name string) bool {
 }
 
 func (n *Node) mendPod(link *netlink.LinkAttrs, addr netip.Addr, route netlink.Route) error {
-	if sysctlDiffers("net/ipv4/conf/"+link.Name+"/rp_filter", rpStrict) || sysctlDiffers("net/ipv4/conf/"+link.Name+"/forwarding", "1") {
-		n.mended("sysctl", "net/ipv4/conf/"+link.Name)
+	if linkSysctlsDiffer(link.Name, rpStrict) {
+		n.mended("sysctl", "conf/"+link.Name)
 		if err := linkSysctls(link.Name, rpStrict); err != nil {
 			return err
 		}

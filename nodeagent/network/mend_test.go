@@ -140,6 +140,32 @@ func TestMending(t *testing.T) {
 	}
 }
 
+// A MiniPod's link speaks no IPv6, also when somebody has switched it off and on for all links: else the MiniPod could send the node router
+// advertisements. The kernel tells nobody of that; the look of each minute finds it.
+func TestLinksStayWithoutIPv6(t *testing.T) {
+	n, pod := alone(t), nettest.New(t, "pod")
+	n.attach("uid", pod)
+	parameter := "net.ipv6.conf." + linkName("uid") + ".disable_ipv6"
+	if _, err := n.Try("sysctl", "-n", parameter); err != nil {
+		t.Skip("SKIPPED: no IPv6 here: ", err)
+	}
+	n.NS.Run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+	n.NS.Run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0")
+	if got, _ := n.Try("sysctl", "-n", parameter); strings.TrimSpace(got) != "0" {
+		t.Fatalf("this kernel leaves links alone: %q", got)
+	}
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	n.Do(func() {
+		if err := n.mend(); err != nil {
+			t.Error(err)
+		}
+	})
+	if got, _ := n.Try("sysctl", "-n", parameter); strings.TrimSpace(got) != "1" {
+		t.Errorf("disable_ipv6 of the link is %q", got)
+	}
+}
+
 // Nothing that the agent itself does is mistaken for harm: a detached MiniPod's route stays away, and nothing is counted.
 func TestNothingToMend(t *testing.T) {
 	n := alone(t)

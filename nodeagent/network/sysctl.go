@@ -16,7 +16,8 @@ func sysctl(name, value string) error {
 }
 
 // linkSysctls makes a link of ours route, and speak IPv4 only: without this every link would begin by announcing an IPv6
-// address that nobody wants. A kernel without IPv6 has nothing to switch off.
+// address that nobody wants, and a MiniPod could announce itself to the node as its IPv6 router. A kernel without IPv6 has nothing
+// to switch off.
 func linkSysctls(link, rpFilter string) error {
 	if err := sysctl("net/ipv4/conf/"+link+"/rp_filter", rpFilter); err != nil {
 		return err
@@ -29,6 +30,12 @@ func linkSysctls(link, rpFilter string) error {
 		return nil
 	}
 	return err
+}
+
+// linkSysctlsDiffer tells whether somebody changed what linkSysctls set: whoever sets all links' disable_ipv6 does so to ours.
+func linkSysctlsDiffer(link, rpFilter string) bool {
+	return sysctlDiffers("net/ipv4/conf/"+link+"/rp_filter", rpFilter) || sysctlDiffers("net/ipv4/conf/"+link+"/forwarding", "1") ||
+		sysctlDiffers("net/ipv6/conf/"+link+"/disable_ipv6", "1")
 }
 
 // Values of rp_filter: strict drops what would not be routed back through the same link, loose what would not be routed

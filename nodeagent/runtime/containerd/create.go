@@ -42,6 +42,9 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	if err != nil {
 		return err
 	}
+	if err := checkProcess(&facts.config); err != nil {
+		return err
+	}
 	may, err := r.rightsOf(&spec.Security, facts)
 	if err != nil {
 		return err

@@ -14,6 +14,9 @@ const (
 	// maxDocument is how large a manifest, an index or a configuration of an image may be, in bytes: they are read into memory.
 	// Registries draw the line for manifests there too.
 	maxDocument = 4 << 20
+	// maxProcess is how much of an image's configuration can be for its process, in bytes: it goes into the record of each container, and the
+	// records of all containers of a node are read together, again and again.
+	maxProcess = 256 << 10
 	// maxFacts bounds what is remembered of all images together, in bytes of what was read.
 	maxFacts = 64 << 20
 )
@@ -47,4 +50,18 @@ func checkDocument(_ context.Context, descriptor ocispec.Descriptor) ([]ocispec.
 		return nil, tooLarge(descriptor, descriptor.Size)
 	}
 	return nil, nil
+}
+
+// checkProcess refuses an image whose process has so much to be told that its containers' records would be a burden for their node.
+func checkProcess(config *ocispec.ImageConfig) error {
+	size := len(config.User) + len(config.WorkingDir)
+	for _, list := range [][]string{config.Env, config.Entrypoint, config.Cmd} {
+		for _, text := range list {
+			size += len(text) + 1
+		}
+	}
+	if size > maxProcess {
+		return fmt.Errorf("the image's environment, command, user and directory have %d bytes, and at most %d are taken: %w", size, maxProcess, errdefs.ErrInvalidArgument)
+	}
+	return nil
 }

@@ -36,3 +36,22 @@ func TestLargeDocuments(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLargeProcess: what an image wants its process to be told goes into no record beyond a bound, wherever in the configuration it is.
+func TestLargeProcess(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	much := strings.Repeat("x", 300<<10)
+	for name, config := range map[string]v1.Config{
+		"env": {Env: []string{"MUCH=" + much}}, "cmd": {Cmd: []string{much}}, "entrypoint": {Entrypoint: []string{much}}, "user": {User: much}, "dir": {WorkingDir: "/" + much},
+	} {
+		n.ImportImage(t, "docker.io/library/"+name+":test", containerdenv.Busybox(t, config))
+		err := r.Create(t.Context(), runtime.ContainerSpec{ID: name, Group: name, Image: name + ":test", Command: shell("true")})
+		if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "at most 262144 are taken") {
+			t.Errorf("%s: %.200v", name, err)
+		}
+	}
+	if containers, err := r.List(t.Context()); err != nil || len(containers) > 0 {
+		t.Errorf("%d containers, %v", len(containers), err)
+	}
+}
