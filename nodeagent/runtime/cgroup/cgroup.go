@@ -189,7 +189,7 @@ func killAll(dir string) {
 		return
 	}
 	for _, pid := range pids(dir) {
-		if !visits(dir, pid) {
+		if visiting, err := visits(dir, pid); err == nil && !visiting {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
@@ -199,32 +199,46 @@ func killAll(dir string) {
 // With cgroup v1 that is how the shim's server starts a container (see nodeagent/runtime/containerd/shim), and the kernel
 // lists it as if it were all there. Of a cgroup that somebody else has removed since it was read, all have left: who was listed is alive
 // elsewhere, and none of ours to kill.
-func visits(dir string, pid int) bool {
+func visits(dir string, pid int) (bool, error) {
 	threads, err := os.ReadFile(filepath.Join(dir, "tasks"))
-	if err != nil {
+	if gone(err) {
 		_, v2 := os.Stat(filepath.Join(dir, "cgroup.threads")) // which has no tasks
-		return v2 != nil
+		return v2 != nil, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	if slices.Contains(strings.Fields(string(threads)), strconv.Itoa(pid)) {
-		return false
+		return false, nil
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if gone(err) || errors.Is(err, syscall.ESRCH) {
+		return false, nil
+	}
 	if err != nil {
-		return false
+		return false, err
 	}
 	_, state, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
-	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X") // its first thread ended: all of it is here
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X"), nil // its first thread ended: all of it is here
 }
 
+// gone tells of an error that the cgroup is not there, or went while it was read.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) }
+
 func pids(dir string) []int {
-	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	out, _ := procs(dir)
+	return out
+}
+
+func procs(dir string) ([]int, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	var out []int
 	for field := range strings.FieldsSeq(string(text)) {
 		if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
 			out = append(out, pid)
 		}
 	}
-	return out
+	return out, err
 }
 
 // PIDs of the processes in a cgroup, in whatever hierarchy has any.
@@ -232,7 +246,10 @@ func PIDs(path string) []int {
 	var out []int
 	for _, h := range hierarchies() {
 		dir := filepath.Join(h.root, path)
-		out = append(out, slices.DeleteFunc(pids(dir), func(pid int) bool { return visits(dir, pid) })...)
+		out = append(out, slices.DeleteFunc(pids(dir), func(pid int) bool {
+			visiting, err := visits(dir, pid)
+			return visiting || err != nil
+		})...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -254,6 +271,23 @@ func killTree(dir string) {
 		}
 	}
 	killAll(dir)
+}
+
+// Empty tells whether it is certain that no process is in a cgroup: that the kernel did not tell is no such thing.
+func Empty(path string) bool {
+	for _, h := range hierarchies() {
+		dir := filepath.Join(h.root, path)
+		there, err := procs(dir)
+		if err != nil && !gone(err) {
+			return false
+		}
+		for _, pid := range there {
+			if visiting, err := visits(dir, pid); err != nil || !visiting {
+				return false
+			}
+		}
+	}
+	return len(hierarchies()) > 0
 }
 
 // Exists tells whether a cgroup is left in any hierarchy.

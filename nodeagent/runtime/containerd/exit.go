@@ -61,9 +61,11 @@ func (r *Runtime) exited(ctx context.Context, id string, code int, finished time
 	case m.runs(): // and only its server has ended
 		r.watch(id, m)
 		return
+	case !m.ended():
+		return // containerd tells so because its server has ended. Whether it was let go is not known, but it is there
 	}
 	// A server that was killed takes along what runs on runc's shim, or on ours of earlier versions; containerd tells it as killed.
-	alone := m.server.pid != 0 && !m.server.lives()
+	alone := m.server.pid != 0 && m.server.gone()
 	stdio.Flush(r.socket(id))
 	record, err := r.client.ContainerService().Get(ctx, id)
 	if err != nil {

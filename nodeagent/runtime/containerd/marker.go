@@ -1,11 +1,14 @@
 package containerd
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
@@ -22,6 +25,8 @@ type marker struct {
 	server process
 	// letGo tells that the runtime was seen to start it. Where it was not, its init may wait, or the answer was lost.
 	letGo bool
+	// unread: whether there is one, or what it says, could not be read, and nothing follows from it.
+	unread bool
 }
 
 // process is one that no other can be taken for.
@@ -44,17 +49,21 @@ func (r *Runtime) mark(id string, m marker) error {
 func (r *Runtime) marked(id string) marker {
 	path := r.markerPath(id)
 	info, err := os.Stat(path)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return marker{}
 	}
-	m := marker{at: info.ModTime()}
-	if text, err := os.ReadFile(path); err == nil { // an earlier version's is shorter, or empty
-		_, _ = fmt.Sscan(string(text), &m.process.pid, &m.process.began, &m.letGo, &m.server.pid, &m.server.began)
+	if err != nil {
+		return marker{unread: true}
 	}
+	m := marker{at: info.ModTime()}
+	text, err := os.ReadFile(path)
+	m.unread = err != nil
+	// An earlier version's is shorter, or empty.
+	_, _ = fmt.Sscan(string(text), &m.process.pid, &m.process.began, &m.letGo, &m.server.pid, &m.server.began)
 	return m
 }
 
-func (m marker) exists() bool { return !m.at.IsZero() }
+func (m marker) exists() bool { return m.unread || !m.at.IsZero() }
 
 // runs tells whether the first process is certain to run: it is there, it is no other that got its PID, and it was let go.
 func (m marker) runs() bool { return m.letGo && m.process.lives() }
@@ -64,22 +73,34 @@ func (m marker) orphaned() bool {
 	if m.server.pid == 0 {
 		return false
 	}
-	now, alive := seen(m.process.pid)
-	return alive && now.parent != m.server.pid
+	now, alive, err := seen(m.process.pid)
+	return err == nil && alive && now.parent != m.server.pid
 }
+
+// ended tells whether it is proven that the first process is not there any more.
+func (m marker) ended() bool { return !m.unread && m.process.gone() }
 
 // dead tells whether it is proven that no process of the container is left. A process that has ended but was not waited for is none.
 func (m marker) dead(cgroupPath string) bool {
-	return !m.process.lives() && cgroupPath != "" && len(cgroup.PIDs(cgroupPath)) == 0
+	return m.ended() && cgroupPath != "" && cgroup.Empty(cgroupPath)
 }
 
-// lives tells whether the process is there, and no other that got its PID.
+// lives tells whether the process is certain to be there, and no other that got its PID.
 func (p process) lives() bool {
 	if p.pid == 0 {
 		return false
 	}
-	now, alive := seen(p.pid)
-	return alive && now.began == p.began
+	now, alive, err := seen(p.pid)
+	return err == nil && alive && now.began == p.began
+}
+
+// gone tells whether it is certain not to be there. That the kernel did not tell is no such thing.
+func (p process) gone() bool {
+	if p.pid == 0 {
+		return true
+	}
+	now, alive, err := seen(p.pid)
+	return err == nil && (!alive || now.began != p.began)
 }
 
 // sight is what the kernel shows of a process.
@@ -88,32 +109,37 @@ type sight struct {
 	parent int
 }
 
-// seen looks at a process; false if it has ended.
-func seen(pid int) (sight, bool) {
+// seen looks at a process; false if it has ended. An error says that the kernel did not tell, as when the agent has too many files open.
+func seen(pid int) (now sight, alive bool, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return sight{}, false, nil
+	}
 	if err != nil {
-		return sight{}, false
+		return sight{}, false, err
 	}
 	// The second field is the program's name in brackets, which may hold anything.
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
-		return sight{}, false
+	if len(fields) < 20 {
+		return sight{}, false, fmt.Errorf("/proc/%d/stat is %q", pid, text)
 	}
-	parent, err := strconv.Atoi(fields[1])
-	if err != nil {
-		return sight{}, false
+	if fields[0] == "Z" || fields[0] == "X" {
+		return sight{}, false, nil
 	}
-	began, err := strconv.ParseUint(fields[19], 10, 64)
-	return sight{began, parent}, err == nil
+	if now.parent, err = strconv.Atoi(fields[1]); err != nil {
+		return sight{}, false, err
+	}
+	now.began, err = strconv.ParseUint(fields[19], 10, 64)
+	return now, err == nil, err
 }
 
 // family identifies a container's first process and the server that started it, as far as they live.
 func family(pid int) (first, server process) {
-	now, alive := seen(pid)
-	if !alive {
+	now, alive, err := seen(pid)
+	if !alive || err != nil {
 		return process{pid: pid}, process{}
 	}
-	if its, alive := seen(now.parent); alive {
+	if its, alive, err := seen(now.parent); alive && err == nil {
 		server = process{now.parent, its.began}
 	}
 	return process{pid, now.began}, server

@@ -31,8 +31,8 @@ func TestStartOf(t *testing.T) {
 			t.Errorf("%s: %v, want what the marker says", name, got)
 		}
 	}
-	now, alive := seen(os.Getpid())
-	if age := uptime() - time.Duration(now.began)*tick; !alive || age < 0 || age > time.Hour {
+	now, alive, err := seen(os.Getpid())
+	if age := uptime() - time.Duration(now.began)*tick; err != nil || !alive || age < 0 || age > time.Hour {
 		t.Errorf("this process is %v old", age)
 	}
 }

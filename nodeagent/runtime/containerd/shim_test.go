@@ -196,6 +196,40 @@ func TestServerKilled(t *testing.T) {
 	}
 }
 
+// TestServerKilledBeforeItsAnswer: a container that its server let go, and of which nobody was told that, is not taken for ended when the
+// server is killed: else a second one would be started beside it.
+func TestServerKilledBeforeItsAnswer(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	spec := n.start(t, r, "unheard", "while :; do sleep 0.1; done")
+	pid := awaits(t, r, spec.ID, runtime.StateRunning).PID
+	events, err := r.Events(t.Context())
+	must(t, err)
+	must(t, r.Unhear(spec.ID))
+	must(t, syscall.Kill(parent(t, pid), syscall.SIGKILL))
+	for told(t, events, runtime.EventExited).ContainerID != spec.ID {
+	}
+	eventually(t, func() string { // until containerd has forgotten its task
+		c, err := r.Inspect(t.Context(), spec.ID)
+		must(t, err)
+		if c.State == runtime.StateExited || c.State == runtime.StateUnknown {
+			t.Fatalf("%+v, and its process lives: %t", c, alive(pid))
+		}
+		if bundles, _ := filepath.Glob(n.Dir + "/state/*/miniplane/" + spec.ID); len(bundles) > 0 {
+			return strings.Join(bundles, " ")
+		}
+		return ""
+	})
+	if !alive(pid) {
+		t.Fatal("it was not spared")
+	}
+	if c, err := r.Inspect(t.Context(), spec.ID); err != nil || c.State != runtime.StateUnanswered {
+		t.Errorf("%+v, %v", c, err)
+	}
+	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	awaits(t, r, spec.ID, runtime.StateUnknown)
+}
+
 // alive tells whether a process has not ended. Who collects it then is not looked at.
 func alive(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

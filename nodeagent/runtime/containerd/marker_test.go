@@ -1,0 +1,61 @@
+package containerd
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What cannot be read proves nothing, in either direction: neither that a process runs nor that it has ended.
+func TestUnreadProvesNothing(t *testing.T) {
+	first, server := family(os.Getpid())
+	r := &Runtime{opts: Options{StateDir: t.TempDir()}}
+	if err := os.MkdirAll(r.dir("c"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.mark("c", marker{process: first, server: server, letGo: true}); err != nil {
+		t.Fatal(err)
+	}
+	const empty = "/miniplane-test-never-made"
+	m := r.marked("c")
+	if !m.runs() || m.ended() {
+		t.Fatalf("this process: %+v", m)
+	}
+	other := m
+	other.process.began++
+	if other.runs() || !other.dead(empty) {
+		t.Errorf("another that has its PID: %+v", other)
+	}
+	var blind marker
+	withoutFiles(t, func() {
+		blind = r.marked("c")
+		if m.runs() || m.dead(empty) || other.dead(empty) {
+			t.Error("known without a look")
+		}
+	})
+	if !blind.exists() || blind.runs() || blind.dead(empty) {
+		t.Errorf("a marker that was not read: %+v", blind)
+	}
+	r.opts.StateDir = filepath.Join(r.markerPath("c"), "no-directory")
+	if m := r.marked("c"); !m.exists() || m.dead(empty) {
+		t.Errorf("a marker that could not be looked for: %+v", m)
+	}
+}
+
+// withoutFiles has the process open no more files for a moment.
+func withoutFiles(t *testing.T, f func()) {
+	t.Helper()
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	f()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+}
