@@ -78,7 +78,7 @@ func TestWatchWaits(t *testing.T) {
 type hung struct{ after time.Duration }
 
 func (h hung) RoundTrip(*http.Request) (*http.Response, error) {
-	time.Sleep(h.after) // in the bubble's time
+	<-time.After(h.after)
 	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 }
 
