@@ -80,25 +80,41 @@ func parseMount(line string) (hierarchy, bool) {
 
 // Create makes a cgroup, as in "/miniplane/pod123", and the ones above it, everywhere. It is no error if it is there.
 func Create(path string) error {
-	for _, h := range hierarchies() {
-		if err := h.create(path); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := Make(path)
+	return err
 }
 
-func (h hierarchy) create(path string) error {
+// Make is Create, and tells which directories were not there before it, also where it fails: for Unmake.
+func Make(path string) (made []string, err error) {
+	for _, h := range hierarchies() {
+		if err := h.create(path, &made); err != nil {
+			return made, err
+		}
+	}
+	return made, nil
+}
+
+// Unmake takes back what Make made, as far as nobody has come to use it. Whoever makes the cgroup of something that is given up meanwhile,
+// and removed with all that was above it, has made that again, and nobody else knows of it.
+func Unmake(made []string) {
+	for _, dir := range slices.Backward(made) {
+		_ = syscall.Rmdir(dir) // in use, or gone
+	}
+}
+
+func (h hierarchy) create(path string, made *[]string) error {
 	dir := filepath.Join(h.root, path)
-	if err := os.Mkdir(dir, 0o755); err == nil || errors.Is(err, fs.ErrExist) {
-		return h.init(dir)
-	} else if !errors.Is(err, fs.ErrNotExist) || path == "/" || path == "." {
-		return err
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrNotExist) && path != "/" && path != "." {
+		if err := h.create(filepath.Dir(path), made); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o755)
 	}
-	if err := h.create(filepath.Dir(path)); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	switch {
+	case err == nil:
+		*made = append(*made, dir)
+	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
 	return h.init(dir)

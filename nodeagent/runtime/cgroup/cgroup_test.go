@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -104,6 +105,38 @@ func TestCgroup(t *testing.T) {
 }
 
 // Somebody else has made the parents, and was killed before it gave them CPUs: a cpuset below is usable all the same.
+// TestUnmake: what was made is taken back, and nothing that was there before or is used meanwhile.
+func TestUnmake(t *testing.T) {
+	top := "/miniplane-test-unmake-" + strconv.Itoa(os.Getpid())
+	t.Cleanup(func() {
+		if err := Remove(context.Background(), top); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := Create(top); err != nil {
+		t.Fatal(err)
+	}
+	made, err := Make(top + "/pod/container")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Make(top + "/pod/container"); err != nil || len(again) != 0 {
+		t.Errorf("made again: %v, %v", again, err)
+	}
+	other, err := Make(top + "/pod/other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	Unmake(made)
+	if Exists(top+"/pod/container") || !Exists(top+"/pod/other") {
+		t.Error("not what was made is gone, or another's")
+	}
+	Unmake(append(made, other...))
+	if Exists(top+"/pod") || !Exists(top) {
+		t.Error("not what was made is gone, or what was there before")
+	}
+}
+
 func TestCreateBelowBareParents(t *testing.T) {
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {

@@ -82,7 +82,9 @@ func TestGivenUpWhileItStarts(t *testing.T) {
 	for i := range 48 {
 		spec := runtime.ContainerSpec{ID: fmt.Sprintf("given-up-%d", i), Group: "server", Image: busybox, Command: shell("exit 6"),
 			LogPath: filepath.Join(n.Dir, "given-up.log")}
-		spec.CgroupPath = filepath.Join(n.parent, "podserver", spec.ID)
+		pod := filepath.Join(n.parent, "pod"+spec.ID)
+		spec.CgroupPath = filepath.Join(pod, spec.ID)
+		must(t, cgroup.Create(pod))
 		must(t, r.Create(t.Context(), spec))
 		ctx, giveUp := context.WithCancel(t.Context())
 		started := make(chan struct{})
@@ -95,10 +97,8 @@ func TestGivenUpWhileItStarts(t *testing.T) {
 		if i%4 != 0 {
 			must(t, syscall.Kill(server, syscall.SIGSTOP))
 		}
-		for _, pid := range cgroup.PIDs(spec.CgroupPath) { // as a removal does that needs no server
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
 		giveUp()
+		must(t, cgroup.Remove(t.Context(), pod)) // as a removal does, which needs no server
 		impatient, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		_ = r.Remove(impatient, spec.ID)
 		cancel()
@@ -107,6 +107,9 @@ func TestGivenUpWhileItStarts(t *testing.T) {
 		eventually(t, func() string {
 			if err := r.Remove(t.Context(), spec.ID); err != nil {
 				return err.Error()
+			}
+			if cgroup.Exists(pod) {
+				return "the MiniPod's cgroup was made again"
 			}
 			return strings.Join(n.leftovers(spec.ID), " ")
 		})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // sets which devices a container may use
@@ -24,6 +25,8 @@ import (
 type home struct {
 	path string
 	v1   *fs.Manager
+	// made are the directories that were not there before.
+	made []string
 	// view is what the container sees of it, where the server mounts that.
 	view *view
 }
@@ -41,32 +44,43 @@ func init() {
 	}
 }
 
-// newHome takes the cgroup out of a container's configuration where libcontainer is not to care for it.
+// newHome takes the cgroup out of a container's configuration where libcontainer is not to care for it. What it made is taken back if it fails.
 func newHome(config *configs.Config) (*home, error) {
 	h := &home{path: config.Cgroups.Path}
+	var err error
 	if cgroups.IsCgroup2UnifiedMode() {
-		return h, nil
+		h.made, err = cgroup.Make(filepath.Dir(h.path))
+	} else {
+		err = h.makeV1(config)
 	}
+	if err != nil {
+		cgroup.Unmake(h.made)
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *home) makeV1(config *configs.Config) error {
 	own := *config.Cgroups
 	var err error
 	if h.v1, err = fs.NewManager(&own, nil); err != nil {
-		return nil, err
+		return err
 	}
 	if cgroup.Exists(h.path) {
 		if pids := cgroup.PIDs(h.path); len(pids) > 0 {
-			return nil, fmt.Errorf("cgroup %s has processes already: %v", h.path, pids)
+			return fmt.Errorf("cgroup %s has processes already: %v", h.path, pids)
 		}
 	}
-	if err := cgroup.Create(h.path); err != nil {
-		return nil, fmt.Errorf("cgroup: %w", err)
+	if h.made, err = cgroup.Make(h.path); err != nil {
+		return fmt.Errorf("cgroup: %w", err)
 	}
 	if err := h.v1.Set(own.Resources); err != nil {
-		return nil, fmt.Errorf("cgroup: %w", err)
+		return fmt.Errorf("cgroup: %w", err)
 	}
 	h.view = takeView(config, h.path)
 	config.Cgroups.Resources = &cgroups.Resources{}
 	config.RootlessCgroups = true // it is no error that libcontainer cannot move processes that are executed later
-	return h, nil
+	return nil
 }
 
 // inside runs f so that what it starts is in the cgroup.
@@ -77,9 +91,13 @@ func (h *home) inside(f func() error) error {
 	return cgroup.Inside(h.path, f)
 }
 
-// remove kills what is left in the cgroup and removes it.
+// remove kills what is left in the cgroup and removes it, and what was made above it, if nobody else uses that.
 func (h *home) remove(ctx context.Context) error {
-	return cgroup.Remove(ctx, h.path)
+	if err := cgroup.Remove(ctx, h.path); err != nil {
+		return err
+	}
+	cgroup.Unmake(h.made)
+	return nil
 }
 
 func (h *home) freeze(frozen bool) error {
