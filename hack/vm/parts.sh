@@ -1,6 +1,6 @@
 # parts.sh — which tests make up each part that runs in a machine. To be sourced.
 
-# What `make test-vm` runs, and what of it CI does.
+# What `make test-vm` runs, and what of it is the short part.
 all_parts="cgroup sandbox network runtime agent node e2e clock"
 short_parts="cgroup sandbox conformance"
 

@@ -2,7 +2,7 @@
 # test.sh [PART ...] — run parts of the tests (all, if none is named) in a fresh virtual machine, and say at the end what passed.
 # The exit code is 0 only if all did. The whole output of a part is in .local/vm/logs/PART.log.
 #
-# SHORT=1: the parts that CI runs. RUN=REGEXP: only tests of that name. KEEP=1: leave the machine up, to look around in it.
+# SHORT=1: the short parts. RUN=REGEXP: only tests of that name. KEEP=1: leave the machine up, to look around in it.
 # VM_PART_TIMEOUT=5400: seconds that one part may take; with SHORT=1, VM_SHORT_TIMEOUT=1500: seconds for all. See also vm.sh and image.sh.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
