@@ -64,7 +64,7 @@ func (n *Node) mendPods(there map[netip.Prefix]netlink.Route) error {
 	if len(linked) == 0 {
 		return nil
 	}
-	links, err := n.handle.LinkList()
+	links, err := whole(n.handle.LinkList)
 	if err != nil {
 		return fmt.Errorf("network: listing links: %w", err)
 	}

@@ -216,7 +216,7 @@ func (n *Node) reserve(addr netip.Addr, owner string) error {
 
 // ownLinks finds the host ends of MiniPods' links, with the addresses that their MACs tell.
 func ownLinks(handle *netlink.Handle) (map[string]netip.Addr, error) {
-	links, err := handle.LinkList()
+	links, err := whole(handle.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("network: listing links: %w", err)
 	}
@@ -269,7 +269,7 @@ func (n *Node) serviceRoute() error {
 
 // linkOf finds the link that has the address.
 func (n *Node) linkOf(addr netip.Addr) (netlink.Link, error) {
-	addrs, err := n.handle.AddrList(nil, unix.AF_INET)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return n.handle.AddrList(nil, unix.AF_INET) })
 	if err != nil {
 		return nil, fmt.Errorf("network: listing addresses: %w", err)
 	}

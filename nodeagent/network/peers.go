@@ -207,7 +207,9 @@ func (n *Node) removeOtherWays(routes []netlink.Route) error {
 
 // ownRoutes are all that this package made.
 func ownRoutes(handle *netlink.Handle) ([]netlink.Route, error) {
-	routes, err := handle.RouteListFiltered(unix.AF_INET, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+	routes, err := whole(func() ([]netlink.Route, error) {
+		return handle.RouteListFiltered(unix.AF_INET, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("network: listing routes: %w", err)
 	}
@@ -227,7 +229,7 @@ func (n *Node) removeOtherVTEPs() (kept int, err error) {
 		wanted[w.gateway], wanted[w.vtep] = true, true
 	}
 	for _, family := range []int{unix.AF_INET, unix.AF_BRIDGE} {
-		entries, err := n.handle.NeighList(n.vxlan, family)
+		entries, err := whole(func() ([]netlink.Neigh, error) { return n.handle.NeighList(n.vxlan, family) })
 		if err != nil {
 			return 0, fmt.Errorf("network: listing neighbours of %s: %w", vxlanName, err)
 		}

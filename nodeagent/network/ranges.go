@@ -31,7 +31,7 @@ const halfOfAll = 1
 // foreignRoutes are those of the main table that are not ours. Routes to an address of the machine itself are in another
 // table; foreignAddresses tells of them.
 func foreignRoutes() ([]ranges.Range, error) {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func foreignRoutes() ([]ranges.Range, error) {
 }
 
 func foreignAddresses() ([]ranges.Range, error) {
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addresses, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func foreignAddresses() ([]ranges.Range, error) {
 
 // ownIndexes are the links that this package made, by index.
 func ownIndexes() (map[int]bool, error) {
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return nil, err
 	}
