@@ -94,8 +94,12 @@ func deleteHere(ctx context.Context, call Call) (*tasks.DeleteResponse, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	pid, lives := living(dir)
-	if err == nil {
+	there := err == nil
+	pid, lives, err := living(dir)
+	if err != nil {
+		return nil, err
+	}
+	if there {
 		if !lives {
 			if err := cgroup.Remove(ctx, spec.Linux.CgroupsPath); err != nil {
 				return nil, err
@@ -117,24 +121,39 @@ func spared(pid uint32) *tasks.DeleteResponse {
 	return &tasks.DeleteResponse{Pid: pid, ExitStatus: 255, ExitedAt: timestamppb.Now()}
 }
 
-// living finds the first process of a container that was let go and has not ended, by what libcontainer wrote of it.
-func living(dir string) (pid int, lives bool) {
-	if _, err := os.Stat(filepath.Join(dir, "exec.fifo")); !errors.Is(err, os.ErrNotExist) {
-		return 0, false // its init waits there to be let go
+// living finds the first process of a container that was let go and has not ended, by what libcontainer wrote of it. An error proves
+// nothing: who does not know whether it lives must not end it.
+func living(dir string) (pid int, lives bool, err error) {
+	if _, err := os.Stat(filepath.Join(dir, "exec.fifo")); err == nil {
+		return 0, false, nil // its init waits there to be let go
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return 0, false, err
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "state.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, false, nil
+	}
 	if err != nil {
-		return 0, false
+		return 0, false, err
 	}
 	var state libcontainer.BaseState
-	if err := json.Unmarshal(text, &state); err != nil || state.InitProcessPid <= 0 {
-		return 0, false
+	if err := json.Unmarshal(text, &state); err != nil {
+		return 0, false, fmt.Errorf("what is known of its process: %w", err)
+	}
+	if state.InitProcessPid <= 0 {
+		return 0, false, nil
 	}
 	process, err := system.Stat(state.InitProcessPid)
-	if err != nil || process.StartTime != state.InitProcessStartTime || process.State == system.Zombie || process.State == system.Dead {
-		return 0, false
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return 0, false, nil
 	}
-	return state.InitProcessPid, true
+	if err != nil {
+		return 0, false, err
+	}
+	if process.StartTime != state.InitProcessStartTime || process.State == system.Zombie || process.State == system.Dead {
+		return 0, false, nil
+	}
+	return state.InitProcessPid, true, nil
 }
 
 // recordedExit is how a container ended as its server wrote it down; killed just now, if it did not.

@@ -3,6 +3,8 @@
 package shim
 
 import (
+	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -13,7 +15,9 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/api/types"
+	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/system"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/proto"
 
@@ -178,6 +182,50 @@ func TestOwnPIDs(t *testing.T) {
 	} {
 		if got := ownPIDs(&specs.Spec{Linux: &specs.Linux{Namespaces: test.namespaces}}); got != test.want {
 			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// TestLiving: a container's process is dead when that is proven, and what cannot be read proves nothing.
+func TestLiving(t *testing.T) {
+	self, err := system.Stat(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := func(pid int, start uint64) string {
+		text, err := json.Marshal(libcontainer.BaseState{InitProcessPid: pid, InitProcessStartTime: start})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for _, test := range []struct {
+		what          string
+		files         map[string]string // a directory where the text is empty
+		lives, unsure bool
+	}{
+		{what: "nothing"},
+		{what: "it runs", files: map[string]string{"state.json": state(os.Getpid(), self.StartTime)}, lives: true},
+		{what: "it was not let go", files: map[string]string{"state.json": state(os.Getpid(), self.StartTime), "exec.fifo": "x"}},
+		{what: "another has its PID", files: map[string]string{"state.json": state(os.Getpid(), self.StartTime+1)}},
+		{what: "there is no such process", files: map[string]string{"state.json": state(1<<22+1, 1)}},
+		{what: "its state cannot be read", files: map[string]string{"state.json": ""}, unsure: true},
+		{what: "its state says nothing", files: map[string]string{"state.json": "{"}, unsure: true},
+	} {
+		dir := t.TempDir()
+		for name, text := range test.files {
+			path := filepath.Join(dir, name)
+			err := os.Mkdir(path, 0o700)
+			if text != "" {
+				err = errors.Join(os.Remove(path), os.WriteFile(path, []byte(text), 0o600))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		pid, lives, err := living(dir)
+		if lives != test.lives || (err != nil) != test.unsure || lives && pid != os.Getpid() {
+			t.Errorf("%s: process %d, lives %t, %v", test.what, pid, lives, err)
 		}
 	}
 }
