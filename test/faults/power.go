@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -47,7 +48,7 @@ func powerCut(ctx context.Context, w *world) (undo, error) {
 		_, err := w.command(ctx, "node-start", w.victim())
 		return errors.Join(err, w.remove(ctx, set), w.api.Delete(ctx, quota))
 	}
-	if err := errors.Join(w.api.Create(ctx, quota), w.api.Create(ctx, set)); err != nil {
+	if err := errors.Join(w.takesMiniPods(ctx, w.victim()), w.api.Create(ctx, quota), w.api.Create(ctx, set)); err != nil {
 		return back, err
 	}
 	if err := w.waitPods(ctx, w.wild, quotaPods); err != nil {
@@ -72,6 +73,20 @@ func powerCut(ctx context.Context, w *world) (undo, error) {
 		}
 		if n != quotaPods {
 			return fmt.Errorf("%d of %d", n, quotaPods)
+		}
+		return nil
+	})
+}
+
+// takesMiniPods waits until a node does, which it may not yet when it was off a moment ago.
+func (w *world) takesMiniPods(ctx context.Context, node string) error {
+	return eventually(ctx, patience, "room on "+node, func() error {
+		var mini miniv1.MiniNode
+		if err := w.api.Get(ctx, client.ObjectKey{Name: node}, &mini); err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionTrue(mini.Status.Conditions, miniv1.ConditionReady) {
+			return errors.New("it is not ready")
 		}
 		return nil
 	})
