@@ -86,6 +86,9 @@ func (p *Plan) Hold(seen Observed, then time.Time) {
 			p.MarkLost = append(p.MarkLost, pod)
 		}
 	}
+	if len(p.Move) > 0 { // they serve on where they are, until it is their turn
+		p.Unmark = welcome(seen).Unmark
+	}
 	p.Evict, p.Move = nil, nil
 	p.lookAt(then)
 }

@@ -110,6 +110,20 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// A node that was lost is back, and leaves: its MiniPods serve again until it is their turn.
+func TestWhatWaitsForItsTurnServes(t *testing.T) {
+	seen := Observed{Name: "n1", MiniNode: leaves(1, miniv1.ReasonMovingMiniPods, readyCondition(metav1.ConditionTrue, miniv1.ReasonAgentReady)),
+		NodeExists: true, Unwanted: notMatching, Life: alive, Pods: []*miniv1.MiniPod{marked("marked").Obj()}}
+	plan := Decide(seen, policy, at(8))
+	if diff := cmp.Diff(summary{Again: at(16)}, short(plan)); diff != "" || len(plan.Move) != 1 {
+		t.Errorf("moved: %v %s", plan.Move, diff)
+	}
+	plan.Hold(seen, at(9))
+	if diff := cmp.Diff(summary{Unmark: []string{"marked"}, Again: at(9)}, short(plan)); diff != "" || len(plan.Move) != 0 {
+		t.Errorf("held: %v %s", plan.Move, diff)
+	}
+}
+
 // What came to a node after its agent had left in order never ran.
 func TestCameAfterTheAgentLeft(t *testing.T) {
 	plan := Decide(Observed{Name: "n1", NodeExists: true, Left: true, Life: absent, Pods: []*miniv1.MiniPod{bound("late").With(finalizer).Obj()}}, policy, at(20))
