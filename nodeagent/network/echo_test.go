@@ -34,6 +34,7 @@ func newCloud(t *testing.T, encapsulation Encapsulation) *cloud {
 		ns := nettest.New(t, p.Name)
 		nettest.Link(c.router, "10.0.0.254/32", ns, p.NodeIP.String()+"/24")
 		c.router.Run("sysctl", "-qw", "net.ipv4.conf."+p.Name+".proxy_arp=1")
+		c.router.Run("sysctl", "-qw", "net.ipv4.neigh."+p.Name+".proxy_delay=0") // else it takes up to 0.8 s to answer
 		c.router.Run("ip", "route", "add", p.NodeIP.String(), "dev", p.Name)
 		c.router.Run("ip", "route", "add", p.PodCIDR.String(), "via", p.NodeIP.String(), "dev", p.Name)
 		n := newNode(t, ns, p.NodeIP.String(), p.PodCIDR.String())
