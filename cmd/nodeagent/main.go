@@ -107,7 +107,7 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.StringVar(&o.RuncBinary, "runc-binary", o.RuncBinary, "runc to use instead of the one in containerd's path")
 	flags.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "address of /healthz, /readyz and /metrics; empty turns them off")
 	flags.DurationVar(&o.Resync, "resync-period", o.Resync, "time between two looks at everything on the machine")
-	flags.StringVar(&o.DaemonSet, "daemonset", o.DaemonSet, "NAMESPACE/NAME of the DaemonSet that this agent belongs to: when that is deleted, the agent does as with --cleanup before it ends")
+	flags.StringVar(&o.DaemonSet, "daemonset", o.DaemonSet, "NAMESPACE/NAME of the DaemonSet that this agent belongs to: when that is deleted, and no other of the agents' wants the node, the agent does as with --cleanup before it ends; when it no longer wants the node, the agent leaves it")
 	flags.DurationVar(&o.GracePeriod, "grace-period", o.GracePeriod, "how long this agent may take to end, as terminationGracePeriodSeconds of its Pod: when its DaemonSet no longer wants the node, it uses that until all MiniPods have moved")
 	flags.BoolVar(cleanup, "cleanup", false, "end and remove everything that this agent ever made on this machine, and exit")
 	flags.IntVar(&o.ParallelPulls, "max-parallel-image-pulls", o.ParallelPulls, "how many pulls of images may move bytes at a time")
