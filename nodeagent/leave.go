@@ -66,10 +66,10 @@ func (a *agent) followOwner(ctx context.Context) error {
 	}
 	_, err = informer.AddEventHandler(handlerOf(
 		func(set client.Object) {
+			a.owner.account.Store(&set.(*appsv1.DaemonSet).Spec.Template.Spec.ServiceAccountName)
 			if !a.owner.seen.Swap(true) {
 				a.log.Info("Following the DaemonSet", "daemonset", a.owner.key)
 			}
-			a.owner.account.Store(&set.(*appsv1.DaemonSet).Spec.Template.Spec.ServiceAccountName)
 			a.owner.gone.Store(set.GetDeletionTimestamp() != nil)
 		},
 		func(client.Object) { a.owner.gone.Store(true) },
@@ -91,21 +91,31 @@ func (a *agent) leaves() bool {
 	if !a.owner.gone.Load() && !apierrors.IsNotFound(a.client.Get(ctx, a.owner.key, &appsv1.DaemonSet{})) {
 		return false
 	}
-	if next := a.successor(ctx); next != "" {
+	switch next, err := a.successor(ctx); {
+	case err != nil:
+		a.log.Error(err, "The DaemonSet of this agent was deleted, and whether another takes over is not known: containers run on; nodeagent --cleanup ends them")
+		return false
+	case next != "":
 		a.log.Info("The DaemonSet of this agent was deleted, and another takes over: containers run on", "daemonset", next)
 		return false
 	}
 	return true
 }
 
-// successor is the DaemonSet whose agent comes after this one, when this one's was deleted; "" where there is none, or nobody says so: then
-// miniplane is uninstalled, and the right to ask is gone too.
-func (a *agent) successor(ctx context.Context) string {
+// successor is the DaemonSet whose agent comes after this one, when this one's was deleted; "" where there is none. There is none either
+// where the right to ask is gone, or the Node: then miniplane is uninstalled, or the machine is no node any more.
+func (a *agent) successor(ctx context.Context) (string, error) {
 	var sets appsv1.DaemonSetList
 	var node corev1.Node
-	if a.client.List(ctx, &sets, client.InNamespace(a.owner.key.Namespace)) != nil ||
-		a.client.Get(ctx, client.ObjectKey{Name: a.opts.NodeName}, &node) != nil {
-		return ""
+	err := a.client.List(ctx, &sets, client.InNamespace(a.owner.key.Namespace))
+	if err == nil {
+		err = a.client.Get(ctx, client.ObjectKey{Name: a.opts.NodeName}, &node)
 	}
-	return daemonset.Successor(sets.Items, *a.owner.account.Load(), &node)
+	switch {
+	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err), apierrors.IsNotFound(err):
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	return daemonset.Successor(sets.Items, *a.owner.account.Load(), &node), nil
 }

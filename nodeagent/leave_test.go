@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -141,6 +142,40 @@ func TestAnotherDaemonSetTakesOver(t *testing.T) {
 	}
 	if !a.leaves() {
 		t.Error("stays after the last DaemonSet was deleted")
+	}
+}
+
+// listsNothing is a client whose lists are not answered.
+type listsNothing struct{ client.Client }
+
+func (listsNothing) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return apierrors.NewTimeoutError("it does not answer", 0)
+}
+
+// An API server that does not answer has not said that nobody comes after this agent.
+func TestStaysInDoubt(t *testing.T) {
+	cfg, api := testenv.Start(t)
+	ns := testenv.Namespace(t, api)
+	set := daemonSet(t, api, ns)
+	a := follower(t, cfg, ns+"/agent")
+	a.untilSeen(t)
+	if err := api.Delete(t.Context(), set); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, func() string {
+		if !a.owner.gone.Load() {
+			return "the watch did not tell"
+		}
+		return ""
+	})
+	answers := a.client
+	a.client = listsNothing{answers}
+	if a.leaves() {
+		t.Error("leaves, although nobody said that no other agent comes")
+	}
+	a.client = answers
+	if !a.leaves() {
+		t.Error("stays, although nobody comes")
 	}
 }
 

@@ -69,8 +69,11 @@ func (p processes) Kill(uid types.UID) {
 // limitPods bounds the processes of MiniPods that are there already, whatever bound they were made with.
 func limitPods(parent string, most int64) error {
 	var errs []error
-	for uid := range (processes{parent}).ByPod() {
-		path := filepath.Join(parent, podworker.CgroupOfPod(uid))
+	for _, name := range cgroup.Children(parent) {
+		path := filepath.Join(parent, name)
+		if _, ok := podworker.PodOfCgroup(name); !ok {
+			continue
+		}
 		if err := cgroup.LimitPIDs(path, most); err != nil && cgroup.Exists(path) {
 			errs = append(errs, err)
 		}

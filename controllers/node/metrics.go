@@ -139,7 +139,7 @@ func stateName(state nodelife.State) string {
 
 // follow counts who fell silent, and tells people who came back.
 func (r *reconciler) follow(seen *nodelife.Observed) {
-	if !isMember(seen) {
+	if !seen.IsMember() {
 		r.book.forget(seen.Name)
 		return
 	}

@@ -18,7 +18,6 @@ package node
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -32,7 +31,6 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/index"
 	"miniplane.dev/miniplane/internal/nodelife"
-	"miniplane.dev/miniplane/internal/podstate"
 )
 
 // workers is how many nodes are looked at at a time.
@@ -198,7 +196,7 @@ func (r *reconciler) take(seen *nodelife.Observed, node *corev1.Node, exists boo
 		seen.OutOfService = outOfService(node)
 	}
 	if seen.MiniNode != nil || len(seen.Pods) > 0 {
-		if isMember(seen) {
+		if seen.IsMember() {
 			r.fleet.Join(seen.Name, node.Labels[corev1.LabelTopologyZone], wordOf(node))
 			r.fleet.Away(seen.Name, seen.Unwanted != "")
 		} else {
@@ -214,12 +212,6 @@ func (r *reconciler) take(seen *nodelife.Observed, node *corev1.Node, exists boo
 			seen.Life = seen.Life.SinceBoot(seen.MiniNode.Status.NodeInfo.BootID, node.Status.NodeInfo.BootID, booted)
 		}
 	}
-}
-
-// isMember tells whether there is a node of miniplane, and not only MiniPods that were on one: a finalizer of a tenant's can keep those
-// for ever.
-func isMember(seen *nodelife.Observed) bool {
-	return seen.MiniNode != nil || seen.NodeExists && slices.ContainsFunc(seen.Pods, podstate.MayBeThere)
 }
 
 // lookAgain reads past the cache what it takes to give up a node. An error means that the API server does not answer.

@@ -47,6 +47,12 @@ type Observed struct {
 	Pace Pace
 }
 
+// IsMember tells whether there is a node of miniplane, and not only MiniPods that were on one: a finalizer of a tenant's can keep those
+// for ever.
+func (o *Observed) IsMember() bool {
+	return o.MiniNode != nil || o.NodeExists && slices.ContainsFunc(o.Pods, podstate.MayBeThere)
+}
+
 // Plan is what has to be done about a node. The zero value means nothing.
 type Plan struct {
 	// Ready is the condition that the MiniNode is to get; nil leaves what is there.
