@@ -164,7 +164,8 @@ const (
 	// reboot.
 	StateUnknown State = "Unknown"
 	// StateUnanswered: it was started, and whoever knows what became of it does not answer. Its process may run: whoever
-	// sees this waits, and looks again.
+	// sees this waits, and looks again. One that is certain to execute the container's program is StateRunning, whoever heard of its start
+	// or not; one whose process waits to be let go, by a server that is gone, is none of that.
 	StateUnanswered State = "Unanswered"
 )
 

@@ -1,5 +1,10 @@
 package containerd
 
+import (
+	"errors"
+	"os"
+)
+
 // Lease is for tests that need one of the agent's own.
 var Lease = (*Runtime).lease
 
@@ -8,4 +13,11 @@ func (r *Runtime) Unhear(id string) error {
 	m := r.marked(id)
 	m.letGo = false
 	return r.mark(id, m)
+}
+
+// Mark makes a container's marker what it is when its process was made and the agent died before it heard that it was let go.
+func (r *Runtime) Mark(id string, pid int) error {
+	m := marker{}
+	m.process, m.server = family(pid)
+	return errors.Join(os.MkdirAll(r.dir(id), 0o700), r.mark(id, m))
 }

@@ -88,7 +88,7 @@ func (r *Runtime) known(record containers.Container) (runtime.Container, bool) {
 		return out, true
 	case !m.exists():
 		return out, true // a marker is written before anything is started
-	case m.runs():
+	case m.runs(), m.executes(record):
 		out.State, out.StartedAt, out.PID = runtime.StateRunning, m.at, m.process.pid
 		r.complete(record.ID, m, out.PID)
 		if m.orphaned() {

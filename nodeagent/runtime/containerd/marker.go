@@ -11,7 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/containers"
+
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim/waiting"
 )
 
 // marker says that a container was started in this boot, and which process it is. With it the kernel can be asked whether the
@@ -145,8 +148,16 @@ func family(pid int) (first, server process) {
 	return process{pid, now.began}, server
 }
 
+// executes tells whether the first process is certain to be the container's program, though nobody heard that it was let go: it is no
+// copy of the server any more. Of containers of runc's shim that is not known.
+func (m marker) executes(record containers.Container) bool {
+	return m.process.pid != 0 && spares(record) &&
+		waiting.Look(m.process.pid, programOf(record.Runtime.Name)) == waiting.Executes &&
+		m.process.lives() // and was not another's PID when it was looked at
+}
+
 // complete writes what a marker lacks of a container that runs: it was let go by an agent that did not hear of it, or by an
-// earlier version.
+// earlier version. The server stays the one that started it, which may be gone.
 func (r *Runtime) complete(id string, m marker, pid int) {
 	if m.letGo && m.process.pid != 0 && m.server.pid != 0 {
 		return
@@ -154,6 +165,9 @@ func (r *Runtime) complete(id string, m marker, pid int) {
 	first, server := family(pid)
 	if first.began == 0 {
 		return
+	}
+	if m.process == first && m.server.pid != 0 {
+		server = m.server
 	}
 	at := m.at
 	if r.mark(id, marker{process: first, server: server, letGo: true}) == nil {

@@ -133,6 +133,9 @@ func serverOf(name, shim string) (int, bool) {
 	return server, ok && shim != "" && err == nil && server >= 0 && file == shimName
 }
 
+// programOf is the program of a server, of whatever version, by a runtime's name. It may not be there.
+func programOf(name string) string { return filepath.Join(filepath.Dir(filepath.Dir(name)), "server") }
+
 // serverPath is what containerd executes for a container of a server. It makes it, if it is not there.
 func serverPath(shim string, server int) (string, error) {
 	path := filepath.Join(shim, strconv.Itoa(server), shimName)
