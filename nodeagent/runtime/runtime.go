@@ -54,7 +54,8 @@ type Runtime interface {
 	List(ctx context.Context) ([]Container, error)
 	// Inspect observes one container, as List does all. NotFound if there is none.
 	Inspect(ctx context.Context, id string) (Container, error)
-	// Sweep looks for processes of the runtime's own that it has lost, and ends them. It never ends a container's.
+	// Sweep looks for what the runtime has lost: processes of its own, which it ends, and what failed servers left of containers that were never
+	// let go, which it takes away. A container that was let go, or of which that is not certain, is left alone.
 	Sweep(ctx context.Context) error
 	// Events delivers what happens from now on, until ctx ends; then, or when the connection is lost, the channel is
 	// closed. After a loss the caller lists and subscribes again. Events may be repeated.
@@ -165,7 +166,7 @@ const (
 	StateUnknown State = "Unknown"
 	// StateUnanswered: it was started, and whoever knows what became of it does not answer. Its process may run: whoever
 	// sees this waits, and looks again. One that is certain to execute the container's program is StateRunning, whoever heard of its start
-	// or not; one whose process waits to be let go, by a server that is gone, is none of that.
+	// or not; one whose process waits to be let go, by a server that is gone, stays here until Sweep takes it away.
 	StateUnanswered State = "Unanswered"
 )
 

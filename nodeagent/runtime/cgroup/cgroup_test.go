@@ -82,6 +82,12 @@ func TestCgroup(t *testing.T) {
 	if diff := cmp.Diff([]int{sleeper.Process.Pid}, PIDs(path)); diff != "" {
 		t.Errorf("processes (-want +got):\n%s", diff)
 	}
+	for _, above := range []string{parent, path} {
+		members, err := Members(above)
+		if diff := cmp.Diff([]int{sleeper.Process.Pid}, members); diff != "" || err != nil {
+			t.Errorf("processes in %s and below: %v (-want +got):\n%s", above, err, diff)
+		}
+	}
 	if n := OOMKills(path); n != 0 {
 		t.Errorf("%d OOM kills", n)
 	}
@@ -90,6 +96,9 @@ func TestCgroup(t *testing.T) {
 	}
 	if Exists(parent) {
 		t.Error("it exists after Remove")
+	}
+	if members, err := Members(path); err != nil || len(members) > 0 {
+		t.Errorf("processes of none: %v, %v", members, err)
 	}
 	if err := <-ended; err == nil {
 		t.Error("the process ended by itself")

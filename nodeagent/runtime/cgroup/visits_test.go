@@ -47,10 +47,14 @@ func TestNotReadIsNotEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := Empty("/")
+	_, unread := Members("/")
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
 	}
 	if root {
 		t.Error("the cgroup of everybody is empty")
+	}
+	if unread == nil {
+		t.Error("the processes of everybody are known without a look")
 	}
 }

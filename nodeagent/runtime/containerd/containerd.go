@@ -55,6 +55,10 @@ const (
 	snapshotter = "overlayfs"
 )
 
+// settled is how long a thing must stay as it is for nobody to be at work on it: longer than any call that starts or ends a container
+// may take, and than containerd tries to clean up after a server.
+const settled = time.Minute
+
 // Options configure the runtime.
 type Options struct {
 	// Address of containerd's socket.
@@ -95,11 +99,16 @@ type Runtime struct {
 	ooms    map[string]bool      // containers with an OOM event
 	silent  map[string]time.Time // shims that did not answer, and when
 	orphans orphans
-	// suspects are shims, by PID, that the last Sweep found nothing for.
-	suspects map[int]string
 	// name is this agent's, and no other's before or after it; released is set once nothing is held for earlier ones.
 	name     string
 	released bool
+
+	sweeping sync.Mutex
+	suspects map[int]string      // shims, by PID, that the last Sweep found nothing for
+	left     map[string]sighting // what the last Sweep found of containers whose servers are gone
+	settled  time.Duration       // and how long it must stay as it is
+
+	clearing sync.Mutex // one leftover at a time
 
 	placing sync.Mutex        // held for longer than mu
 	places  *places           // nil until the first container is placed
@@ -140,7 +149,7 @@ func New(opts Options) (*Runtime, error) {
 	r := &Runtime{
 		Logs: stdio.NewCounter(filepath.Join(opts.StateDir, "containers", "*", "log")),
 		opts: opts, client: c, snaps: c.SnapshotService(snapshotter),
-		bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(), name: rand.Text(),
+		settled: settled, bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(), name: rand.Text(),
 		started: map[string]prepared{}, ooms: map[string]bool{}, silent: map[string]time.Time{}, avoid: map[int]time.Time{},
 	}
 	r.images.byDigest = map[string]*imageFacts{}

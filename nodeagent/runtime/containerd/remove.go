@@ -71,13 +71,17 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	}
 	known := err == nil
 	if known {
-		if err := r.removeTask(ctx, id); err != nil {
+		forgotten, err := r.removeTask(ctx, id)
+		if err != nil {
 			return fmt.Errorf("end the process of %q: %w", id, err)
 		}
 		if path := peek(record).Linux.CgroupsPath; path != "" {
 			if err := cgroup.Remove(ctx, path); err != nil {
 				return fmt.Errorf("cgroup of %q: %w", id, err)
 			}
+		}
+		if err := r.clearRemoved(ctx, record, forgotten); err != nil {
+			return fmt.Errorf("what a server left of %q: %w", id, err)
 		}
 	}
 	if err := ignore(native(r.snaps.Remove(ctx, id))); err != nil {
@@ -100,9 +104,9 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// removeTask ends a task if it runs and deletes it. It looks first: what is refused, containerd logs as an error. One that is not found is deleted
+// removeTask ends a task if it runs and deletes it; false if containerd knew of none. It looks first: what is refused, containerd logs as an error. One that is not found is deleted
 // as well: it is a shim's word, which may have deleted it when nobody waited for the answer any more, and containerd then still has its bundle.
-func (r *Runtime) removeTask(ctx context.Context, id string) error {
+func (r *Runtime) removeTask(ctx context.Context, id string) (known bool, err error) {
 	service := r.client.TaskService()
 	task, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id})
 	err = native(err)
@@ -112,15 +116,14 @@ func (r *Runtime) removeTask(ctx context.Context, id string) error {
 			_, _ = service.Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: id})
 		}
 		if err := r.endTask(ctx, id, int(task.Process.Pid)); err != nil {
-			return err
+			return false, err
 		}
 	case err != nil && !errdefs.IsNotFound(err) && m.runs(): // its shim does not answer; what it takes to end it needs no shim
 		if err := ignore(r.signal(ctx, id, m.process.pid, runtime.SIGKILL)); err != nil {
-			return err
+			return false, err
 		}
 	}
-	_, err = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}) // also when its shim does not answer any more
-	return ignore(native(err))
+	return r.forget(ctx, id) // also when its shim does not answer any more
 }
 
 // endTask kills a container's first process, with which all others of its PID namespace die, and waits for its end.

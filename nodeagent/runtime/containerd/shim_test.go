@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -179,16 +178,6 @@ func TestServerKilled(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	output(t, spec, "last words") // its file system and its log were there to the end
-	// containerd takes away what it has of tasks that it lost, one after another and beside everything else: until then it is there,
-	// also of a container that is removed meanwhile.
-	eventually(t, func() string {
-		for id, server := range servers {
-			if bundles, _ := filepath.Glob(n.Dir + "/state/*/miniplane/" + id); victims[server] && len(bundles) > 0 {
-				return strings.Join(bundles, " ")
-			}
-		}
-		return ""
-	})
 	must(t, r.Remove(t.Context(), killed.ID))
 	must(t, r.Remove(t.Context(), spec.ID))
 	n.start(t, r, spec.ID, "exit 3")
@@ -241,13 +230,7 @@ func TestServerKilledWhileItsInitWaits(t *testing.T) {
 	spec, task := n.halfStarted(t, r, "waiting")
 	pid := int(task.Pid)
 	must(t, r.Mark(spec.ID, pid))
-	restore := n.breakDelete(t)
-	events, err := r.Events(t.Context())
-	must(t, err)
-	must(t, syscall.Kill(parent(t, pid), syscall.SIGKILL))
-	for told(t, events, runtime.EventExited).ContainerID != spec.ID {
-	}
-	restore()
+	n.abandoned(t, r, map[string]int{spec.ID: pid})
 	if c, err := r.Inspect(t.Context(), spec.ID); err != nil || c.State != runtime.StateUnanswered || !alive(pid) {
 		t.Errorf("%+v, %v, and its process lives: %t", c, err, alive(pid))
 	}
@@ -255,18 +238,6 @@ func TestServerKilledWhileItsInitWaits(t *testing.T) {
 	if alive(pid) {
 		t.Error("it lives after its removal")
 	}
-}
-
-// breakDelete has containerd's next calls of the shim's "delete" fail, as they do on a machine that takes longer than containerd waits for,
-// until the function that it returns is called. Servers that run do not notice.
-func (n *node) breakDelete(t *testing.T) (restore func()) {
-	t.Helper()
-	program := filepath.Join(n.opts.Shim, "server")
-	must(t, os.Rename(program, program+".kept"))
-	must(t, os.WriteFile(program, []byte("#!/bin/sh\nexit 1\n"), 0o700))
-	restore = sync.OnceFunc(func() { must(t, os.Rename(program+".kept", program)) })
-	t.Cleanup(restore)
-	return restore
 }
 
 // alive tells whether a process has not ended. Who collects it then is not looked at.
@@ -332,13 +303,8 @@ func TestServerKilledInTheMiddle(t *testing.T) {
 	r := n.runtime(t)
 	spec, task := n.halfStarted(t, r, "waits")
 	must(t, syscall.Kill(parent(t, int(task.Pid)), syscall.SIGKILL))
-	eventually(t, func() string {
-		if left := n.leftovers(spec.ID); len(left) > 0 || alive(int(task.Pid)) {
-			return fmt.Sprintf("process %d, %v", task.Pid, left)
-		}
-		return ""
-	})
 	next := n.runtime(t)
+	n.sweeps(t, next, spec.ID, int(task.Pid)) // containerd does it, if it comes to that in five seconds
 	awaits(t, next, spec.ID, runtime.StateCreated)
 	eventually(t, func() string { // containerd says that it is there, and that it is not, while it forgets it
 		if err := next.Start(t.Context(), spec.ID); err != nil {

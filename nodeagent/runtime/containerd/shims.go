@@ -125,5 +125,10 @@ func stopShim(ctx context.Context, socket string) error {
 
 func isShim(pid int32) bool {
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && bytes.Contains(cmdline, []byte(shimName)) && bytes.HasSuffix(cmdline, []byte("\x00serve\x00"))
+	return err == nil && serves(cmdline)
+}
+
+// serves tells a server by its command line.
+func serves(cmdline []byte) bool {
+	return bytes.Contains(cmdline, []byte(shimName)) && bytes.HasSuffix(cmdline, []byte("\x00serve\x00"))
 }

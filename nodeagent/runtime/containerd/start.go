@@ -48,7 +48,11 @@ func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 	service := r.client.TaskService()
 	pid := 0
 	answer, err := service.Create(ctx, request)
-	if err = native(err); errdefs.IsAlreadyExists(err) {
+	if err = native(err); errdefs.IsUnknown(err) && r.clearBefore(ctx, id) { // the bundle of a failed server's was in the way
+		answer, err = service.Create(ctx, request)
+		err = native(err)
+	}
+	if errdefs.IsAlreadyExists(err) {
 		pid, err = r.inherit(ctx, request)
 	} else if err == nil {
 		pid = int(answer.Pid)
@@ -86,7 +90,7 @@ func (r *Runtime) inherit(ctx context.Context, request *tasks.CreateTaskRequest)
 		return int(task.Process.Pid), nil
 	case runtime.StateExited:
 		if !r.marked(id).exists() {
-			if err := r.removeTask(ctx, id); err != nil {
+			if _, err := r.removeTask(ctx, id); err != nil {
 				return 0, err
 			}
 			made, err := service.Create(ctx, request)

@@ -3,6 +3,7 @@ package containerd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"strconv"
 	"syscall"
@@ -11,16 +12,28 @@ import (
 // groupLength is the length of a MiniPod's UID, with which the ID of every container of its group begins.
 const groupLength = 36
 
-// Sweep gives back the leases of earlier agents, and ends shims that nothing refers to. When the agent dies while containerd starts a
-// shim for it, containerd gives the call up and forgets the shim, but the shim may have gone its own way already. One is ended when
-// two sweeps in a row found no container of its group, because a container that is being made may have its record a moment later.
+// Sweep gives back the leases of earlier agents, ends shims that nothing refers to, and takes away what containerd left of containers whose
+// server failed (see leftover).
 func (r *Runtime) Sweep(ctx context.Context) error {
+	r.sweeping.Lock()
+	defer r.sweeping.Unlock()
 	if err := r.release(ctx); err != nil {
 		return err
 	}
+	return errors.Join(r.endShims(ctx), r.clearLeftovers(ctx))
+}
+
+// endShims ends shims that nothing refers to. When the agent dies while containerd starts a shim for it, containerd gives the call up and
+// forgets the shim, but the shim may have gone its own way already. One is ended when two sweeps in a row found no container of its group,
+// because a container that is being made may have its record a moment later.
+func (r *Runtime) endShims(ctx context.Context) error {
 	shims, err := r.shims()
 	if err != nil {
 		return err
+	}
+	if len(shims) == 0 { // as where all containers have our own; records are long to read
+		r.suspects = nil
+		return nil
 	}
 	records, err := r.client.ContainerService().List(ctx)
 	if err != nil {
@@ -30,8 +43,6 @@ func (r *Runtime) Sweep(ctx context.Context) error {
 	for _, record := range records {
 		groups[groupOf(record.ID)] = true
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	suspects := map[int]string{}
 	for pid, id := range shims {
 		switch {

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim/waiting"
 )
 
 // answers is how long a server that listens may take to say what it knows of a container. containerd gives the whole of "delete" 5 s.
@@ -95,7 +96,7 @@ func deleteHere(ctx context.Context, call Call) (*tasks.DeleteResponse, error) {
 		return nil, err
 	}
 	there := err == nil
-	pid, lives, err := living(dir)
+	pid, lives, err := living(dir, "/proc/self/exe")
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,19 @@ func deleteHere(ctx context.Context, call Call) (*tasks.DeleteResponse, error) {
 	if lives {
 		response = spared(uint32(pid))
 	}
-	return response, os.RemoveAll(dir)
+	return response, forget(dir)
+}
+
+// forget removes a container's directory as a whole: half of it would say of a container that lives that it does not.
+func forget(dir string) error {
+	aside := filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir))
+	if err := os.RemoveAll(aside); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(aside)
 }
 
 // spared is the answer for a container that is left alone.
@@ -122,13 +135,8 @@ func spared(pid uint32) *tasks.DeleteResponse {
 }
 
 // living finds the first process of a container that was let go and has not ended, by what libcontainer wrote of it. An error proves
-// nothing: who does not know whether it lives must not end it.
-func living(dir string) (pid int, lives bool, err error) {
-	if _, err := os.Stat(filepath.Join(dir, "exec.fifo")); err == nil {
-		return 0, false, nil // its init waits there to be let go
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return 0, false, err
-	}
+// nothing: who does not know whether it lives must not end it. The server's program is what it is a copy of until it was let go.
+func living(dir, server string) (pid int, lives bool, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, "state.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, false, nil
@@ -153,7 +161,27 @@ func living(dir string) (pid int, lives bool, err error) {
 	if process.StartTime != state.InitProcessStartTime || process.State == system.Zombie || process.State == system.Dead {
 		return 0, false, nil
 	}
-	return state.InitProcessPid, true, nil
+	waits, err := stillWaits(dir, state.InitProcessPid, server)
+	return state.InitProcessPid, err == nil && !waits, err
+}
+
+// stillWaits tells whether an init waits to be let go. It does so at a FIFO, which a server removes after it let the init go, if it comes to that.
+func stillWaits(dir string, pid int, server string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dir, "exec.fifo"))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	switch waiting.Look(pid, server) {
+	case waiting.Waits:
+		return true, nil
+	case waiting.Executes:
+		return false, nil
+	default:
+		return false, fmt.Errorf("the kernel does not say what process %d executes", pid)
+	}
 }
 
 // recordedExit is how a container ended as its server wrote it down; killed just now, if it did not.

@@ -201,12 +201,15 @@ func TestLiving(t *testing.T) {
 	}
 	for _, test := range []struct {
 		what          string
+		server        string            // this program where it is empty
 		files         map[string]string // a directory where the text is empty
 		lives, unsure bool
 	}{
 		{what: "nothing"},
 		{what: "it runs", files: map[string]string{"state.json": state(os.Getpid(), self.StartTime)}, lives: true},
 		{what: "it was not let go", files: map[string]string{"state.json": state(os.Getpid(), self.StartTime), "exec.fifo": "x"}},
+		{what: "it was let go just before its server ended", server: "shim_test.go", files: map[string]string{"state.json": state(os.Getpid(), self.StartTime), "exec.fifo": "x"}, lives: true},
+		{what: "nobody says whether it was let go", server: "/no/such/program", files: map[string]string{"state.json": state(os.Getpid(), self.StartTime), "exec.fifo": "x"}, unsure: true},
 		{what: "another has its PID", files: map[string]string{"state.json": state(os.Getpid(), self.StartTime+1)}},
 		{what: "there is no such process", files: map[string]string{"state.json": state(1<<22+1, 1)}},
 		{what: "its state cannot be read", files: map[string]string{"state.json": ""}, unsure: true},
@@ -223,9 +226,55 @@ func TestLiving(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		pid, lives, err := living(dir)
+		if test.server == "" {
+			test.server = "/proc/self/exe"
+		}
+		pid, lives, err := living(dir, test.server)
 		if lives != test.lives || (err != nil) != test.unsure || lives && pid != os.Getpid() {
 			t.Errorf("%s: process %d, lives %t, %v", test.what, pid, lives, err)
 		}
+	}
+}
+
+// TestForget: a directory goes as a whole, also where an earlier try was broken off.
+func TestForget(t *testing.T) {
+	root := t.TempDir()
+	for range 2 {
+		for _, dir := range []string{"c", ".c"} {
+			if err := errors.Join(os.MkdirAll(filepath.Join(root, dir, "sub"), 0o700), os.WriteFile(filepath.Join(root, dir, "state.json"), nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 { // the second time there is nothing
+			if err := forget(filepath.Join(root, "c")); err != nil {
+				t.Fatal(err)
+			}
+			if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+				t.Errorf("left: %v, %v", left, err)
+			}
+		}
+	}
+}
+
+// TestNoteBundles: the link is to where the bundle lies in whose directory "start" runs, now.
+func TestNoteBundles(t *testing.T) {
+	run := t.TempDir()
+	for _, state := range []string{t.TempDir(), t.TempDir()} {
+		bundle := filepath.Join(state, "miniplane", "c")
+		if err := os.MkdirAll(bundle, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Chdir(bundle)
+		for range 2 {
+			if err := noteBundles(run); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.Readlink(filepath.Join(run, "bundles")); err != nil || got != filepath.Dir(bundle) {
+				t.Errorf("%s, %v, want %s", got, err, filepath.Dir(bundle))
+			}
+		}
+	}
+	if left, err := os.ReadDir(run); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
 	}
 }

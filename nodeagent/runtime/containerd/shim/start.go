@@ -60,11 +60,32 @@ func start(call Call) (string, error) {
 	}
 	listener.SetUnlinkOnClose(false)
 	defer listener.Close()
+	if err := noteBundles(call.Run); err != nil {
+		return "", err
+	}
 	if err := spawn(call, name, listener); err != nil {
 		_ = os.Remove(path)
 		return "", fmt.Errorf("start the server: %w", err)
 	}
 	return address, nil
+}
+
+// noteBundles leaves a link to containerd's directory of bundles, for the agent, which finds there what a server left that was killed.
+// The working directory is one of them.
+func noteBundles(run string) error {
+	bundle, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	path, dir := filepath.Join(run, "bundles"), filepath.Dir(bundle)
+	if there, err := os.Readlink(path); err == nil && there == dir {
+		return nil
+	}
+	made := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := os.Symlink(dir, made); err != nil {
+		return err
+	}
+	return os.Rename(made, path)
 }
 
 // spawn starts a server that outlives everybody: in a session of its own, with nothing of the caller's open.
