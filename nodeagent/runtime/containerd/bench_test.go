@@ -265,3 +265,32 @@ func measureServers(b *testing.B, most int) {
 		b.ReportMetric(p50(later), "later-ms")
 	}
 }
+
+// BenchmarkLook: what a look at a whole node costs with 500 containers, and what of it is reading their records.
+func BenchmarkLook(b *testing.B) {
+	n := newNode(b)
+	r := n.runtime(b)
+	const many = 500
+	ids := make([]string, many)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("look-%d", i)
+		must(b, r.Create(context.Background(), runtime.ContainerSpec{ID: ids[i], Group: ids[i], Image: busybox, Command: shell("true"),
+			Labels: map[string]string{runtime.LabelPodUID: ids[i]}, CgroupPath: filepath.Join(n.parent, ids[i])}))
+	}
+	c := n.Client(b)
+	defer c.Close()
+	for name, look := range map[string]func() error{
+		"records": func() error { _, err := c.ContainerService().List(context.Background()); return err },
+		"list":    func() error { _, err := r.List(context.Background()); return err },
+		"sweep":   func() error { return r.Sweep(context.Background()) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				must(b, look())
+			}
+		})
+	}
+	for _, id := range ids {
+		must(b, r.Remove(context.Background(), id))
+	}
+}
