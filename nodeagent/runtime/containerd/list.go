@@ -24,7 +24,8 @@ const (
 
 // List implements runtime.Runtime: one call, and a look at the kernel. A shim is asked only about a container that the
 // kernel does not show and whose end nobody wrote down. containerd's own list asks all shims, one after another, and leaves
-// out those that do not answer.
+// out those that do not answer. Nearly all of its time goes into reading the records, whose specs are long; containerd's API has no way to
+// ask for less (its filters choose records, not fields).
 func (r *Runtime) List(ctx context.Context) ([]runtime.Container, error) {
 	records, err := r.client.ContainerService().List(ctx)
 	if err != nil {
