@@ -108,6 +108,10 @@ func (o *options) validate() error {
 	if o.agentAbsence <= 0 {
 		errs = append(errs, fmt.Errorf("--agent-absence %s: must be more than 0", o.agentAbsence))
 	}
+	if o.agentAbsence < o.podEvictionWait {
+		errs = append(errs, fmt.Errorf("--agent-absence %s is shorter than --pod-eviction-wait %s: containers that run on would be replaced sooner than those of "+
+			"a lost node; make --agent-absence %s or more, or --pod-eviction-wait shorter", o.agentAbsence, o.podEvictionWait, o.podEvictionWait))
+	}
 	errs = append(errs, o.brake.validate()...)
 	return errors.Join(errs...)
 }
@@ -130,7 +134,7 @@ func parseWeights(text string) (map[string]int64, error) {
 func (o *options) controllers() controllers.Options {
 	return controllers.Options{
 		ServiceCIDR: o.serviceCIDR, PodCIDR: o.podCIDR, NodeMaskBits: o.nodeCIDRMaskSize, NodePorts: o.nodePorts,
-		NodeGracePeriod: o.nodeGracePeriod, EvictionWait: o.podEvictionWait, AgentAbsence: max(o.agentAbsence, o.podEvictionWait), Brake: o.brake.brake(),
+		NodeGracePeriod: o.nodeGracePeriod, EvictionWait: o.podEvictionWait, AgentAbsence: o.agentAbsence, Brake: o.brake.brake(),
 		NoDrainMarkers: !o.drainMarkers, ScoreWeights: o.scoreWeights, ReservedPorts: o.reservedHostPorts,
 	}
 }

@@ -33,6 +33,9 @@ func TestOptions(t *testing.T) {
 		"weight twice":        {[]string{"--score-weights=Spread=1,Spread=2"}, "want each score once"},
 		"negative wait":       {[]string{"--pod-eviction-wait=-1s"}, "must be more than 0"},
 		"no absence":          {[]string{"--agent-absence=0s"}, "must be more than 0"},
+		"absence too short":   {[]string{"--agent-absence=30s", "--pod-eviction-wait=1m"}, "make --agent-absence 1m0s or more"},
+		"wait too long":       {[]string{"--pod-eviction-wait=10m"}, "--agent-absence 5m0s is shorter than --pod-eviction-wait 10m0s"},
+		"absence as the wait": {[]string{"--agent-absence=1m", "--pod-eviction-wait=1m"}, ""},
 		"negative rate":       {[]string{"--node-eviction-rate=-1"}, "--node-eviction-rate -1: must lie between 0"},
 		"no evictions":        {[]string{"--node-eviction-rate=0", "--secondary-node-eviction-rate=0"}, ""},
 		"share of more":       {[]string{"--unhealthy-zone-threshold=55"}, "must be more than 0 and at most 1"},
@@ -67,7 +70,7 @@ func TestBrakeFlags(t *testing.T) {
 		t.Errorf("the flags' defaults are %+v, the controller's %+v", got, node.DefaultBrake)
 	}
 	if err := flags.Parse([]string{"--node-eviction-rate=2", "--secondary-node-eviction-rate=0", "--unhealthy-zone-threshold=0.333",
-		"--large-cluster-size-threshold=7", "--pod-eviction-wait=10m"}); err != nil {
+		"--large-cluster-size-threshold=7", "--agent-absence=10m"}); err != nil {
 		t.Fatal(err)
 	}
 	want := nodelife.Brake{Every: 500 * time.Millisecond, EverySlow: 0, Unhealthy: 333, Large: 7}

@@ -14,6 +14,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/eviction"
+	"miniplane.dev/miniplane/internal/podstate"
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -59,7 +60,7 @@ func (r *reconciler) onMiniNode() handler.EventHandler {
 	}
 }
 
-// onMiniPod queues the node of a MiniPod that came to it, or went, where that matters.
+// onMiniPod queues the node of a MiniPod that came to it, ended, was let go of by its agent, or went, where that matters.
 func (r *reconciler) onMiniPod() handler.EventHandler {
 	look := func(object client.Object, q queue) {
 		if node := object.(*miniv1.MiniPod).Status.NodeName; r.isWatched(node) {
@@ -70,7 +71,8 @@ func (r *reconciler) onMiniPod() handler.EventHandler {
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { look(e.Object, q) },
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*miniv1.MiniPod), e.ObjectNew.(*miniv1.MiniPod)
-			if before.Status.NodeName != after.Status.NodeName || before.Status.Phase != after.Status.Phase {
+			if before.Status.NodeName != after.Status.NodeName || before.Status.Phase != after.Status.Phase ||
+				podstate.MayBeThere(before) != podstate.MayBeThere(after) {
 				look(after, q)
 			}
 		},

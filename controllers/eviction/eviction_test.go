@@ -57,6 +57,24 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A MiniPod that only another's finalizer keeps, after its agent let go of it, keeps nobody waiting.
+func TestDrainPassesByOthersFinalizers(t *testing.T) {
+	w := newWorld(t)
+	w.manager(eviction.Options{})
+	w.markerIs("stands")
+	pod := w.pod("kept", func(pod *miniv1.MiniPod) { pod.Finalizers = append(pod.Finalizers, "example.com/other") })
+	w.cordon(true)
+	w.evict()
+	w.podIs(pod, "deleting DeletionByDrain")
+	w.settled()
+	w.markerIs("is held")
+	w.must(w.Patch(t.Context(), pod, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":["example.com/other"]}}`))))
+	w.markerIs("none")
+	w.podIs(pod, "deleting DeletionByDrain")
+	w.letGo(pod)
+	w.podIs(pod, "gone")
+}
+
 func TestMarkerDeletedWithoutADrain(t *testing.T) {
 	w := newWorld(t)
 	w.manager(eviction.Options{})

@@ -116,14 +116,18 @@ func (o *Observed) Draining() bool {
 }
 
 // IsDrained tells whether the drain that is under way waits for this MiniPod. It does not wait for those of a MiniDaemonSet,
-// nor for those that were made since and tolerate the cordon: they may come back for ever.
+// nor for those that were made since and tolerate the cordon: they may come back for ever. Nor for the mere object of one whose
+// agent has proven that nothing of it is left, and that another's finalizer keeps: nothing is lost with the machine then.
 func (o *Observed) IsDrained(pod *miniv1.MiniPod) bool {
 	comesBack := pod.CreationTimestamp.After(o.Marker.DeletionTimestamp.Time) && taints.Tolerated(pod.Spec.Tolerations, &cordon)
-	return belongsToWork(pod) && !comesBack
+	return isWork(pod) && !comesBack
 }
 
 // cordon is the taint that a cordon stands for.
 var cordon = corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+
+// isWork tells whether something of a MiniPod may be on the node that is work that can move.
+func isWork(pod *miniv1.MiniPod) bool { return belongsToWork(pod) && podstate.MayBeThere(pod) }
 
 // belongsToWork tells whether a MiniPod is work that can move, and not part of the node, as those of a MiniDaemonSet are.
 func belongsToWork(pod *miniv1.MiniPod) bool {

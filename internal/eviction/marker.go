@@ -30,7 +30,7 @@ const (
 // markerStep decides about the marker; left is how many MiniPods a drain still waits for.
 func markerStep(seen Observed, left int) MarkerStep {
 	switch marker := seen.Marker; {
-	case marker == nil && seen.wanted() && (!seen.Node.Spec.Unschedulable || slices.ContainsFunc(seen.Pods, belongsToWork)):
+	case marker == nil && seen.wanted() && (!seen.Node.Spec.Unschedulable || slices.ContainsFunc(seen.Pods, isWork)):
 		return MarkerCreate
 	case marker == nil:
 		return MarkerKeep // of a node that was drained, not before it is uncordoned

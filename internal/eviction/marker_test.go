@@ -30,6 +30,11 @@ func going(marker *corev1.Pod) { marker.DeletionTimestamp = &metav1.Time{Time: a
 
 func standing(*corev1.Pod) {}
 
+// kept is a MiniPod that its agent has let go of, and another's finalizer keeps.
+func kept(name string) *builders.PodBuilder {
+	return bound(name).Deleting(at(1)).With(func(pod *miniv1.MiniPod) { pod.Finalizers = []string{"example.com/other"} })
+}
+
 func (s scene) observed() Observed {
 	seen := Observed{Name: "n1", Node: &corev1.Node{}, MiniNode: miniNode(), WantMarkers: !s.noGuard, Taints: s.taints, Pods: objects(s.pods)}
 	seen.Node.Spec.Unschedulable = !s.uncordoned
@@ -77,6 +82,7 @@ func TestDrain(t *testing.T) {
 		{"a namesake of another group is work", scene{pods: pods{daemon("a").With(func(pod *miniv1.MiniPod) {
 			pod.OwnerReferences[0].APIVersion = "example.com/v1"
 		})}}, summary{Evict: []string{"D a"}}},
+		{"only another's finalizer keeps it: it is over", scene{pods: pods{kept("a")}}, summary{Marker: MarkerRelease}},
 		{"empty: it is over", scene{}, summary{Marker: MarkerRelease}},
 		{"what came since and tolerates the cordon may stay", scene{pods: pods{bound("a").With(created(at(1))).With(tolerating(corev1.TaintNodeUnschedulable, -1))}},
 			summary{Marker: MarkerRelease}},
@@ -110,6 +116,7 @@ func TestMarkerWithoutADrain(t *testing.T) {
 		{"missing", scene{uncordoned: true, noMarker: true}, MarkerCreate},
 		{"missing since the drain", scene{noMarker: true}, MarkerKeep},
 		{"missing where there is work", scene{noMarker: true, pods: pods{bound("a")}}, MarkerCreate},
+		{"missing where another's finalizer keeps what was there", scene{noMarker: true, pods: pods{kept("a")}}, MarkerKeep},
 		{"missing where there are only daemons", scene{noMarker: true, pods: pods{bare("a").With(owned("MiniDaemonSet"))}}, MarkerKeep},
 		{"missing, nobody wants it", scene{uncordoned: true, noMarker: true, noGuard: true}, MarkerKeep},
 		{"missing, no core Node", scene{noMarker: true, noNode: true}, MarkerKeep},
