@@ -157,8 +157,11 @@ func (r *reconciler) observe(ctx context.Context, name string) (eviction.Observe
 		return seen, nil
 	}
 	pods, err := r.podsOn(ctx, r.client, name)
-	seen.Pods = pods
-	return seen, err
+	if err != nil {
+		return seen, err
+	}
+	seen.Pods, seen.Arrived = pods, r.sightings.Arrivals(name, pods, r.now())
+	return seen, nil
 }
 
 // matters tells whether something is the matter with the node that its MiniPods have to do with.

@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/conditions"
@@ -44,6 +45,8 @@ type Observed struct {
 	WantMarkers bool
 	// Pods bound to the node.
 	Pods []*miniv1.MiniPod
+	// Arrived is since when this manager sees each of them there, by UID; those that it does not name were there before the taints.
+	Arrived map[types.UID]time.Time
 }
 
 // Eviction is a MiniPod that has to go, and why: the reason and message of its condition DisruptionTarget.
@@ -93,7 +96,7 @@ func Decide(seen Observed, now time.Time) Plan {
 
 // byTaints evicts a MiniPod that does not tolerate the node's taints, or not any longer.
 func (p *Plan) byTaints(seen Observed, pod *miniv1.MiniPod, now time.Time) {
-	end := stay(pod, seen.Taints)
+	end := stay(pod, seen.Arrived[pod.UID], seen.Taints)
 	switch {
 	case podstate.IsFinished(pod):
 	case end.now || !end.at.IsZero() && !now.Before(end.at):

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/conditions"
@@ -40,10 +41,6 @@ func owned(kind string) func(*miniv1.MiniPod) {
 
 func created(when time.Time) func(*miniv1.MiniPod) {
 	return func(pod *miniv1.MiniPod) { pod.CreationTimestamp = metav1.NewTime(when) }
-}
-
-func bindingAt(when time.Time) func(*miniv1.MiniPod) {
-	return func(pod *miniv1.MiniPod) { pod.Status.Conditions[0].LastTransitionTime = metav1.NewTime(when) }
 }
 
 // tolerating adds a toleration of every taint with the key ("" for all of them), for some seconds or, below 0, for ever.
@@ -127,10 +124,7 @@ func TestTaints(t *testing.T) {
 			pods{bound("p").With(tolerating("a", 60)).With(tolerating("b", 20))}, 31, summary{Again: at(50)}},
 		{"the soonest MiniPod is next", []Taint{a},
 			pods{bound("p").With(tolerating("a", 60)), bound("q").With(tolerating("a", 40)), bound("r").With(tolerating("a", 90))}, 1, summary{Again: at(40)}},
-		{"it came in spite of the taint: from the binding", []Taint{a},
-			pods{bound("p").With(bindingAt(at(100))).With(tolerating("a", 60))}, 101, summary{Again: at(160)}},
-		{"without the condition: from the creation", []Taint{a}, pods{bound("p").With(tolerating("a", 60)).With(created(at(100))).With(
-			func(pod *miniv1.MiniPod) { pod.Status.Conditions = nil })}, 101, summary{Again: at(160)}},
+		{"it came in spite of the taint: from its arrival", []Taint{a}, pods{bound("late").With(tolerating("a", 60))}, 101, summary{Again: at(160)}},
 		{"ended, and going, are left alone", []Taint{a}, pods{bound("done").Phase(miniv1.PodSucceeded), bound("going").Deleting(start)}, 1, summary{}},
 		{"the taint went", nil, pods{bound("p").With(marked(miniv1.ReasonDeletionByTaintManager)), bound("q").With(marked(miniv1.ReasonDeletionByDrain)),
 			bound("lost").With(marked(miniv1.ReasonDeletionByNodeController)),
@@ -139,7 +133,8 @@ func TestTaints(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			check(t, Observed{Name: "n1", Node: &corev1.Node{}, Taints: tc.taints, Pods: objects(tc.pods)}, tc.now, tc.want)
+			check(t, Observed{Name: "n1", Node: &corev1.Node{}, Taints: tc.taints, Pods: objects(tc.pods),
+				Arrived: map[types.UID]time.Time{bound("late").Obj().UID: at(100)}}, tc.now, tc.want)
 		})
 	}
 }
@@ -187,8 +182,8 @@ func TestSightings(t *testing.T) {
 			t.Errorf("at %v (-want +got):\n%s", now, diff)
 		}
 	}
-	sightings("a", all, 1, Taint{team, at(1)}, Taint{told, at(-100)})
-	sightings("a", all, 5, Taint{team, at(1)}, Taint{told, at(-100)})
+	sightings("a", all, 1, Taint{team, at(1)}, Taint{told, at(1)})
+	sightings("a", all, 5, Taint{team, at(1)}, Taint{told, at(1)})
 	sightings("b", all[:1], 6, Taint{team, at(6)})
 	green := taint("team", "green", corev1.TaintEffectNoExecute)
 	sightings("a", []corev1.Taint{green}, 7, Taint{green, at(7)})
@@ -197,5 +192,44 @@ func TestSightings(t *testing.T) {
 	sightings("b", nil, 9)
 	if len(s.first) != 0 {
 		t.Errorf("still remembered: %v", s.first)
+	}
+}
+
+func TestArrivals(t *testing.T) {
+	s, team := NewSightings(), noExecute("team").Taint
+	one, two := bound("one").Obj(), bound("two").Obj()
+	arrivals := func(taints []corev1.Taint, now float64, want map[types.UID]time.Time, pods ...*miniv1.MiniPod) {
+		t.Helper()
+		s.Observe("n", taints, at(now))
+		if diff := cmp.Diff(want, s.Arrivals("n", pods, at(now))); diff != "" {
+			t.Errorf("at %v (-want +got):\n%s", now, diff)
+		}
+	}
+	type times = map[types.UID]time.Time
+	arrivals(nil, 1, nil, one)
+	arrivals([]corev1.Taint{team}, 2, times{one.UID: at(2)}, one)
+	arrivals([]corev1.Taint{team}, 3, times{one.UID: at(2), two.UID: at(3)}, one, two)
+	arrivals([]corev1.Taint{team}, 4, times{two.UID: at(3)}, two)
+	arrivals([]corev1.Taint{team}, 5, times{one.UID: at(5), two.UID: at(3)}, one, two) // it had gone meanwhile
+	arrivals(nil, 6, nil, one)
+	if len(s.pods) != 0 {
+		t.Errorf("still remembered: %v", s.pods)
+	}
+}
+
+// The machine's clock says something else than what the manager has seen: a taint of ten minutes from now, one of an hour ago, a
+// binding of an hour ago. None ends a toleration sooner, or makes it longer.
+func TestClocksThatDiffer(t *testing.T) {
+	for _, added := range []float64{-3600, 600} {
+		s, taint := NewSightings(), noExecute("a").Taint
+		taint.TimeAdded = &metav1.Time{Time: at(added)}
+		pod := bound("p").With(tolerating("a", 60)).With(created(at(added))).With(func(pod *miniv1.MiniPod) {
+			pod.Status.Conditions[0].LastTransitionTime = metav1.NewTime(at(added))
+		}).Obj()
+		seen := Observed{Name: "n1", Node: &corev1.Node{}, Pods: []*miniv1.MiniPod{pod}}
+		seen.Taints = s.Observe("n1", []corev1.Taint{taint}, at(0))
+		seen.Arrived = s.Arrivals("n1", seen.Pods, at(0))
+		check(t, seen, 59, summary{Again: at(60)})
+		check(t, seen, 60, summary{Evict: []string{"T p"}})
 	}
 }

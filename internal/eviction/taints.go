@@ -5,13 +5,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/sched/plugins/taints"
 )
 
-// Taint is a NoExecute taint, and since when it is known to be there.
+// Taint is a NoExecute taint, and since when this manager sees it.
 type Taint struct {
 	corev1.Taint
 	Since time.Time
@@ -23,16 +23,19 @@ func concerns(taint *corev1.Taint) bool {
 	return taint.Effect == corev1.TaintEffectNoExecute && taint.Key != corev1.TaintNodeNotReady && taint.Key != corev1.TaintNodeUnreachable
 }
 
-// Sightings remember since when each node has its taints, for those that do not tell it themselves (`kubectl taint` sets no
-// time). After a restart the time begins anew, as it does with Kubernetes' own controller. Safe for concurrent use.
+// Sightings remember since when each node is seen with its taints, and its MiniPods under them. What a taint's timeAdded and a
+// MiniPod's binding say is not asked: other clocks wrote that, or this one before it was set, and a clock that is set forward
+// would end all tolerations at once. After a restart the time begins anew, as it does with Kubernetes' own controller: what stays
+// too long does no harm. Safe for concurrent use.
 type Sightings struct {
 	mu    sync.Mutex
 	first map[string]map[corev1.Taint]time.Time
+	pods  map[string]map[types.UID]time.Time
 }
 
 // NewSightings remember nothing yet.
 func NewSightings() *Sightings {
-	return &Sightings{first: map[string]map[corev1.Taint]time.Time{}}
+	return &Sightings{first: map[string]map[corev1.Taint]time.Time{}, pods: map[string]map[types.UID]time.Time{}}
 }
 
 // Observe notes the taints that a node has now, forgets those it has no longer, and returns those that concern MiniPods.
@@ -51,15 +54,34 @@ func (s *Sightings) Observe(node string, all []corev1.Taint, now time.Time) []Ta
 			since = now
 		}
 		after[key] = since
-		if taint.TimeAdded != nil {
-			since = taint.TimeAdded.Time
-		}
 		out = append(out, Taint{taint, since})
 	}
 	if delete(s.first, node); len(after) > 0 {
 		s.first[node] = after
+	} else {
+		delete(s.pods, node)
 	}
 	return out
+}
+
+// Arrivals notes the MiniPods that a node has now, forgets those it has no longer, and tells since when each is seen there under
+// its taints; nil where the node has none.
+func (s *Sightings) Arrivals(node string, pods []*miniv1.MiniPod, now time.Time) map[types.UID]time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.first[node]) == 0 {
+		return nil
+	}
+	before, after := s.pods[node], make(map[types.UID]time.Time, len(pods))
+	for _, pod := range pods {
+		since, known := before[pod.UID]
+		if !known {
+			since = now
+		}
+		after[pod.UID] = since
+	}
+	s.pods[node] = after
+	return after
 }
 
 // end is when a MiniPod's time on a node is over. The zero value means never.
@@ -77,9 +99,9 @@ func (e end) anyLonger() string {
 }
 
 // stay tells how long a MiniPod may stay with these taints: not at all unless all are tolerated, and then as long as the least
-// patient of its tolerations says. The time counts from the taint, or from the binding where that came later: the MiniPod
+// patient of its tolerations says. The time counts from when the taint was seen, or the MiniPod where it arrived later: it
 // came in spite of the taint, and would come again.
-func stay(pod *miniv1.MiniPod, all []Taint) end {
+func stay(pod *miniv1.MiniPod, arrived time.Time, all []Taint) end {
 	var soonest end
 	for i := range all {
 		taint := &all[i]
@@ -91,8 +113,8 @@ func stay(pod *miniv1.MiniPod, all []Taint) end {
 			continue
 		}
 		since := taint.Since
-		if bound := boundAt(pod); bound.After(since) {
-			since = bound
+		if arrived.After(since) {
+			since = arrived
 		}
 		if at := since.Add(*patience); soonest.at.IsZero() || at.Before(soonest.at) {
 			soonest = end{at: at, taint: &taint.Taint}
@@ -116,12 +138,4 @@ func tolerates(all []miniv1.Toleration, taint *corev1.Taint) (shortest *time.Dur
 		}
 	}
 	return shortest, tolerated
-}
-
-// boundAt is when the MiniPod got its node.
-func boundAt(pod *miniv1.MiniPod) time.Time {
-	if scheduled := meta.FindStatusCondition(pod.Status.Conditions, miniv1.ConditionPodScheduled); scheduled != nil {
-		return scheduled.LastTransitionTime.Time
-	}
-	return pod.CreationTimestamp.Time
 }
