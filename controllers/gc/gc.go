@@ -80,7 +80,8 @@ func leaseOf(_ context.Context, node client.Object) []reconcile.Request {
 }
 
 // lease removes the Lease of an agent that is gone. An agent's Lease is named after its node and held by it; others, such as
-// the manager's own, are left alone.
+// the manager's own, are left alone. Its age is by two clocks, the node's and ours, and that is enough here: an agent whose Lease
+// was taken away makes it again with its next heartbeat.
 func (r *reconciler) lease(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var lease coordinationv1.Lease
 	if err := r.client.Get(ctx, req.NamespacedName, &lease); err != nil {

@@ -74,7 +74,8 @@ func tolerated(pod *miniv1.MiniPod, key string) (shortest time.Duration, forever
 	return shortest, forever && found, found
 }
 
-// endOf is when a MiniPod that is being deleted should have ended.
+// endOf is when a MiniPod that is being deleted should have ended, by the clock of the API server. Where the manager's is ahead of it, or
+// set forward, the grace period is cut short in the quota alone, and never before the node is given up, which is by what was seen.
 func endOf(pod *miniv1.MiniPod) time.Time {
 	grace := defaultGrace
 	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
