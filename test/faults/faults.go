@@ -51,7 +51,7 @@ func faults() []fault {
 			hold: 30 * time.Second, do: hog(limits("500m", ""), eatMemory), bites: hogEnded},
 		{key: "fork-bomb", title: "a fork bomb in a MiniPod", on: []string{full}, times: 2, short: 1,
 			hold: 15 * time.Second, do: hog(limits("100m", "256Mi"), forkBomb), bites: hogForked},
-		{key: "power", title: "a node's power cut, with its namespace's quota full", on: []string{local}, times: 2, short: 1, do: powerCut},
+		{key: "power", title: "a node's power cut, with its namespace's quota full", on: []string{local}, times: 6, short: 1, do: powerCut},
 		{key: "clock", title: "the clock set by ±10 min, and back after 30 s", on: []string{vm}, times: 4, short: 2,
 			hold: 30 * time.Second, pause: 10 * time.Second, do: setClocks()},
 	}

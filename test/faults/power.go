@@ -55,7 +55,7 @@ func powerCut(ctx context.Context, w *world) (undo, error) {
 		return back, err
 	}
 	if on, err := w.runningOn(ctx, w.victim()); err != nil || on == 0 {
-		return back, errors.Join(err, fmt.Errorf("%d MiniPods run on %s", on, w.victim()))
+		return back, errors.Join(err, w.explain(ctx))
 	}
 	if _, err := w.command(ctx, "node-stop", w.victim()); err != nil {
 		return back, err
@@ -90,6 +90,17 @@ func (w *world) takesMiniPods(ctx context.Context, node string) error {
 		}
 		return nil
 	})
+}
+
+// explain says of the node that none of the MiniPods went to what may have kept them away.
+func (w *world) explain(ctx context.Context) error {
+	var mini miniv1.MiniNode
+	var node corev1.Node
+	key := client.ObjectKey{Name: w.victim()}
+	if err := errors.Join(w.api.Get(ctx, key, &mini), w.api.Get(ctx, key, &node)); err != nil {
+		return err
+	}
+	return fmt.Errorf("no MiniPod runs on %s, which has taints %v, allocatable %v, conditions %v", key.Name, node.Spec.Taints, mini.Status.Allocatable, mini.Status.Conditions)
 }
 
 // runningOn counts the ready MiniPods of the wild namespace on a node.
