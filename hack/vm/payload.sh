@@ -18,7 +18,8 @@ for part in "$@"; do
   case $part in
     e2e|clock) cluster=1; assets+=(etcd kube-apiserver kube-controller-manager kubectl containerd containerd-shim-runc-v2 ctr runc) ;;
     node) assets+=(etcd kube-apiserver containerd containerd-shim-runc-v2 runc); go build -o bin/nodeagent-for-tests ./cmd/nodeagent ;;
-    runtime|conformance|agent) assets+=(containerd containerd-shim-runc-v2 runc) ;;
+    runtime|conformance) assets+=(containerd containerd-shim-runc-v2 runc) ;;
+    agent) assets+=(etcd kube-apiserver containerd containerd-shim-runc-v2 runc) ;;
   esac
 done
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)

@@ -2,12 +2,10 @@ package e2e
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,20 +16,11 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podstate"
+	"miniplane.dev/miniplane/test/slow"
 )
 
 // patience is how long things may take that usually take a second or two.
-var patience = slowly(60 * time.Second)
-
-// slowly makes a time longer on a machine that is many times slower than others: MINIPLANE_E2E_SLOW is by what factor. Emulated machines
-// have it (hack/vm/guest/run.sh), and no other.
-func slowly(d time.Duration) time.Duration {
-	factor, err := strconv.Atoi(cmp.Or(os.Getenv("MINIPLANE_E2E_SLOW"), "1"))
-	if err != nil || factor < 1 {
-		panic("MINIPLANE_E2E_SLOW is no factor, such as 4")
-	}
-	return d * time.Duration(factor)
-}
+var patience = slow.By(60 * time.Second)
 
 // namespace makes a namespace that is deleted, and seen to be gone, after the test.
 func namespace(t *testing.T) string {

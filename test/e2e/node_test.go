@@ -12,11 +12,12 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podstate"
+	"miniplane.dev/miniplane/test/slow"
 )
 
 // evictionLimit is the stated time within which the MiniPods of a lost node run elsewhere: 16 s until its silence counts, 20 s
 // of wait, and the start.
-var evictionLimit = slowly(45 * time.Second)
+var evictionLimit = slow.By(45 * time.Second)
 
 // waitNode waits until a node's agent is ready, or not.
 func waitNode(t *testing.T, name string, want bool, limit time.Duration) {

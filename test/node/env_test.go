@@ -27,6 +27,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/nettest"
 	"miniplane.dev/miniplane/test/containerdenv"
+	"miniplane.dev/miniplane/test/slow"
 	"miniplane.dev/miniplane/test/testenv"
 )
 
@@ -256,7 +257,7 @@ func (e *env) wholeLog() string {
 // until waits for something that is watched from outside.
 func (e *env) until(what string, ok func() bool) {
 	e.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(slow.By(60 * time.Second)); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			e.t.Fatalf("timeout: %s", what)
 		}

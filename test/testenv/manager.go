@@ -18,6 +18,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"miniplane.dev/miniplane/internal/index"
+	"miniplane.dev/miniplane/test/slow"
 )
 
 // StartManager runs a manager with the controllers that setup adds, until the test ends or stop is called, which waits for
@@ -72,7 +73,7 @@ func logger() logr.Logger {
 // Eventually waits, up to 20 s, until a watched-for state holds; what tells what is still missing, and is "" when it holds.
 func Eventually(t *testing.T, what func() string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(slow.By(20 * time.Second))
 	for missing := what(); missing != ""; missing = what() {
 		if time.Now().After(deadline) {
 			t.Fatalf("still after 20 s: %s", missing)

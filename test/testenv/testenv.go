@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/test/slow"
 )
 
 var (
@@ -131,7 +132,7 @@ func installPolicies(dir string) error {
 	node := &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "another"}}
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "another"}}
 	grant := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "miniplane:node:another"}}
-	return wait.PollUntilContextTimeout(context.Background(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(context.Background(), 50*time.Millisecond, slow.By(time.Minute), true, func(ctx context.Context) (bool, error) {
 		return refused(c.Create(ctx, quota.DeepCopy(), client.DryRunAll), "no-such-resource") &&
 			refused(agent.Create(ctx, node.DeepCopy(), client.DryRunAll), "node one") &&
 			refused(manager.Create(ctx, role.DeepCopy(), client.DryRunAll), "grants.miniplane.dev") &&

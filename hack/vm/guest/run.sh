@@ -6,8 +6,9 @@ root=$PWD part=$1; shift
 . hack/vm/parts.sh
 export CI=true MINIPLANE_PREBUILT=1 MINIPLANE_CACHE=$root/.vm/cache HOME=/root PATH=$PATH:/usr/sbin:/sbin TMPDIR=/var/tmp
 [ ! -e .vm/containerd ] || export MINIPLANE_TEST_CONTAINERD_DIR=$root/.vm/containerd
-# An emulated machine is many times slower: the deadlines of the end-to-end suite are longer by a factor. The product's own are not.
-[ "$(systemd-detect-virt)" = kvm ] || export MINIPLANE_E2E_SLOW="${MINIPLANE_E2E_SLOW:-5}"
+# An emulated machine is many times slower: the patience of tests is longer by a factor, and so is the time that an
+# API server has to come up in. The product's own are not.
+[ "$(systemd-detect-virt)" = kvm ] || export MINIPLANE_SLOW="${MINIPLANE_SLOW:-10}" KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=10m
 status=0
 if [ "$part" = e2e ] || [ "$part" = clock ]; then
   bin/cluster up -nodes "${NODES:-$([ "$part" = e2e ] && echo 3 || echo 2)}" || exit 1
