@@ -12,7 +12,7 @@ suite=${VM_SUITE:-bookworm}
 mirror=${VM_MIRROR:-http://deb.debian.org/debian}
 size=8G # of the disk; it is sparse
 
-packages=(systemd systemd-sysv udev dbus kmod openssh-server iproute2 iptables nftables conntrack procps psmisc util-linux
+packages=(systemd systemd-sysv udev dbus kmod openssh-server iproute2 iptables nftables conntrack procps psmisc util-linux curl
   busybox-static libseccomp2 ca-certificates)
 
 image=$cache/vm-$suite-$({ echo "$mirror"; cat "$here/image.sh" "$here/guest/setup.sh"; } | sha256sum | cut -c1-12)

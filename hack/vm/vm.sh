@@ -43,9 +43,9 @@ start() {
   mkdir -p "$dir" "$state/logs"
   echo "$image" >"$dir/image"
   local args=(
-    -name "$name" -machine q35,accel=kvm:tcg -cpu max -smp "${VM_CPUS:-2}" -m "${VM_MEMORY:-2048}"
+    -name "$name" -machine q35,accel=kvm:tcg -cpu max,la57=off -smp "${VM_CPUS:-2}" -m "${VM_MEMORY:-2048}"
     -nodefaults -no-user-config -display none -no-reboot -kernel "$image/vmlinuz"
-    -append "console=ttyS0 root=/dev/nvme0n1 rw net.ifnames=0 mitigations=off panic=-1 miniplane.vm=1 systemd.hostname=$name systemd.show_status=0 \
+    -append "console=ttyS0 root=/dev/nvme0n1 rw net.ifnames=0 mitigations=off tsc=reliable panic=-1 miniplane.vm=1 systemd.hostname=$name systemd.show_status=0 \
 ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off ip=100.126.0.$((10 + index))::0.0.0.0:255.255.255.0::eth1:off ${VM_APPEND:-}"
     -drive "file=$image/root.ext4,format=raw,if=none,id=root,snapshot=on,file.locking=off" -device nvme,drive=root,serial=root
     -device "virtio-net-pci,netdev=in,mac=52:54:00:00:00:$(printf %02x "$index")"
