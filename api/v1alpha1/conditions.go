@@ -147,4 +147,8 @@ const (
 	// ReasonShimFailed: the server that ran the container failed and took it along. It is no crash of the container's own.
 	ReasonShimFailed = "ShimFailed"
 	ReasonOOMKilled  = "OOMKilled"
+	// ReasonContainerStatusUnknown: nobody saw how it ended, or nobody tells whether it did.
+	ReasonContainerStatusUnknown = "ContainerStatusUnknown"
+	// ReasonStartError: it could not be started, and is not tried again.
+	ReasonStartError = "StartError"
 )

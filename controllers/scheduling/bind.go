@@ -148,8 +148,18 @@ func (s *Scheduler) setPending(obj *miniv1.MiniPod, summary string, condition me
 	obj.Status.ObservedGeneration = obj.Generation
 	obj.Status.Phase = miniv1.PodPending
 	obj.Status.Summary = summary
-	obj.Status.ReadyContainers = fmt.Sprintf("0/%d", len(obj.Spec.Containers))
+	obj.Status.ReadyContainers = fmt.Sprintf("0/%d", wantedReady(&obj.Spec))
 	conditions.Set(&obj.Status.Conditions, condition)
+}
+
+// wantedReady is how many containers are to be ready: an init container is at its end by then.
+func wantedReady(spec *miniv1.MiniPodSpec) (count int) {
+	for kind := range spec.AllContainers() {
+		if kind.Lasts() {
+			count++
+		}
+	}
+	return count
 }
 
 // forget takes an assumption back and tells those who wait for the room.

@@ -96,9 +96,9 @@ func targetPort(port *miniv1.ServicePort, pod *miniv1.MiniPod) (int32, bool) {
 	case port.TargetPort.Type == intstr.Int:
 		return port.TargetPort.IntVal, true
 	}
-	for _, container := range pod.Spec.Containers {
+	for kind, container := range pod.Spec.AllContainers() {
 		for _, named := range container.Ports {
-			if named.Name == port.TargetPort.StrVal && protocolOf(named.Protocol) == protocolOf(port.Protocol) {
+			if kind.Lasts() && named.Name == port.TargetPort.StrVal && protocolOf(named.Protocol) == protocolOf(port.Protocol) {
 				return named.ContainerPort, true
 			}
 		}

@@ -46,8 +46,7 @@ func Digest(pod *miniv1.MiniPod) string {
 	}
 	s.Pod = pod.Spec.SecurityContext
 	speaks := s.Annotations != nil || s.Pod != nil
-	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
+	for _, c := range pod.Spec.AllContainers() {
 		part := containerSubject{Name: c.Name, Security: c.SecurityContext, HostPorts: hasHostPorts(c)}
 		speaks = speaks || part.Security != nil || part.HostPorts
 		s.Containers = append(s.Containers, part)

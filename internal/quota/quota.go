@@ -65,8 +65,7 @@ type Usage struct {
 // ChargeOf is what a MiniPod of this spec takes.
 func ChargeOf(spec *miniv1.MiniPodSpec) Charge {
 	charge := Charge{Usage: Usage{Requests: resources.Requests(spec), Limits: resources.Limits(spec)}}
-	for i := range spec.Containers {
-		c := &spec.Containers[i]
+	for _, c := range spec.AllContainers() {
 		_, cpuLimit := c.Resources.Limits[corev1.ResourceCPU]
 		_, memoryLimit := c.Resources.Limits[corev1.ResourceMemory]
 		_, cpuRequest := c.Resources.Requests[corev1.ResourceCPU]

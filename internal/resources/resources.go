@@ -10,6 +10,7 @@
 package resources
 
 import (
+	"iter"
 	"math"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,6 +38,11 @@ func (a Amounts) Sub(b Amounts) Amounts {
 	return Amounts{a.MilliCPU - b.MilliCPU, a.MemoryBytes - b.MemoryBytes}
 }
 
+// max is the larger amount of each resource.
+func (a Amounts) max(b Amounts) Amounts {
+	return Amounts{max(a.MilliCPU, b.MilliCPU), max(a.MemoryBytes, b.MemoryBytes)}
+}
+
 // Fits tells whether a is no more than room in every resource. What asks for nothing of a resource fits, even where
 // that resource is over-used already.
 func (a Amounts) Fits(room Amounts) bool {
@@ -48,23 +54,27 @@ func (a Amounts) String() string {
 	return "cpu " + FormatCPU(a.MilliCPU) + ", memory " + FormatMemory(a.MemoryBytes)
 }
 
-// Requests is what the containers of a MiniPod ask for together.
-func Requests(spec *miniv1.MiniPodSpec) Amounts {
-	var sum Amounts
-	for i := range spec.Containers {
-		sum = sum.Add(ContainerRequests(&spec.Containers[i]))
-	}
-	return sum
-}
+// Requests is what the containers of a MiniPod ask for at one time, at most.
+func Requests(spec *miniv1.MiniPodSpec) Amounts { return peak(spec.AllContainers(), ContainerRequests) }
 
-// Limits is the sum of the containers' limits. A container without a limit adds nothing: where that matters, ask
-// ContainerLimits of each.
-func Limits(spec *miniv1.MiniPodSpec) Amounts {
-	var sum Amounts
-	for i := range spec.Containers {
-		sum = sum.Add(ContainerLimits(&spec.Containers[i]))
+// Limits is what the containers of a MiniPod may use at one time, at most. A container without a limit adds nothing: where that
+// matters, ask ContainerLimits of each.
+func Limits(spec *miniv1.MiniPodSpec) Amounts { return peak(spec.AllContainers(), ContainerLimits) }
+
+// peak is the most that containers take at one time, of each resource for itself. They come in the order in which they start. One
+// that lasts takes its amount from then on; an init container takes its own beside those that last and came before it, and gives it
+// back before the next one starts. So it is a native Pod's: the larger of the sum of all that last, and of what the hungriest init
+// container needs in its time.
+func peak(containers iter.Seq2[miniv1.ContainerKind, *miniv1.Container], of func(*miniv1.Container) Amounts) Amounts {
+	var lasting, most Amounts
+	for kind, c := range containers {
+		now := lasting.Add(of(c))
+		if kind.Lasts() {
+			lasting = now
+		}
+		most = most.max(now)
 	}
-	return sum
+	return most
 }
 
 // ContainerRequests is what one container asks for: its requests, and its limits where no request is given.
@@ -110,8 +120,8 @@ func Whole(q resource.Quantity) int64 { return max(q.Value(), 0) }
 // that equal its requests, BestEffort when nothing is asked for or limited, Burstable otherwise.
 func QoS(spec *miniv1.MiniPodSpec) corev1.PodQOSClass {
 	guaranteed, nothing := true, true
-	for i := range spec.Containers {
-		requests, limits := ContainerRequests(&spec.Containers[i]), ContainerLimits(&spec.Containers[i])
+	for _, c := range spec.AllContainers() {
+		requests, limits := ContainerRequests(c), ContainerLimits(c)
 		if requests != (Amounts{}) || limits != (Amounts{}) {
 			nothing = false
 		}

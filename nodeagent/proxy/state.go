@@ -226,9 +226,9 @@ func HostPortsOf(pod *miniv1.MiniPod) (out []HostPort) {
 	if err != nil || pod.Status.Phase == miniv1.PodSucceeded || pod.Status.Phase == miniv1.PodFailed {
 		return nil
 	}
-	for _, container := range pod.Spec.Containers {
+	for kind, container := range pod.Spec.AllContainers() {
 		for _, p := range container.Ports {
-			if p.HostPort == 0 {
+			if p.HostPort == 0 || !kind.Lasts() {
 				continue
 			}
 			out = append(out, HostPort{

@@ -74,9 +74,9 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 	for _, key := range slices.Sorted(maps.Keys(spec.NodeSelector)) {
 		p.NodeSelector = append(p.NodeSelector, Label{key, spec.NodeSelector[key]})
 	}
-	for i := range spec.Containers {
-		for _, port := range spec.Containers[i].Ports {
-			if port.HostPort != 0 {
+	for kind, c := range spec.AllContainers() {
+		for _, port := range c.Ports {
+			if port.HostPort != 0 && kind.Lasts() {
 				p.HostPorts = append(p.HostPorts, NewHostPort(port.HostPort, port.Protocol))
 			}
 		}

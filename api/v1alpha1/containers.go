@@ -1,0 +1,32 @@
+package v1alpha1
+
+import "iter"
+
+// ContainerKind is what a container is to its MiniPod: when it starts, when it ends, and who waits for it.
+type ContainerKind string
+
+// Kinds of containers.
+const (
+	// ContainerInit runs to its end before what comes after it starts.
+	ContainerInit ContainerKind = "Init"
+	// ContainerSidecar is an init container that goes on: it starts before what comes after it, and ends after that.
+	ContainerSidecar ContainerKind = "Sidecar"
+	// ContainerMain is one of spec.containers. They start together, after all others.
+	ContainerMain ContainerKind = "Main"
+)
+
+// Lasts tells whether containers of the kind run as long as the MiniPod does. Only those can be reached by others, and take their
+// resources beside all that follow.
+func (k ContainerKind) Lasts() bool { return k == ContainerSidecar || k == ContainerMain }
+
+// AllContainers are the containers of the spec, of every kind, in the order in which they start. Whoever wants only some of them asks
+// for their kind: what is read from one list of the spec would miss those of the others.
+func (s *MiniPodSpec) AllContainers() iter.Seq2[ContainerKind, *Container] {
+	return func(yield func(ContainerKind, *Container) bool) {
+		for i := range s.Containers {
+			if !yield(ContainerMain, &s.Containers[i]) {
+				return
+			}
+		}
+	}
+}
