@@ -74,15 +74,6 @@ func TestConditionIsNotRevived(t *testing.T) {
 	}
 }
 
-// A status that waited to be written, while a condition was taken away, does not bring it back either.
-func TestWaitingStatusRevivesNothing(t *testing.T) {
-	status := miniv1.MiniPodStatus{Conditions: []metav1.Condition{disrupted, {Type: miniv1.ConditionReady, Reason: "Mine"}}}
-	keepForeign(&status, testPod().Obj())
-	if len(status.Conditions) != 1 || status.Conditions[0].Reason != "Mine" {
-		t.Errorf("conditions %+v", status.Conditions)
-	}
-}
-
 // What is not in the list of conditions is written without a version, whatever happened meanwhile.
 func TestOtherStatusNeedsNoVersion(t *testing.T) {
 	b, w := behind(t, none, func(c *[]metav1.Condition) { meta.SetStatusCondition(c, disrupted) })

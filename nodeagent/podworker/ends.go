@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
+
+	"miniplane.dev/miniplane/internal/podplan"
 )
 
 // ends are the records of SIGTERMs, one small file in memory for each MiniPod that is ended. A grace period is counted from the
@@ -79,7 +81,7 @@ func (e ends) add(uid types.UID, line string) error {
 }
 
 // read tells what an earlier agent sent to the containers of a MiniPod, in the terms of a clock that shows now.
-func (e ends) read(uid types.UID, now time.Time) map[string]Sent {
+func (e ends) read(uid types.UID, now time.Time) map[string]podplan.Sent {
 	content, err := os.ReadFile(e.path(uid))
 	if err != nil {
 		return nil // nothing was sent, or nobody knows
@@ -88,14 +90,14 @@ func (e ends) read(uid types.UID, now time.Time) map[string]Sent {
 }
 
 // parseEnds reads a record. What is not understood, or of another boot, is left out: then the signal is sent again.
-func parseEnds(content, boot string, at time.Duration, now time.Time) map[string]Sent {
-	out := map[string]Sent{}
+func parseEnds(content, boot string, at time.Duration, now time.Time) map[string]podplan.Sent {
+	out := map[string]podplan.Sent{}
 	for line := range strings.Lines(content) {
 		switch words := strings.Fields(line); {
 		case len(words) == 4 && words[2] == boot:
 			began, err := strconv.ParseInt(words[3], 10, 64)
 			sent := out[words[1]]
-			if err == nil && began >= 0 && time.Duration(began) <= at && sent.begin(words[0], now.Add(time.Duration(began)-at)) {
+			if err == nil && began >= 0 && time.Duration(began) <= at && begin(&sent, words[0], now.Add(time.Duration(began)-at)) {
 				out[words[1]] = sent
 			}
 		case len(words) == 2 && words[0] == lineSent:
@@ -109,7 +111,7 @@ func parseEnds(content, boot string, at time.Duration, now time.Time) map[string
 }
 
 // begin takes over what a line tells, if none before it did.
-func (s *Sent) begin(line string, at time.Time) bool {
+func begin(s *podplan.Sent, line string, at time.Time) bool {
 	switch {
 	case line == lineTerm && s.Term.IsZero():
 		s.Term, s.Unsure = at, true

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 )
@@ -82,7 +83,7 @@ func TestGracePeriodWithoutAnswer(t *testing.T) {
 			uid := b.get("a").UID
 			b.runtime.SetSilent(b.containers()[0].ID, true)
 			b.restart()
-			b.shows("a", reasonStatusUnknown)
+			b.shows("a", miniv1.ReasonContainerStatusUnknown)
 			b.delete("a")
 			b.until("its grace period began", func() bool {
 				content, _ := os.ReadFile(b.pool.ends.path(uid))
@@ -169,7 +170,7 @@ func TestRecordWhereNoneCanBe(t *testing.T) {
 }
 
 func TestParseEnds(t *testing.T) {
-	for content, want := range map[string]map[string]Sent{
+	for content, want := range map[string]map[string]podplan.Sent{
 		"": {},
 		"term a this 1000000000\nsent a\nterm b this 2000000000\n":         {"a": {Term: at(7)}, "b": {Term: at(8), Unsure: true}},
 		"term a this 1000000000\nsent a\nterm a this 2000000000\nsent a\n": {"a": {Term: at(7)}},
@@ -201,18 +202,4 @@ func FuzzParseEnds(f *testing.F) {
 			}
 		}
 	})
-}
-
-// A container's back-off does not grow when the machine's time is set back, nor end when it is set forward.
-func TestBackoffIsCountedByTheAgent(t *testing.T) {
-	o := seen(container("main", 0, 2, exited(1, 600, 610)))
-	o.noteEnds(at(10)) // the time was set back by ten minutes
-	if got, _ := restart(o.Containers[0], o.endOf(o.Containers[0])); !got.Equal(at(30)) {
-		t.Errorf("starts again at %s, want %s", got, at(30))
-	}
-	o.Containers[0].FinishedAt = at(-600) // another look, by another clock
-	o.noteEnds(at(11))
-	if got, _ := restart(o.Containers[0], o.endOf(o.Containers[0])); !got.Equal(at(30)) {
-		t.Errorf("starts again at %s, want %s", got, at(30))
-	}
 }

@@ -1,10 +1,8 @@
 package podworker
 
 import (
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/test/builders"
 )
@@ -65,25 +64,25 @@ func TestContainerSpec(t *testing.T) {
 	}).Obj()
 	o := seen()
 	got := containerSpec(Layout{RootDir: "/root", StateDir: "/state", CgroupParent: "/mini"}, Machine{NodeName: "n1", NodeIP: "10.0.0.1", MemoryBytes: 1 << 30},
-		pod, &o, Action{Container: "main", Attempt: 3, Crashes: 2})
+		pod, &o, podplan.Action{Container: "main", Attempt: 3, Crashes: 2})
 	dir := "/files/"
 	want := runtime.ContainerSpec{
-		ID: id("main", 3), Group: testUID, Image: "echo:test",
-		Labels: container("main", 3, 2).Labels,
+		ID: containerID(testUID, "main", 3), Group: testUID, Image: "echo:test",
+		Labels: labelsFor(pod, &pod.Spec.Containers[0], 3, 2),
 		Env: []string{"A=1", "B=1$(C)", "C=3", "NAME=web", "NS=ns", "UID=" + testUID, "NODE=n1", "HOST=10.0.0.1",
 			"IP=100.64.0.9", "NONE="},
 		Command: []string{"run", "3"}, Args: []string{"--name=web"}, WorkingDir: "/w", Hostname: "other",
-		Namespaces: o.Sandbox.Namespaces,
+		Namespaces: o.box.Namespaces,
 		Mounts: []runtime.Mount{{HostPath: dir + "hostname", ContainerPath: "/etc/hostname"},
 			{HostPath: dir + "hosts", ContainerPath: "/etc/hosts"}, {HostPath: dir + "resolv.conf", ContainerPath: "/etc/resolv.conf"}, {HostPath: "/shm", ContainerPath: "/dev/shm"}},
-		CgroupPath: "/mini/pod" + testUID + "/" + id("main", 3),
+		CgroupPath: "/mini/pod" + testUID + "/" + containerID(testUID, "main", 3),
 		Resources:  runtime.Resources{CPUShares: 256, CPUQuota: 50_000, CPUPeriod: 100_000, MemoryLimit: 128 << 20, OOMScoreAdj: 938},
 		LogPath:    "/root/logs/ns_web_" + testUID + "/main/3.log",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
 	}
-	if containerNamed(pod, "none") != nil {
+	if podplan.ContainerNamed(pod, "none") != nil {
 		t.Error("found a container that is not there")
 	}
 }
@@ -183,7 +182,7 @@ func TestFiles(t *testing.T) {
 	if diff := cmp.Diff([]types.UID{testUID, testUID}, uids); diff != "" || err != nil {
 		t.Errorf("podsWithFiles: %v\n%s", err, diff)
 	}
-	l.removeLog(container("main", 0, 0))
+	l.removeLog(pod, podplan.Container{Name: "main"})
 	if _, err := os.Stat(log); !os.IsNotExist(err) {
 		t.Error("the log is still there")
 	}
@@ -253,23 +252,5 @@ func TestRegistryAuths(t *testing.T) {
 	}
 	if _, err := registryAuths(&corev1.Secret{}); err == nil {
 		t.Error("no error for a Secret of another type")
-	}
-}
-
-func TestObservation(t *testing.T) {
-	o := seen(container("main", 0, 0))
-	o.set(container("main", 0, 0, runs))
-	o.set(container("b", 0, 0))
-	o.drop("unknown")
-	o.drop(id("b", 0))
-	if len(o.Containers) != 1 || o.Containers[0].State != runtime.StateRunning {
-		t.Errorf("containers: %v", o.Containers)
-	}
-	o.look(NewObservation())
-	if !o.nothingLeft() || o.FilesFor != (netip.Addr{}) {
-		t.Errorf("after a look at nothing: %+v", o)
-	}
-	if slices.Contains([]bool{Action{Type: PullImage}.launches(), Action{Type: RemoveContainer}.launches()}, true) {
-		t.Error("launches")
 	}
 }

@@ -2,83 +2,22 @@ package podworker
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/conditions"
+	"miniplane.dev/miniplane/internal/podplan"
 )
 
 // actionStart is what the agent was doing when there is something to tell: events.k8s.io asks for it.
 const actionStart = "StartContainer"
-
-// trouble is something that went wrong with a container, as an Event tells it.
-type trouble struct{ reason, note string }
-
-// troubles are what began to go wrong between two statuses of a MiniPod. A start without trouble has none, and one trouble is
-// told once, however long it lasts: that an image is tried again and again is one.
-func troubles(before, after *miniv1.MiniPodStatus) []trouble {
-	var out []trouble
-	if refused := meta.FindStatusCondition(after.Conditions, miniv1.ConditionAdmitted); refused != nil {
-		if was := meta.FindStatusCondition(before.Conditions, miniv1.ConditionAdmitted); was == nil || was.Reason != refused.Reason {
-			out = append(out, trouble{refused.Reason, refused.Message})
-		}
-	}
-	for i := range after.ContainerStatuses {
-		now := &after.ContainerStatuses[i]
-		was := statusByName(before, now.Name)
-		if waiting := now.State.Waiting; waiting != nil {
-			if kind := troubleKind(waiting); kind != "" && kind != troubleKind(was.State.Waiting) {
-				out = append(out, trouble{waiting.Reason, "container " + now.Name + ": " + waiting.Message})
-			}
-		}
-		if end := oomEnd(now); end != "" && end != oomEnd(&was) {
-			out = append(out, trouble{miniv1.ReasonOOMKilled, "container " + now.Name + " used more memory than its limit and was killed"})
-		}
-	}
-	return out
-}
-
-// troubleKind groups the reasons to wait that are the same trouble; "" is none.
-func troubleKind(waiting *corev1.ContainerStateWaiting) string {
-	if waiting == nil {
-		return ""
-	}
-	switch waiting.Reason {
-	case miniv1.ReasonErrImagePull, miniv1.ReasonImagePullBackOff:
-		return miniv1.ReasonErrImagePull
-	case miniv1.ReasonErrImageNeverPull, miniv1.ReasonInvalidImageName, miniv1.ReasonCrashLoopBackOff,
-		miniv1.ReasonCreateContainerError, miniv1.ReasonCreateContainerConfig, miniv1.ReasonRunContainerError:
-		return waiting.Reason
-	}
-	return ""
-}
-
-// oomEnd identifies the container whose last end was by the kernel's memory killer.
-func oomEnd(status *miniv1.ContainerStatus) string {
-	for _, end := range []*corev1.ContainerStateTerminated{status.State.Terminated, status.LastState.Terminated} {
-		if end != nil && end.Reason == miniv1.ReasonOOMKilled {
-			return end.ContainerID
-		}
-	}
-	return ""
-}
-
-func statusByName(status *miniv1.MiniPodStatus, name string) miniv1.ContainerStatus {
-	for _, c := range status.ContainerStatuses {
-		if c.Name == name {
-			return c
-		}
-	}
-	return miniv1.ContainerStatus{}
-}
 
 // tell writes an Event for each new trouble, after the status that shows it was stored.
 func tell(recorder events.EventRecorder, before, after *miniv1.MiniPod) {
 	if recorder == nil {
 		return
 	}
-	for _, t := range troubles(&before.Status, &after.Status) {
-		recorder.Eventf(after, nil, corev1.EventTypeWarning, t.reason, actionStart, "%s", conditions.Note(t.note))
+	for _, t := range podplan.Troubles(&before.Status, &after.Status) {
+		recorder.Eventf(after, nil, corev1.EventTypeWarning, t.Reason, actionStart, "%s", conditions.Note(t.Note))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/foreign"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/stdio"
@@ -145,8 +146,6 @@ func (l Layout) podsWithFiles() ([]types.UID, error) {
 }
 
 // removeLog removes the log of one container, and what was put aside of it. What it leaves behind goes with the MiniPod's directory.
-func (l Layout) removeLog(c runtime.Container) {
-	labels := c.Labels
-	dir := l.podLogDir(labels[runtime.LabelPodNamespace], labels[runtime.LabelPodName], types.UID(labels[runtime.LabelPodUID]))
-	_ = stdio.Remove(filepath.Join(dir, labels[runtime.LabelContainer], labels[runtime.LabelAttempt]+".log"))
+func (l Layout) removeLog(pod *miniv1.MiniPod, c podplan.Container) {
+	_ = stdio.Remove(l.logPath(pod, c.Name, c.Attempt))
 }

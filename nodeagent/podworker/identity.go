@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -49,23 +50,25 @@ func labelsFor(pod *miniv1.MiniPod, c *miniv1.Container, attempt, crashes int) m
 		runtime.LabelPodNamespace: pod.Namespace,
 		runtime.LabelContainer:    c.Name,
 		runtime.LabelAttempt:      strconv.Itoa(attempt),
-		runtime.LabelSpecHash:     specHash(c),
+		runtime.LabelSpecHash:     podplan.SpecHash(c),
 		labelCrashes:              strconv.Itoa(crashes),
 	}
 }
-
-// specHash covers what can change in a container's spec, the image. It must not cover more: a later version of the agent
-// that knows more fields would replace every container.
-func specHash(c *miniv1.Container) string { return shortHash(c.Image) }
 
 func shortHash(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:8])
 }
 
-func attemptOf(c runtime.Container) int { return number(c.Labels[runtime.LabelAttempt]) }
-
-func crashesOf(c runtime.Container) int { return number(c.Labels[labelCrashes]) }
+// containerOf is what plans are made from of a container: its labels say whose it is.
+func containerOf(c runtime.Container) podplan.Container {
+	return podplan.Container{
+		ID: c.ID, Name: c.Labels[runtime.LabelContainer], SpecHash: c.Labels[runtime.LabelSpecHash],
+		Attempt: number(c.Labels[runtime.LabelAttempt]), Crashes: number(c.Labels[labelCrashes]),
+		Image: c.Image, ImageID: c.ImageID, State: podplan.State(c.State), StartedAt: c.StartedAt, FinishedAt: c.FinishedAt,
+		ExitCode: c.ExitCode, OOMKilled: c.OOMKilled, ServerFailed: c.ServerFailed,
+	}
+}
 
 // number reads a label of ours; 0 if somebody else wrote it.
 func number(s string) int {

@@ -10,40 +10,41 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/imageaccess"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
 // lookupImage finds out whether the image is present, and whether it is for everybody. It costs no more than that.
-func (w *worker) lookupImage(ctx context.Context, desired *miniv1.MiniPod, a Action) (change, error) {
-	c := containerNamed(desired, a.Container)
-	next := w.observed.imageOf(c)
+func (w *worker) lookupImage(ctx context.Context, desired *miniv1.MiniPod, a podplan.Action) (change, error) {
+	c := podplan.ContainerNamed(desired, a.Container)
+	next := w.observed.ImageOf(c)
 	image, err := w.pool.Runtime.Image(ctx, c.Image)
 	switch {
-	case err == nil && (imageaccess.Parse(image.Access).Free() || w.observed.has(c.Image, image.ID)):
-		next = Image{Ref: c.Image, State: ImagePresent, ID: image.ID}
+	case err == nil && (imageaccess.Parse(image.Access).Free() || w.observed.Has(c.Image, image.ID)):
+		next = podplan.Image{Ref: c.Image, State: podplan.ImagePresent, ID: image.ID}
 	case err == nil:
-		next.State, next.ID, next.Access = ImageGuarded, image.ID, image.Access
-	case errdefs.IsNotFound(err) && pullPolicy(c) != corev1.PullNever:
-		next.State, next.Access = ImageMissing, ""
+		next.State, next.ID, next.Access = podplan.ImageGuarded, image.ID, image.Access
+	case errdefs.IsNotFound(err) && podplan.PullPolicy(c) != corev1.PullNever:
+		next.State, next.Access = podplan.ImageMissing, ""
 	default:
 		next.Access = ""
-		next = w.failedImage(next, err)
+		next = next.Failed(wordsOf(err), runtime.IsUnanswered(err), w.pool.Clock.Now())
 	}
-	return func(o *Observation) { o.Images[c.Name] = next }, nil
+	return func(o *view) { o.Images[c.Name] = next }, nil
 }
 
 // startPull gets an image beside the worker, which goes on meanwhile and hears of the end in its inbox.
-func (w *worker) startPull(desired *miniv1.MiniPod, a Action) change {
-	c := containerNamed(desired, a.Container)
-	next := w.observed.imageOf(c)
+func (w *worker) startPull(desired *miniv1.MiniPod, a podplan.Action) change {
+	c := podplan.ContainerNamed(desired, a.Container)
+	next := w.observed.ImageOf(c)
 	guarded := next
-	next.State = ImagePulling
-	return func(o *Observation) {
+	next.State = podplan.ImagePulling
+	return func(o *view) {
 		o.Images[c.Name] = next
 		go func() {
 			end := pulled{container: c.Name, ref: c.Image}
-			if guarded.State == ImageGuarded {
+			if guarded.State == podplan.ImageGuarded {
 				end.image, end.err = w.claim(desired, c, guarded)
 			} else {
 				end.image, end.err = w.pull(desired, c, w.pool.pullSecrets(w.pullContext, desired))
@@ -62,13 +63,13 @@ func (w *worker) pull(desired *miniv1.MiniPod, c *miniv1.Container, with credent
 
 // claim shows that the MiniPod may run an image that is present: by a credential that the registry took before, or by having the registry
 // give the image to it, which sends nothing that is there.
-func (w *worker) claim(desired *miniv1.MiniPod, c *miniv1.Container, image Image) (runtime.Image, error) {
+func (w *worker) claim(desired *miniv1.MiniPod, c *miniv1.Container, image podplan.Image) (runtime.Image, error) {
 	with := w.pool.pullSecrets(w.pullContext, desired)
 	switch {
 	case imageaccess.Parse(image.Access).Admits(imageaccess.Fitting(c.Image, with.auths)):
 		countClaim(claimKnown)
 		return runtime.Image{ID: image.ID}, nil
-	case pullPolicy(c) == corev1.PullNever:
+	case podplan.PullPolicy(c) == corev1.PullNever:
 		countClaim(claimRefused)
 		return runtime.Image{}, with.explain(fmt.Errorf("image %q is on this node, but it was pulled with a credential that this MiniPod does not have, "+
 			"and imagePullPolicy Never keeps it from asking the registry; name a Secret with that credential in imagePullSecrets", c.Image))
@@ -86,27 +87,15 @@ func (w *worker) claim(desired *miniv1.MiniPod, c *miniv1.Container, image Image
 
 // finishPull notes the end of a pull, if that image is still wanted.
 func (w *worker) finishPull(p pulled) {
-	image, wanted := w.observed.Images[p.container]
-	failures := image.Failures
+	image, now := w.observed.Images[p.container], w.pool.Clock.Now()
 	switch {
-	case !wanted || image.Ref != p.ref || image.State != ImagePulling:
+	case !w.observed.Pulling(p.container, p.ref):
 	case p.err == nil:
-		w.observed.Images[p.container] = Image{Ref: p.ref, State: ImagePresent, ID: p.image.ID}
+		w.observed.Images[p.container] = podplan.Image{Ref: p.ref, State: podplan.ImagePresent, ID: p.image.ID}
 	case errors.Is(p.err, context.Canceled):
 		delete(w.observed.Images, p.container)
 	default:
 		w.pool.Log.Info("Cannot pull an image; trying again later", "image", p.ref, "pod", w.uid, "err", wordsOf(p.err))
-		image = w.failedImage(image, p.err)
-		image.Failures = max(image.Failures, failures+1) // that a registry does not answer counts too
-		w.observed.Images[p.container] = image
+		w.observed.Images[p.container] = image.Failed(wordsOf(p.err), false, now) // that a registry does not answer counts too
 	}
-}
-
-// failedImage counts a failure to get an image; that the runtime does not answer is not one.
-func (w *worker) failedImage(image Image, err error) Image {
-	image.State, image.FailedAt, image.Message = ImageFailed, w.pool.Clock.Now(), wordsOf(err)
-	if !runtime.IsUnanswered(err) {
-		image.Failures++
-	}
-	return image
 }

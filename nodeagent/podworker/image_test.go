@@ -32,7 +32,7 @@ func TestImages(t *testing.T) {
 	b.shows("bad", miniv1.ReasonInvalidImageName)
 	b.shows("never", miniv1.ReasonErrImageNeverPull)
 	b.shows("missing", miniv1.ReasonErrImagePull)
-	b.pass(errImagePullFor)
+	b.pass(5 * time.Second)
 	b.shows("missing", miniv1.ReasonImagePullBackOff)
 	b.runtime.SetPull("other:1", nil)
 	b.runtime.AddImage("other:2", 1)
@@ -51,7 +51,7 @@ func TestRegistriesWordsAreBounded(t *testing.T) {
 		if len(message) > 2*maxWords || !strings.Contains(message, "世界") || !utf8.ValidString(message) {
 			t.Errorf("%s: a message of %d bytes", reason, len(message))
 		}
-		b.pass(errImagePullFor)
+		b.pass(5 * time.Second)
 	}
 }
 
@@ -136,7 +136,7 @@ func TestSlowStartSaysSo(t *testing.T) {
 	})
 	b.create("a", func(p *miniv1.MiniPod) { p.Spec.Containers[0].Image = "slow:1" })
 	b.until("it pulls", func() bool { return len(b.runtime.Calls(fake.OpPull)) == 1 })
-	b.pass(quietPull)
+	b.pass(5 * time.Second)
 	b.until("it says that it pulls", func() bool {
 		status := b.get("a").Status
 		return status.PodIP != "" && len(status.ContainerStatuses) == 1 && status.ContainerStatuses[0].State.Waiting != nil &&

@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/internal/podstate"
 )
 
@@ -47,7 +48,7 @@ func init() {
 	metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, statusWrites, claims, podCount)
 }
 
-func (p *Pool) measureAction(action ActionType, took time.Duration) {
+func (p *Pool) measureAction(action podplan.ActionType, took time.Duration) {
 	actionSeconds.WithLabelValues(string(action)).Observe(took.Seconds())
 }
 

@@ -71,7 +71,7 @@ type Pool struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
-	adopted map[types.UID]Observation // seen before the MiniPods were known
+	adopted map[types.UID]view // seen before the MiniPods were known
 	synced  bool
 	closed  bool // no more workers
 }
@@ -101,7 +101,7 @@ func New(ctx context.Context, o Options) *Pool {
 		puller:   pulls.New(pulls.Options{Runtime: o.Runtime, Parallel: o.ParallelPulls, Deadline: o.PullDeadline}),
 		ends:     newEnds(o.Layout.endsDir()),
 		workers:  map[types.UID]*worker{},
-		adopted:  map[types.UID]Observation{},
+		adopted:  map[types.UID]view{},
 	}
 }
 
@@ -132,7 +132,7 @@ func (p *Pool) worker(uid types.UID) *worker {
 func (p *Pool) make(uid types.UID) *worker {
 	observed, ok := p.adopted[uid]
 	if !ok {
-		observed = NewObservation()
+		observed = newView()
 	}
 	delete(p.adopted, uid)
 	w := newWorker(p, uid, observed)
@@ -155,7 +155,7 @@ func (p *Pool) retire(w *worker) bool {
 	defer p.mu.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.inbox.gone || !w.observed.nothingLeft() || len(w.inbox.changed) > 0 {
+	if !w.inbox.gone || !w.observed.NothingLeft() || len(w.inbox.changed) > 0 {
 		return false
 	}
 	delete(p.workers, w.uid)

@@ -44,9 +44,9 @@ func (w *worker) portRefusal(ctx context.Context, pod *miniv1.MiniPod) *podsecur
 }
 
 func hostPortsOf(pod *miniv1.MiniPod) (out []hostports.Port) {
-	for _, c := range pod.Spec.Containers {
+	for kind, c := range pod.Spec.AllContainers() {
 		for _, p := range c.Ports {
-			if p.HostPort != 0 {
+			if p.HostPort != 0 && kind.Lasts() {
 				protocol := strings.ToLower(string(p.Protocol))
 				if protocol == "" {
 					protocol = "tcp"

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -111,7 +112,7 @@ func TestPrivateImages(t *testing.T) {
 	b.runtime.SetPublic(private)
 	b.until("all run that waited", func() bool {
 		if b.clock.HasWaiters() {
-			b.clock.Step(backoffMax)
+			b.clock.Step(5 * time.Minute)
 		}
 		return !slices.ContainsFunc([]string{"guest", "never", "guest later", "guesser"}, func(name string) bool {
 			return b.get(name).Status.Summary != "Running"

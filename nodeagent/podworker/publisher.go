@@ -2,30 +2,21 @@ package podworker
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/jitter"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/internal/statuspatch"
 )
 
 const (
-	// quietStart is how long a status is held back while it is about to change. The binding has said ContainerCreating
-	// already, so that in a start without trouble, however crowded the node, nothing is worth a write before Running.
-	quietStart = 30 * time.Second
-	// quietPull is the same where only images are waited for, which may take long: people want to know.
-	quietPull = 5 * time.Second
-	// quietChange is the same for a MiniPod that ran already: others must hear soon that it does not serve.
-	quietChange = 2 * time.Second
 	// The waits between tries to write a status.
 	writeRetryBase = 50 * time.Millisecond
 	writeRetryMax  = 5 * time.Second
@@ -117,7 +108,7 @@ func (p *publisher) run(ctx context.Context) {
 		default:
 			failures++
 			p.worker.pool.Log.V(1).Info("Cannot write a status; trying again", "pod", p.worker.uid, "err", err.Error())
-			if !p.wait(ctx, jitter.Up(doubled(writeRetryBase, writeRetryMax, failures)), nil) {
+			if !p.wait(ctx, jitter.Up(podplan.Doubled(writeRetryBase, writeRetryMax, failures)), nil) {
 				return
 			}
 		}
@@ -145,7 +136,7 @@ func (p *publisher) write(ctx context.Context, want *miniv1.MiniPodStatus) error
 	}
 	after := before.DeepCopy()
 	after.Status = *want.DeepCopy()
-	keepForeign(&after.Status, before)
+	podplan.KeepForeign(&after.Status, before)
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	written, err := statuspatch.PatchShared(ctx, p.worker.pool.Client, before, after)
@@ -172,33 +163,4 @@ func (p *publisher) readAgain(ctx context.Context) bool {
 	}
 	p.worker.set(now)
 	return now.ResourceVersion != before.ResourceVersion
-}
-
-// own tells whether a condition is the agent's.
-func own(condition metav1.Condition) bool {
-	switch condition.Type {
-	case miniv1.ConditionReady, miniv1.ConditionContainersReady, miniv1.ConditionAdmitted:
-		return true
-	}
-	return false
-}
-
-// keepForeign takes over what others wrote since the status was made: the binding, and all conditions that are not the agent's.
-// Those that were taken away since are not among them.
-func keepForeign(status *miniv1.MiniPodStatus, before *miniv1.MiniPod) {
-	status.NodeName = before.Status.NodeName
-	mine := slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return !own(c) })
-	status.Conditions = nil
-	for _, condition := range before.Status.Conditions {
-		if !own(condition) {
-			status.Conditions = append(status.Conditions, condition)
-		} else if ours := meta.FindStatusCondition(mine, condition.Type); ours != nil {
-			status.Conditions = append(status.Conditions, *ours) // in its place
-		}
-	}
-	for _, condition := range mine {
-		if meta.FindStatusCondition(before.Status.Conditions, condition.Type) == nil {
-			status.Conditions = append(status.Conditions, condition)
-		}
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 	"miniplane.dev/miniplane/test/builders"
@@ -82,7 +83,7 @@ func TestUnknownNamespace(t *testing.T) {
 	if len(b.written()) != 0 || len(b.runtime.Calls(fake.OpCreate)) != 0 {
 		t.Errorf("written %v, calls %v", b.written(), b.runtime.Calls())
 	}
-	b.clock.Step(quietChange)
+	b.clock.Step(2 * time.Second)
 	pod := b.shows("a", miniv1.ReasonPodSecurityUnknown)
 	if message := pod.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(message, "may get, list and watch namespaces") {
 		t.Error(message)
@@ -98,7 +99,7 @@ func TestUnknownNamespace(t *testing.T) {
 func TestNoNamespaces(t *testing.T) {
 	pool := New(t.Context(), Options{})
 	pod := testPod().Obj()
-	if pool.refusal(pod, new(NewObservation())) == nil {
+	if pool.refusal(pod, new(podplan.NewObservation())) == nil {
 		t.Error("admitted")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/internal/resources"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
@@ -30,8 +31,8 @@ type Machine struct {
 }
 
 // containerSpec is what the runtime is told about one container.
-func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *Observation, a Action) runtime.ContainerSpec {
-	c := containerNamed(pod, a.Container)
+func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.Action) runtime.ContainerSpec {
+	c := podplan.ContainerNamed(pod, a.Container)
 	id := containerID(pod.UID, c.Name, a.Attempt)
 	security := securityOf(pod, c)
 	env, values := environment(pod, c, Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String()})
@@ -46,8 +47,8 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *Observation, a A
 		WorkingDir: c.WorkingDir,
 		Env:        env,
 		Hostname:   hostnameOf(pod),
-		Namespaces: o.Sandbox.Namespaces,
-		Mounts:     append(fileMounts(o.Sandbox.Files, security.ReadOnlyRoot), sharedMemory(o.Sandbox)...),
+		Namespaces: o.box.Namespaces,
+		Mounts:     append(fileMounts(o.box.Files, security.ReadOnlyRoot), sharedMemory(o.box)...),
 		CgroupPath: filepath.Join(l.podCgroup(pod.UID), id),
 		Resources:  resourcesOf(pod, c, m.MemoryBytes),
 		Security:   security,
@@ -61,15 +62,6 @@ func sharedMemory(box *sandbox.Sandbox) []runtime.Mount {
 		return nil
 	}
 	return []runtime.Mount{{HostPath: box.SharedMemory, ContainerPath: "/dev/shm"}}
-}
-
-func containerNamed(pod *miniv1.MiniPod, name string) *miniv1.Container {
-	for i := range pod.Spec.Containers {
-		if pod.Spec.Containers[i].Name == name {
-			return &pod.Spec.Containers[i]
-		}
-	}
-	return nil
 }
 
 // resourcesOf turns requests and limits into the kernel's settings.

@@ -13,6 +13,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/jitter"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -105,7 +106,7 @@ func (p *Pool) look(ctx context.Context) error {
 	for uid, epoch := range before {
 		observed, ok := seen[uid]
 		if !ok {
-			observed = NewObservation()
+			observed = newView()
 		}
 		delete(seen, uid)
 		p.mu.Lock()
@@ -146,7 +147,7 @@ func (p *Pool) epochs() map[types.UID]uint64 {
 }
 
 // observe lists everything on the machine, by MiniPod.
-func (p *Pool) observe(ctx context.Context) (map[types.UID]Observation, error) {
+func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
 	containers, err := p.Runtime.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
@@ -163,28 +164,28 @@ func (p *Pool) observe(ctx context.Context) (map[types.UID]Observation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list files: %w", err)
 	}
-	out := map[types.UID]Observation{}
-	at := func(uid string, change func(*Observation)) {
+	out := map[types.UID]view{}
+	at := func(uid string, change func(*view)) {
 		o, ok := out[types.UID(uid)]
 		if !ok {
-			o = NewObservation()
+			o = newView()
 		}
 		change(&o)
 		out[types.UID(uid)] = o
 	}
 	for _, c := range containers {
 		if uid := c.Labels[runtime.LabelPodUID]; uid != "" {
-			at(uid, func(o *Observation) { o.Containers = append(o.Containers, c) })
+			at(uid, func(o *view) { o.Containers, o.owner = append(o.Containers, containerOf(c)), ownerOf(c) })
 		}
 	}
 	for _, s := range sandboxes {
-		at(s.PodUID, func(o *Observation) { o.Sandbox, o.Gone.Sandbox, o.Gone.Network = &s, false, false })
+		at(s.PodUID, func(o *view) { o.setBox(&s); o.Gone.Network = false })
 	}
 	for uid, address := range addresses {
-		at(uid, func(o *Observation) { o.Address, o.Gone.Network = address, false })
+		at(uid, func(o *view) { o.Address, o.Gone.Network = address, false })
 	}
 	for _, uid := range withFiles {
-		at(string(uid), func(o *Observation) { o.Gone.Files = false })
+		at(string(uid), func(o *view) { o.Gone.Files = false })
 	}
 	return out, nil
 }
@@ -192,9 +193,9 @@ func (p *Pool) observe(ctx context.Context) (map[types.UID]Observation, error) {
 // removeStrangers has workers remove what belongs to no MiniPod of this node. What has containers is checked with the API server
 // itself first: the list that the agent began with may be a little old. What has an owner after all is left as it was seen, for the
 // worker that the watch is about to bring, or for the next look.
-func (p *Pool) removeStrangers(ctx context.Context, seen map[types.UID]Observation) {
+func (p *Pool) removeStrangers(ctx context.Context, seen map[types.UID]view) {
 	p.mu.Lock()
-	p.adopted = map[types.UID]Observation{}
+	p.adopted = map[types.UID]view{}
 	for uid, observed := range seen {
 		if _, known := p.workers[uid]; !known {
 			p.adopted[uid] = observed
@@ -224,24 +225,22 @@ func (p *Pool) removeStranger(uid types.UID) {
 }
 
 // owned asks the API server whether the MiniPod that the containers were made for is still this node's.
-func (p *Pool) owned(ctx context.Context, uid types.UID, observed Observation) (bool, error) {
+func (p *Pool) owned(ctx context.Context, uid types.UID, observed view) (bool, error) {
 	if len(observed.Containers) == 0 {
 		return false, nil
 	}
-	labels := observed.Containers[0].Labels
-	key := types.NamespacedName{Namespace: labels[runtime.LabelPodNamespace], Name: labels[runtime.LabelPodName]}
 	var pod miniv1.MiniPod
-	err := p.Client.Get(ctx, key, &pod)
+	err := p.Client.Get(ctx, observed.owner, &pod)
 	return err == nil && pod.UID == uid && pod.Status.NodeName == p.Machine.NodeName, client.IgnoreNotFound(err)
 }
 
 // inspect observes one container.
-func (p *Pool) inspect(ctx context.Context, id string) (c runtime.Container, found bool, err error) {
+func (p *Pool) inspect(ctx context.Context, id string) (c podplan.Container, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
-	c, err = p.Runtime.Inspect(ctx, id)
+	seen, err := p.Runtime.Inspect(ctx, id)
 	if errdefs.IsNotFound(err) {
 		return c, false, nil
 	}
-	return c, err == nil, err
+	return containerOf(seen), err == nil, err
 }

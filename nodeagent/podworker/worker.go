@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
@@ -20,7 +21,7 @@ import (
 type worker struct {
 	pool      *Pool
 	uid       types.UID
-	observed  Observation
+	observed  view
 	busySince time.Time
 	slot      *place // one of the pool's launches
 	publisher *publisher
@@ -49,7 +50,7 @@ type inbox struct {
 	changed map[string]runtime.EventType
 	// pulled are the ends of pulls.
 	pulled []pulled
-	look   *Observation
+	look   *view
 	epoch  uint64 // in which the look began
 }
 
@@ -61,10 +62,9 @@ type pulled struct {
 	at             time.Time
 }
 
-func newWorker(p *Pool, uid types.UID, observed Observation) *worker {
-	observed.init()
+func newWorker(p *Pool, uid types.UID, observed view) *worker {
+	observed.Begin(p.Clock.Now())
 	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1), asking: map[string]bool{}}
-	w.observed.TakenUp = p.Clock.Now()
 	if len(observed.Containers) > 0 {
 		maps.Copy(w.observed.Signals, p.ends.read(uid, w.observed.TakenUp))
 	}
@@ -127,14 +127,14 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) converge(ctx context.Context) (until time.Time) {
 	for ctx.Err() == nil {
 		desired := w.takeIn(ctx)
-		if w.observed.Refusal = w.pool.refusal(desired, &w.observed); w.observed.Refusal == nil {
+		if w.observed.Refusal = w.pool.refusal(desired, &w.observed.Observation); w.observed.Refusal == nil {
 			w.observed.Refusal = w.portRefusal(ctx, desired)
 		}
 		now := w.pool.Clock.Now()
-		var work []Action
-		work, until = split(plan(desired, w.observed, now))
+		var work []podplan.Action
+		work, until = podplan.Split(podplan.Plan(desired, w.observed.Observation, now))
 		w.report(desired, work, now)
-		starting := launches(work)
+		starting := podplan.Launches(work)
 		if !starting {
 			w.freeSlot()
 		}
@@ -147,15 +147,6 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 		w.slot.lend(func() { w.execute(ctx, desired, work) })
 	}
 	return until
-}
-
-func launches(work []Action) bool {
-	for _, a := range work {
-		if a.launches() {
-			return true
-		}
-	}
-	return false
 }
 
 // sleep waits for news, or for a time; false when the agent ends.
@@ -201,9 +192,9 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	switch {
 	case in.look == nil:
 	case in.epoch == w.epoch.Load():
-		w.observed.look(*in.look)
+		w.observed.take(in.look)
 		for _, c := range w.observed.Containers {
-			if c.State == runtime.StateUnanswered {
+			if c.State == podplan.StateUnanswered {
 				w.askLater(c.ID)
 			}
 		}
@@ -216,7 +207,7 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	for _, p := range in.pulled {
 		w.finishPull(p)
 	}
-	w.observed.noteEnds(w.pool.Clock.Now())
+	w.observed.NoteEnds(w.pool.Clock.Now())
 	if in.desired == nil || podstate.IsDeleting(in.desired) || podstate.IsFinished(in.desired) {
 		w.endPulls()
 	}
@@ -228,17 +219,17 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 
 // lookAt asks the runtime about one container that an event told of, unless the event is no news.
 func (w *worker) lookAt(ctx context.Context, id string, event runtime.EventType) {
-	known := runtime.Container{}
-	if i := w.observed.indexOf(id); i >= 0 {
+	known := podplan.Container{}
+	if i := w.observed.IndexOf(id); i >= 0 {
 		known = w.observed.Containers[i]
 	}
 	switch event {
 	case runtime.EventStarted:
-		if known.State == runtime.StateRunning || known.State == runtime.StateExited {
+		if known.State == podplan.StateRunning || known.State == podplan.StateExited {
 			return
 		}
 	case runtime.EventExited:
-		if known.State == runtime.StateExited {
+		if known.State == podplan.StateExited {
 			return
 		}
 	}
@@ -258,11 +249,11 @@ func (w *worker) refresh(ctx context.Context, id string) {
 		w.pool.Log.V(1).Info("Cannot look at a container; trying again", "container", id, "err", err.Error())
 		w.askLater(id)
 	case found:
-		if w.observed.set(c); c.State == runtime.StateUnanswered {
+		if w.observed.Set(c); c.State == podplan.StateUnanswered {
 			w.askLater(id)
 		}
 	default:
-		w.observed.drop(id)
+		w.observed.Drop(id)
 	}
 }
 
@@ -270,7 +261,7 @@ func (w *worker) refresh(ctx context.Context, id string) {
 func (w *worker) askLater(id string) {
 	if !w.asking[id] {
 		w.asking[id] = true
-		w.pool.Clock.AfterFunc(unavailableRetry, func() { w.somethingHappened(id, "") })
+		w.pool.Clock.AfterFunc(podplan.UnavailableRetry, func() { w.somethingHappened(id, "") })
 	}
 }
 
@@ -279,7 +270,7 @@ func (w *worker) askLater(id string) {
 func (w *worker) askAgain(ctx context.Context) {
 	var running []string
 	for _, c := range w.observed.Containers {
-		if mayRun(c) {
+		if c.MayRun() {
 			running = append(running, c.ID)
 		}
 	}
@@ -301,47 +292,20 @@ func (w *worker) somethingHappened(id string, event runtime.EventType) {
 }
 
 // report hands the status to the publisher; see the package comment for when it is written.
-func (w *worker) report(desired *miniv1.MiniPod, work []Action, now time.Time) {
+func (w *worker) report(desired *miniv1.MiniPod, work []podplan.Action, now time.Time) {
 	if desired == nil || podstate.IsDeleting(desired) || podstate.IsFinished(desired) {
 		w.publisher.drop()
 		return
 	}
 	var notBefore time.Time
-	switch undecided := w.observed.undecided(); {
-	case undecided || w.busy(work):
+	if quiet := podplan.Quiet(desired, &w.observed.Observation, work); quiet > 0 {
 		if w.busySince.IsZero() {
 			w.busySince = now
 		}
-		notBefore = w.busySince.Add(quietFor(desired, undecided, len(work) == 0))
-	default:
+		notBefore = w.busySince.Add(quiet)
+	} else {
 		w.busySince = time.Time{}
 	}
-	status := statusOf(desired, &w.observed, w.pool.Machine, w.pool.RuntimeName, now)
+	status := podplan.Status(desired, &w.observed.Observation, podplan.Node{IP: w.pool.Machine.NodeIP, RuntimeName: w.pool.RuntimeName}, now)
 	w.publisher.offer(&status, notBefore)
-}
-
-// quietFor is how long a status that is about to change is held back.
-func quietFor(pod *miniv1.MiniPod, undecided, pulling bool) time.Duration {
-	switch {
-	case pod.Status.Phase != miniv1.PodPending || undecided:
-		return quietChange
-	case pulling: // and nothing else is being done
-		return quietPull
-	}
-	return quietStart
-}
-
-// busy tells whether the status is about to change by what is being done.
-func (w *worker) busy(work []Action) bool {
-	for _, a := range work {
-		if a.Type != PruneContainer {
-			return true
-		}
-	}
-	for _, image := range w.observed.Images {
-		if image.State == ImagePulling && image.Failures == 0 {
-			return true
-		}
-	}
-	return false
 }

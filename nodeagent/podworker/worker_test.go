@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 )
@@ -75,7 +76,7 @@ func TestRestartBackoff(t *testing.T) {
 		t.Errorf("status %+v", pod.Status)
 	}
 	b.until("only two are kept", func() bool { return len(b.containers()) == 2 })
-	b.clock.Step(backoffReset)
+	b.clock.Step(10 * time.Minute)
 	b.exit(0)
 	b.until("restarted at once after ten good minutes", func() bool { return b.get("a").Status.Restarts == 3 })
 }
@@ -266,7 +267,7 @@ func TestRuntimeDown(t *testing.T) {
 	b.create("b")
 	b.until("it fails", func() bool { return len(b.runtime.Calls(fake.OpImage)) > 1 })
 	b.runtime.SetDown(false)
-	b.until("it goes on", func() bool { b.clock.Step(unavailableRetry); return b.get("b").Status.Summary == "Running" })
+	b.until("it goes on", func() bool { b.clock.Step(podplan.UnavailableRetry); return b.get("b").Status.Summary == "Running" })
 	if b.get("a").Status.Restarts != 0 {
 		t.Error("restarted")
 	}
@@ -325,7 +326,7 @@ func TestReboot(t *testing.T) {
 	}
 	b.agent()
 	b.until("it runs again", func() bool { p := b.get("a"); return p.Status.Restarts == 1 && p.Status.Summary == "Running" })
-	if got := b.get("a").Status.ContainerStatuses[0].LastState.Terminated.Reason; got != reasonStatusUnknown {
+	if got := b.get("a").Status.ContainerStatuses[0].LastState.Terminated.Reason; got != miniv1.ReasonContainerStatusUnknown {
 		t.Errorf("last state %q", got)
 	}
 }
@@ -357,7 +358,7 @@ func TestStaleFinalizerPlace(t *testing.T) {
 	b.kill()
 	stale := pod.DeepCopy()
 	stale.Finalizers = []string{miniv1.AgentFinalizer}
-	w := newWorker(b.pool, pod.UID, NewObservation())
+	w := newWorker(b.pool, pod.UID, newView())
 	if err := w.removeFinalizer(context.Background(), stale); err != nil {
 		t.Errorf("stale place: %v", err)
 	}
@@ -412,5 +413,23 @@ func TestLongestName(t *testing.T) {
 	b.gone(long)
 	if one, other := b.layout.podLogDir("ns", long, testUID), b.layout.podLogDir("ns", long[:252]+"m", testUID); one == other {
 		t.Errorf("both have their logs in %s", one)
+	}
+}
+
+// TestServerDoesNotAnswer: while nobody tells what became of a container, the agent waits and says so; then it goes on.
+func TestServerDoesNotAnswer(t *testing.T) {
+	b := newBench(t)
+	b.create("a")
+	b.shows("a", "Running")
+	id := b.containers()[0].ID
+	b.runtime.SetSilent(id, true)
+	b.restart() // an agent that comes now sees no more
+	b.shows("a", miniv1.ReasonContainerStatusUnknown)
+	b.runtime.ResetCalls()
+	b.pass(5 * time.Minute)
+	b.runtime.SetSilent(id, false)
+	b.until("it is heard of again", func() bool { b.clock.Step(podplan.UnavailableRetry); return b.get("a").Status.Summary == "Running" })
+	if p := b.get("a"); p.Status.Restarts != 0 || len(b.containers()) != 1 || b.containers()[0].ID != id {
+		t.Errorf("status %+v, containers %+v", p.Status, b.containers())
 	}
 }

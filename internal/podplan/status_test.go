@@ -1,4 +1,4 @@
-package podworker
+package podplan
 
 import (
 	"testing"
@@ -9,10 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
-	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
-var testMachine = Machine{NodeName: "n1", NodeIP: "10.0.0.1"}
+func testNode(runtimeName string) Node { return Node{IP: "10.0.0.1", RuntimeName: runtimeName} }
 
 // brief is the part of a status that people see.
 type brief struct {
@@ -41,7 +40,7 @@ func TestStatusBrief(t *testing.T) {
 	pullPolicy := func(p corev1.PullPolicy) func(*miniv1.MiniPod) {
 		return func(pod *miniv1.MiniPod) { pod.Spec.Containers[0].ImagePullPolicy = p }
 	}
-	oom := func(c *runtime.Container) { exited(137, 0, 1)(c); c.OOMKilled = true }
+	oom := func(c *Container) { exited(137, 0, 1)(c); c.OOMKilled = true }
 	cases := []struct {
 		name string
 		pod  *miniv1.MiniPod
@@ -73,19 +72,19 @@ func TestStatusBrief(t *testing.T) {
 		{"pulling again", testPod().Obj(), with(seen(), img(Image{State: ImagePulling, Failures: 2, FailedAt: at(0)})), at(1), brief{"Pending", "ImagePullBackOff", "0/1", 0, notReady}},
 		{"never pull", testPod().With(pullPolicy(corev1.PullNever)).Obj(), with(seen(), img(Image{State: ImageFailed, Failures: 1})), at(1), brief{"Pending", "ErrImageNeverPull", "0/1", 0, notReady}},
 		{"invalid name", testPod().With(func(p *miniv1.MiniPod) { p.Spec.Containers[0].Image = "A B" }).Obj(), seen(), at(1), brief{"Pending", "InvalidImageName", "0/1", 0, notReady}},
-		{"cannot create", testPod().Obj(), with(seen(), failed("main", Failure{Reason: miniv1.ReasonCreateContainerError, SpecHash: mainHash})), at(1),
+		{"cannot create", testPod().Obj(), with(seen(), failed(taskOf("main"), Failure{Reason: miniv1.ReasonCreateContainerError, SpecHash: mainHash})), at(1),
 			brief{"Pending", "CreateContainerError", "0/1", 0, notReady}},
-		{"cannot start", testPod().Obj(), with(seen(), failed("main", Failure{Reason: miniv1.ReasonRunContainerError, SpecHash: mainHash})), at(1),
+		{"cannot start", testPod().Obj(), with(seen(), failed(taskOf("main"), Failure{Reason: miniv1.ReasonRunContainerError, SpecHash: mainHash})), at(1),
 			brief{"Pending", "RunContainerError", "0/1", 0, notReady}},
-		{"cannot start, never", testPod().With(never).Obj(), with(seen(), failed("main", Failure{Reason: miniv1.ReasonRunContainerError, SpecHash: mainHash})), at(1),
+		{"cannot start, never", testPod().With(never).Obj(), with(seen(), failed(taskOf("main"), Failure{Reason: miniv1.ReasonRunContainerError, SpecHash: mainHash})), at(1),
 			brief{"Failed", "StartError", "0/1", 0, notReady}},
 		{"no address", testPod().Obj(), with(NewObservation(), func(o *Observation) {
-			o.Failures = map[string]Failure{podWide: {Reason: miniv1.ReasonContainerCreating, Message: "no address"}}
+			o.Failures = map[Task]Failure{groundTask: {Reason: miniv1.ReasonContainerCreating, Message: "no address"}}
 		}), at(1), brief{"Pending", "ContainerCreating", "0/1", 0, notReady}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, briefOf(statusOf(c.pod, &c.seen, testMachine, "fake", c.now))); diff != "" {
+			if diff := cmp.Diff(c.want, briefOf(Status(c.pod, &c.seen, testNode("fake"), c.now))); diff != "" {
 				t.Errorf("status (-want +got):\n%s", diff)
 			}
 		})
@@ -96,7 +95,7 @@ func TestStatusFull(t *testing.T) {
 	scheduled := metav1.Condition{Type: miniv1.ConditionPodScheduled, Status: metav1.ConditionTrue, Reason: miniv1.ReasonScheduled, LastTransitionTime: metav1.NewTime(at(-9))}
 	pod := testPod().With(func(p *miniv1.MiniPod) { p.Generation = 3; p.Status.Conditions = []metav1.Condition{scheduled} }).Obj()
 	o := seen(container("main", 1, 1, runs), container("main", 0, 0, exited(7, -60, -50)))
-	got := statusOf(pod, &o, testMachine, "fake", t0.Add(300*time.Millisecond))
+	got := Status(pod, &o, testNode("fake"), t0.Add(300*time.Millisecond))
 	stamp := func(s int) metav1.Time { return metav1.NewTime(at(s)) }
 	ready := metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: miniv1.ReasonContainersReady, ObservedGeneration: 3, LastTransitionTime: stamp(0)}
 	containersReady := ready
@@ -120,11 +119,11 @@ func TestStatusFull(t *testing.T) {
 	// A later telling of the same start, by the runtime, changes nothing; that of another start does.
 	pod.Status = got
 	o.Containers[0].StartedAt = at(1)
-	if diff := cmp.Diff(want, statusOf(pod, &o, testMachine, "fake", at(60))); diff != "" {
+	if diff := cmp.Diff(want, Status(pod, &o, testNode("fake"), at(60))); diff != "" {
 		t.Errorf("told again (-want +got):\n%s", diff)
 	}
 	o.Containers[0].StartedAt = at(5)
-	if again := statusOf(pod, &o, testMachine, "fake", at(60)); again.ContainerStatuses[0].State.Running.StartedAt != stamp(5) {
+	if again := Status(pod, &o, testNode("fake"), at(60)); again.ContainerStatuses[0].State.Running.StartedAt != stamp(5) {
 		t.Errorf("another start: %v", again.ContainerStatuses[0].State.Running)
 	}
 }
@@ -134,18 +133,7 @@ func TestStatusOfFinished(t *testing.T) {
 	o := NewObservation()
 	want := *pod.Status.DeepCopy()
 	want.ObservedGeneration = 2
-	if diff := cmp.Diff(want, statusOf(pod, &o, testMachine, "fake", t0)); diff != "" {
+	if diff := cmp.Diff(want, Status(pod, &o, testNode("fake"), t0)); diff != "" {
 		t.Errorf("a finished MiniPod changed (-want +got):\n%s", diff)
-	}
-}
-
-func TestKeepForeign(t *testing.T) {
-	target := metav1.Condition{Type: miniv1.ConditionDisruptionTarget, Status: metav1.ConditionTrue, Reason: "X"}
-	mine := metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Mine"}
-	theirs := metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionFalse, Reason: "Theirs"}
-	status := miniv1.MiniPodStatus{Conditions: []metav1.Condition{mine}}
-	keepForeign(&status, testPod().With(func(p *miniv1.MiniPod) { p.Status.Conditions = []metav1.Condition{theirs, target} }).Obj())
-	if len(status.Conditions) != 2 || status.Conditions[0].Reason != "Mine" || status.Conditions[1].Reason != "X" || status.NodeName != "n1" {
-		t.Errorf("got %+v", status)
 	}
 }

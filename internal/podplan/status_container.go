@@ -1,4 +1,4 @@
-package podworker
+package podplan
 
 import (
 	"fmt"
@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
-	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
 const (
@@ -20,8 +19,6 @@ const (
 	exitUnknown    = 137
 	exitNotStarted = 128
 
-	reasonStatusUnknown    = "ContainerStatusUnknown"
-	reasonStartError       = "StartError"
 	messageUnanswered      = "the server that started the container does not answer; it is started again when it is certain to have ended"
 	messageServerFailed    = "the server that ran the container failed and took it along; the exit code says nothing of the container"
 	imagePullBackOffFormat = "back-off pulling image %q: %s"
@@ -29,33 +26,36 @@ const (
 	crashLoopBackOffFormat = "back-off %s restarting failed container %s"
 )
 
-// containerStatuses has one entry per container of the spec.
+// containerStatuses has one entry per main container of the spec.
 func containerStatuses(pod *miniv1.MiniPod, o *Observation, runtimeName string, now time.Time) []miniv1.ContainerStatus {
-	out := make([]miniv1.ContainerStatus, 0, len(pod.Spec.Containers))
-	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
-		status := containerStatus(pod, c, o, runtimeName, now)
+	var out []miniv1.ContainerStatus
+	for _, x := range rowOf(pod.Spec.AllContainers()) {
+		if x.kind != miniv1.ContainerMain {
+			continue
+		}
+		status := containerStatus(pod, x, o, runtimeName, now)
 		keepStart(&status, pod.Status.ContainerStatuses)
 		out = append(out, status)
 	}
 	return out
 }
 
-func containerStatus(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation, runtimeName string, now time.Time) miniv1.ContainerStatus {
+func containerStatus(pod *miniv1.MiniPod, x part, o *Observation, runtimeName string, now time.Time) miniv1.ContainerStatus {
+	c := x.spec
 	status := miniv1.ContainerStatus{Name: c.Name, Image: c.Image}
 	history := o.history(c.Name)
-	decision := decide(pod, c, o)
-	var older []runtime.Container
+	decision := decide(pod, x, o)
+	var older []Container
 	switch {
-	case len(history) == 0 || history[0].State == runtime.StateCreated:
+	case len(history) == 0 || history[0].State == StateCreated:
 		status.State.Waiting = waiting(c, o, decision, now)
 		older = history[min(1, len(history)):]
-	case history[0].State == runtime.StateRunning:
+	case history[0].State == StateRunning:
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: *seconds(history[0].StartedAt)}
 		status.Ready = true
 		older = history[1:]
-	case history[0].State == runtime.StateUnanswered:
-		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: reasonStatusUnknown, Message: messageUnanswered}
+	case history[0].State == StateUnanswered:
+		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: miniv1.ReasonContainerStatusUnknown, Message: messageUnanswered}
 		older = history[1:]
 	case decision.start:
 		status.State.Waiting = waiting(c, o, decision, now)
@@ -64,15 +64,15 @@ func containerStatus(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation, r
 		status.State.Terminated = terminated(history[0], runtimeName)
 		older = history[1:]
 	}
-	if failure, failed := o.Failures[c.Name]; failed && !decision.start && status.State.Waiting != nil && gaveUp(pod, failure) {
+	if failure, failed := o.Failures[taskOf(c.Name)]; failed && !decision.start && status.State.Waiting != nil && gaveUp(x.restartPolicy(pod), failure) {
 		status.State = corev1.ContainerState{Terminated: notStarted(failure)}
 	}
-	if i := slices.IndexFunc(older, hasEnded); i >= 0 {
+	if i := slices.IndexFunc(older, Container.hasEnded); i >= 0 {
 		status.LastState.Terminated = terminated(older[i], runtimeName)
 	}
 	if len(history) > 0 {
 		last := history[0]
-		status.RestartCount = int32(attemptOf(last))
+		status.RestartCount = int32(last.Attempt)
 		status.Image, status.ImageID = last.Image, last.ImageID
 		status.ContainerID = fullID(runtimeName, last.ID)
 	}
@@ -81,16 +81,16 @@ func containerStatus(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation, r
 
 // waiting says what a container waits for: its namespace to allow it, the end of a back-off, another try after a failure, its image, or its turn.
 func waiting(c *miniv1.Container, o *Observation, d decision, now time.Time) *corev1.ContainerStateWaiting {
-	failure, failed := o.Failures[c.Name]
-	image := o.imageOf(c)
-	shared, sharedFailed := o.Failures[podWide]
+	failure, failed := o.Failures[taskOf(c.Name)]
+	image := o.ImageOf(c)
+	shared, sharedFailed := o.Failures[groundTask]
 	switch {
 	case o.refuses(c):
 		return &corev1.ContainerStateWaiting{Reason: o.Refusal.Reason, Message: o.Refusal.Message}
 	case !validImage(c.Image):
 		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonInvalidImageName,
 			Message: fmt.Sprintf("image %q is not a valid reference; correct spec.containers[%s].image", c.Image, c.Name)}
-	case failed && failure.Reason != "" && failure.SpecHash == specHash(c):
+	case failed && failure.Reason != "" && failure.SpecHash == SpecHash(c):
 		return &corev1.ContainerStateWaiting{Reason: failure.Reason, Message: failure.Message}
 	case d.at.After(now):
 		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonCrashLoopBackOff,
@@ -107,9 +107,9 @@ func waiting(c *miniv1.Container, o *Observation, d decision, now time.Time) *co
 
 func imageWaiting(c *miniv1.Container, image Image, now time.Time) *corev1.ContainerStateWaiting {
 	switch {
-	case pullPolicy(c) == corev1.PullNever && image.Access != "":
+	case PullPolicy(c) == corev1.PullNever && image.Access != "":
 		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonErrImageNeverPull, Message: image.Message}
-	case pullPolicy(c) == corev1.PullNever:
+	case PullPolicy(c) == corev1.PullNever:
 		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonErrImageNeverPull,
 			Message: fmt.Sprintf("image %q is not on this node and imagePullPolicy is Never", c.Image)}
 	case image.Failures == 1 && now.Before(image.FailedAt.Add(errImagePullFor)):
@@ -119,12 +119,7 @@ func imageWaiting(c *miniv1.Container, image Image, now time.Time) *corev1.Conta
 		Message: fmt.Sprintf(imagePullBackOffFormat, c.Image, image.Message)}
 }
 
-// hasEnded tells whether a container ran and is certain to have ended.
-func hasEnded(c runtime.Container) bool {
-	return c.State == runtime.StateExited || c.State == runtime.StateUnknown
-}
-
-func terminated(c runtime.Container, runtimeName string) *corev1.ContainerStateTerminated {
+func terminated(c Container, runtimeName string) *corev1.ContainerStateTerminated {
 	out := &corev1.ContainerStateTerminated{ExitCode: int32(c.ExitCode), ContainerID: fullID(runtimeName, c.ID)}
 	if !c.StartedAt.IsZero() {
 		out.StartedAt = *seconds(c.StartedAt)
@@ -133,8 +128,8 @@ func terminated(c runtime.Container, runtimeName string) *corev1.ContainerStateT
 		out.FinishedAt = *seconds(c.FinishedAt)
 	}
 	switch {
-	case c.State == runtime.StateUnknown:
-		out.ExitCode, out.Reason = exitUnknown, reasonStatusUnknown
+	case c.State == StateUnknown:
+		out.ExitCode, out.Reason = exitUnknown, miniv1.ReasonContainerStatusUnknown
 		out.Message = "nobody saw how the container ended; the node, or the server that started the container, may have been restarted"
 	case c.ServerFailed:
 		out.Reason, out.Message = miniv1.ReasonShimFailed, messageServerFailed
@@ -149,7 +144,7 @@ func terminated(c runtime.Container, runtimeName string) *corev1.ContainerStateT
 }
 
 func notStarted(f Failure) *corev1.ContainerStateTerminated {
-	return &corev1.ContainerStateTerminated{ExitCode: exitNotStarted, Reason: reasonStartError, Message: f.Message,
+	return &corev1.ContainerStateTerminated{ExitCode: exitNotStarted, Reason: miniv1.ReasonStartError, Message: f.Message,
 		FinishedAt: *seconds(f.At)}
 }
 

@@ -1,4 +1,4 @@
-package podworker
+package podplan
 
 import (
 	"testing"
@@ -25,23 +25,23 @@ func TestTroubles(t *testing.T) {
 	oom := "container main used more memory than its limit and was killed"
 	tests := map[string]struct {
 		before, after *miniv1.MiniPodStatus
-		want          []trouble
+		want          []Trouble
 	}{
 		"a start":                 {bound, running, nil},
 		"on its way":              {bound, waiting(miniv1.ReasonContainerCreating), nil},
-		"image missing":           {bound, waiting(miniv1.ReasonErrImagePull), []trouble{{"ErrImagePull", "container main: why"}}},
+		"image missing":           {bound, waiting(miniv1.ReasonErrImagePull), []Trouble{{"ErrImagePull", "container main: why"}}},
 		"image still missing":     {waiting(miniv1.ReasonErrImagePull), waiting(miniv1.ReasonImagePullBackOff), nil},
 		"image tried again":       {waiting(miniv1.ReasonImagePullBackOff), waiting(miniv1.ReasonErrImagePull), nil},
-		"crash":                   {running, waiting(miniv1.ReasonCrashLoopBackOff), []trouble{{"CrashLoopBackOff", "container main: why"}}},
-		"another trouble":         {waiting(miniv1.ReasonErrImagePull), waiting(miniv1.ReasonInvalidImageName), []trouble{{"InvalidImageName", "container main: why"}}},
-		"out of memory":           {running, killed("a"), []trouble{{"OOMKilled", oom}}},
+		"crash":                   {running, waiting(miniv1.ReasonCrashLoopBackOff), []Trouble{{"CrashLoopBackOff", "container main: why"}}},
+		"another trouble":         {waiting(miniv1.ReasonErrImagePull), waiting(miniv1.ReasonInvalidImageName), []Trouble{{"InvalidImageName", "container main: why"}}},
+		"out of memory":           {running, killed("a"), []Trouble{{"OOMKilled", oom}}},
 		"known to be that":        {killed("a"), killed("a"), nil},
-		"out of memory once more": {killed("a"), killed("b"), []trouble{{"OOMKilled", oom}}},
+		"out of memory once more": {killed("a"), killed("b"), []Trouble{{"OOMKilled", oom}}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := troubles(tc.before, tc.after)
-			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(trouble{})); diff != "" {
+			got := Troubles(tc.before, tc.after)
+			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})

@@ -1,54 +1,53 @@
-package podworker
+package podplan
 
 import (
 	"slices"
 	"time"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
-	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
 // killAgain is the time after which an unanswered SIGKILL is sent again.
 const killAgain = 5 * time.Second
 
-// planDeletion ends a MiniPod in order: containers get SIGTERM, at the deadline SIGKILL, and are then removed, whether they
+// deletion ends a MiniPod in order: containers get SIGTERM, at the deadline SIGKILL, and are then removed, whether they
 // still run or not. SIGKILL has its own step because removals take turns: where many MiniPods end at once, none runs on until
 // its turn comes. Where it fails, removing, which kills too, is the next try.
 //
 // The grace period is counted from the first SIGTERM. When the API server marked the MiniPod as deleted does not matter: its
 // clock is another machine's, and counts whole seconds.
-func planDeletion(desired *miniv1.MiniPod, o Observation, now time.Time) []Action {
-	period := grace(desired)
-	_, failed := o.Failures[teardown]
-	var actions []Action
+func (p *planner) deletion() []Action {
+	o, period := p.observed, grace(p.desired)
+	_, failed := o.Failures[teardownTask]
+	stage := p.endStage()
 	for _, c := range o.Containers {
-		if !mayRun(c) {
+		if !c.MayRun() {
 			continue
 		}
-		sent := o.Signals[c.ID]
-		deadline := sent.Term.Add(period)
+		if stage.lets(p.row.placeOf(c.Name)) {
+			continue // it is not its turn
+		}
+		sent, deadline := o.Signals[c.ID], p.deadline(c)
 		switch {
-		case c.State == runtime.StateUnanswered:
-			actions = append(actions, leaveTime(c, sent, period, now)...)
-		case period > 0 && (sent.Term.IsZero() || now.Before(deadline)):
-			actions = append(actions, terminate(c, &o, deadline, now))
+		case c.State == StateUnanswered:
+			p.add(leaveTime(c, sent, period, p.now)...)
+		case period > 0 && (sent.Term.IsZero() || p.now.Before(deadline)):
+			p.add(terminate(c, o, deadline, p.now))
 		case sent.Kill.IsZero() && !failed:
-			actions = append(actions, kill(c, &o, now))
+			p.add(kill(c, o, p.now))
 		}
 	}
-	if len(actions) > 0 {
-		return actions
+	if len(p.actions) > 0 {
+		return p.actions
 	}
-	return planRemoval(desired, o)
+	// Somebody's grace period is over here, if any process is left at all, so that nobody waits for a turn any more.
+	return removal(p.desired, *o)
 }
 
 // leaveTime leaves its grace period to a container that nobody tells of; then it is removed. Where no SIGTERM was sent, the period is
 // counted from when this is first done.
-func leaveTime(c runtime.Container, sent Sent, period time.Duration, now time.Time) []Action {
-	since := sent.Term
-	if since.IsZero() {
-		since = sent.Left
-	}
+func leaveTime(c Container, sent Sent, period time.Duration, now time.Time) []Action {
+	since := sent.began()
 	switch deadline := since.Add(period); {
 	case period == 0:
 		return nil
@@ -61,10 +60,10 @@ func leaveTime(c runtime.Container, sent Sent, period time.Duration, now time.Ti
 }
 
 // terminate sends SIGTERM, waits for the deadline, and then sends SIGKILL.
-func terminate(c runtime.Container, o *Observation, deadline, now time.Time) Action {
+func terminate(c Container, o *Observation, deadline, now time.Time) Action {
 	switch {
 	case o.Signals[c.ID].Term.IsZero(), o.Signals[c.ID].Unsure && now.Before(deadline):
-		return Action{Type: KillContainer, ID: c.ID, Signal: runtime.SIGTERM}
+		return Action{Type: KillContainer, ID: c.ID, Signal: SIGTERM}
 	case now.Before(deadline):
 		return Action{Type: Wait, Until: deadline}
 	}
@@ -72,16 +71,16 @@ func terminate(c runtime.Container, o *Observation, deadline, now time.Time) Act
 }
 
 // kill sends SIGKILL, now and then.
-func kill(c runtime.Container, o *Observation, now time.Time) Action {
+func kill(c Container, o *Observation, now time.Time) Action {
 	if again := o.Signals[c.ID].Kill.Add(killAgain); now.Before(again) {
 		return Action{Type: Wait, Until: again}
 	}
-	return Action{Type: KillContainer, ID: c.ID, Signal: runtime.SIGKILL}
+	return Action{Type: KillContainer, ID: c.ID, Signal: SIGKILL}
 }
 
-// planRemoval takes everything away: containers, then network and files, then the sandbox, then the finalizer. Nothing is
+// removal takes everything away: containers, then network and files, then the sandbox, then the finalizer. Nothing is
 // asked for longer than its own step takes.
-func planRemoval(desired *miniv1.MiniPod, o Observation) []Action {
+func removal(desired *miniv1.MiniPod, o Observation) []Action {
 	var actions []Action
 	for _, c := range o.Containers {
 		actions = append(actions, Action{Type: RemoveContainer, ID: c.ID})
@@ -104,27 +103,34 @@ func planRemoval(desired *miniv1.MiniPod, o Observation) []Action {
 	return actions
 }
 
-// planRelease gives back what a MiniPod that ended for good does not need. Its logs stay until it is deleted.
-func planRelease(desired *miniv1.MiniPod, o Observation, now time.Time) []Action {
-	var actions []Action
-	for _, c := range o.Containers {
-		switch c.State {
-		case runtime.StateUnanswered:
-			actions = append(actions, Action{Type: Wait, Until: now.Add(unavailableRetry)})
-		case runtime.StateRunning:
-			actions = append(actions, terminate(c, &o, o.Signals[c.ID].Term.Add(grace(desired)), now))
+// release gives back what a MiniPod that ended for good does not need. Its logs stay until it is deleted.
+func (p *planner) release() []Action {
+	if p.endInTurn() {
+		return p.actions
+	}
+	o := *p.observed
+	o.Gone.Files = true
+	return removal(nil, o)
+}
+
+// endInTurn ends what still runs of a MiniPod that goes on no more, and tells whether there is such. Who does not answer is asked
+// again: nothing presses.
+func (p *planner) endInTurn() bool {
+	stage := p.endStage()
+	for _, c := range p.observed.Containers {
+		switch {
+		case c.State == StateUnanswered:
+			p.waitUntil(p.now.Add(UnavailableRetry))
+		case c.State == StateRunning && !stage.lets(p.row.placeOf(c.Name)):
+			p.add(terminate(c, p.observed, p.deadline(c), p.now))
 		}
 	}
-	if len(actions) > 0 {
-		return actions
-	}
-	o.Gone.Files = true
-	return planRemoval(nil, o)
+	return len(p.actions) > 0
 }
 
 // teardownBackoff waits after a step that failed.
 func teardownBackoff(o *Observation, now time.Time) []Action {
-	if failure, failed := o.Failures[teardown]; failed && failure.retryAt(false).After(now) {
+	if failure, failed := o.Failures[teardownTask]; failed && failure.retryAt(false).After(now) {
 		return []Action{{Type: Wait, Until: failure.retryAt(false)}}
 	}
 	return nil

@@ -1,9 +1,8 @@
-package podworker
+package podplan
 
 import (
 	"slices"
 
-	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -13,15 +12,12 @@ import (
 // have all ended for good is not repaired.
 func (p *planner) ground(starting bool) bool {
 	o := p.observed
-	if !starting && len(o.Containers) == 0 {
-		return true
-	}
 	if !starting && !p.anyRunning() {
 		return true
 	}
 	var missing ActionType
 	switch {
-	case !o.sandboxWhole():
+	case o.Sandbox != SandboxWhole:
 		missing = EnsureSandbox
 	case !o.Address.IsValid():
 		missing = AttachNetwork
@@ -30,7 +26,7 @@ func (p *planner) ground(starting bool) bool {
 	default:
 		return true
 	}
-	if failure, failed := o.Failures[podWide]; failed && failure.retryAt(false).After(p.now) {
+	if failure, failed := o.Failures[groundTask]; failed && failure.retryAt(false).After(p.now) {
 		p.waitUntil(failure.retryAt(false))
 		return false
 	}
@@ -39,7 +35,7 @@ func (p *planner) ground(starting bool) bool {
 }
 
 func (p *planner) anyRunning() bool {
-	return slices.ContainsFunc(p.observed.Containers, mayRun)
+	return slices.ContainsFunc(p.observed.Containers, Container.MayRun)
 }
 
 // bringUp takes one container one step further.
@@ -64,8 +60,8 @@ func (p *planner) images(wanted []next) {
 
 // image takes the search for an image one step further and tells whether it is at its end.
 func (p *planner) image(c *miniv1.Container) bool {
-	image := p.observed.imageOf(c)
-	policy := pullPolicy(c)
+	image := p.observed.ImageOf(c)
+	policy := PullPolicy(c)
 	switch {
 	case !validImage(c.Image):
 	case image.State == ImagePresent:
@@ -82,35 +78,4 @@ func (p *planner) image(c *miniv1.Container) bool {
 		p.add(Action{Type: PullImage, Container: c.Name})
 	}
 	return false
-}
-
-// imageOf is what is known about the image that the container needs now.
-func (o *Observation) imageOf(c *miniv1.Container) Image {
-	if image := o.Images[c.Name]; image.Ref == c.Image {
-		return image
-	}
-	return Image{Ref: c.Image}
-}
-
-// pullPolicy applies the default: what is tagged :latest, or not tagged, may change under its name.
-func pullPolicy(c *miniv1.Container) corev1.PullPolicy {
-	if c.ImagePullPolicy != "" {
-		return c.ImagePullPolicy
-	}
-	named, err := reference.ParseDockerRef(c.Image)
-	if err != nil {
-		return corev1.PullIfNotPresent
-	}
-	if _, digested := named.(reference.Digested); digested {
-		return corev1.PullIfNotPresent
-	}
-	if tagged, ok := named.(reference.Tagged); ok && tagged.Tag() != "latest" {
-		return corev1.PullIfNotPresent
-	}
-	return corev1.PullAlways
-}
-
-func validImage(image string) bool {
-	_, err := reference.ParseDockerRef(image)
-	return err == nil
 }

@@ -1,35 +1,40 @@
-package podworker
+package podplan
 
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
-	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/podstate"
 )
 
-// statusOf is the status that the API server should have: what the scheduler wrote, and what is observed. A MiniPod that
-// ended stays as it ended. Runtime is the scheme of container IDs, as in "containerd".
-func statusOf(pod *miniv1.MiniPod, o *Observation, m Machine, runtimeName string, now time.Time) miniv1.MiniPodStatus {
+// Node is what a status says of where the MiniPod runs.
+type Node struct {
+	IP string
+	// RuntimeName is the scheme of container IDs, as in "containerd".
+	RuntimeName string
+}
+
+// Status is the status that the API server should have: what the scheduler wrote, and what is observed. A MiniPod that
+// ended stays as it ended.
+func Status(pod *miniv1.MiniPod, o *Observation, node Node, now time.Time) miniv1.MiniPodStatus {
 	status := *pod.Status.DeepCopy()
 	status.ObservedGeneration = pod.Generation
 	if podstate.IsFinished(pod) {
 		return status
 	}
-	status.HostIP = m.NodeIP
+	status.HostIP = node.IP
 	if o.Address.IsValid() {
 		status.PodIP = o.Address.String()
 	}
 	if status.StartTime == nil && !o.TakenUp.IsZero() {
 		status.StartTime = seconds(o.TakenUp)
 	}
-	status.ContainerStatuses = containerStatuses(pod, o, runtimeName, now)
+	status.ContainerStatuses = containerStatuses(pod, o, node.RuntimeName, now)
 	status.Phase = phaseOf(pod.Spec.RestartPolicy, status.ContainerStatuses)
 	ready := 0
 	status.Restarts = 0
@@ -52,7 +57,7 @@ func phaseOf(policy corev1.RestartPolicy, statuses []miniv1.ContainerStatus) min
 	var neverRan, running, ended, succeeded int
 	for _, c := range statuses {
 		switch {
-		case c.State.Running != nil, c.State.Waiting != nil && c.State.Waiting.Reason == reasonStatusUnknown:
+		case c.State.Running != nil, c.State.Waiting != nil && c.State.Waiting.Reason == miniv1.ReasonContainerStatusUnknown:
 			running++ // or may, and nobody says that it does not
 		case c.State.Terminated != nil:
 			ended++
@@ -109,37 +114,6 @@ func summaryOf(phase miniv1.MiniPodPhase, statuses []miniv1.ContainerStatus, rea
 		return "NotReady"
 	}
 	return summary
-}
-
-// setConditions says whether the MiniPod can serve. PodScheduled and others that are not the agent's stay as they are.
-func setConditions(pod *miniv1.MiniPod, status *miniv1.MiniPodStatus, now time.Time) {
-	condition := metav1.Condition{
-		Status:             metav1.ConditionTrue,
-		Reason:             miniv1.ReasonContainersReady,
-		ObservedGeneration: pod.Generation,
-		LastTransitionTime: *seconds(now),
-	}
-	switch unready := unreadyNames(status.ContainerStatuses); {
-	case status.Phase == miniv1.PodSucceeded:
-		condition.Status, condition.Reason = metav1.ConditionFalse, miniv1.ReasonPodCompleted
-	case len(unready) > 0:
-		condition.Status, condition.Reason = metav1.ConditionFalse, miniv1.ReasonContainersNotReady
-		condition.Message = fmt.Sprintf("containers with unready status: [%s]", strings.Join(unready, " "))
-	}
-	for _, name := range []string{miniv1.ConditionContainersReady, miniv1.ConditionReady} {
-		condition.Type = name
-		conditions.Set(&status.Conditions, condition)
-	}
-}
-
-func unreadyNames(statuses []miniv1.ContainerStatus) []string {
-	var names []string
-	for _, c := range statuses {
-		if !c.Ready {
-			names = append(names, c.Name)
-		}
-	}
-	return names
 }
 
 // seconds is a time as the API server stores it.

@@ -1,12 +1,10 @@
-package podworker
+package podplan
 
 import (
 	"time"
-
-	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
-// ActionType is something that a worker can do.
+// ActionType is something that can be done for a MiniPod.
 type ActionType string
 
 // Action types.
@@ -31,6 +29,15 @@ const (
 	Wait ActionType = "Wait"
 )
 
+// Signal is how a container is ended.
+type Signal string
+
+// Signals.
+const (
+	SIGTERM Signal = "SIGTERM" // asks it
+	SIGKILL Signal = "SIGKILL" // makes it
+)
+
 // Action is one thing to do. The fields that its type does not need are empty.
 type Action struct {
 	Type ActionType
@@ -38,10 +45,10 @@ type Action struct {
 	Container string
 	// ID of the container: StartContainer, KillContainer, RemoveContainer, LeaveTime, PruneContainer.
 	ID string
-	// Attempt and Crashes are labels of the container to create.
+	// Attempt and Crashes are what the container to create is to remember.
 	Attempt, Crashes int
 	// Signal to send.
-	Signal runtime.Signal
+	Signal Signal
 	// Until is when to plan again.
 	Until time.Time
 }
@@ -55,9 +62,19 @@ func (a Action) launches() bool {
 	return false
 }
 
-// split takes the waiting out of a plan: what to do now, and when to plan again if not before (zero: when something
+// Launches tells whether any of the actions takes much of the machine to bring a container up.
+func Launches(work []Action) bool {
+	for _, a := range work {
+		if a.launches() {
+			return true
+		}
+	}
+	return false
+}
+
+// Split takes the waiting out of a plan: what to do now, and when to plan again if not before (zero: when something
 // happens).
-func split(actions []Action) (work []Action, until time.Time) {
+func Split(actions []Action) (work []Action, until time.Time) {
 	for _, a := range actions {
 		switch {
 		case a.Type != Wait:

@@ -1,4 +1,4 @@
-package podworker
+package podplan
 
 import (
 	"net/netip"
@@ -10,8 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
-	"miniplane.dev/miniplane/nodeagent/runtime"
-	"miniplane.dev/miniplane/nodeagent/sandbox"
 	"miniplane.dev/miniplane/test/builders"
 )
 
@@ -43,10 +41,10 @@ func policy(p corev1.RestartPolicy) func(*miniv1.MiniPod) {
 }
 
 // seen is an observation with everything up to the files, and these containers.
-func seen(containers ...runtime.Container) Observation {
-	o := Observation{Sandbox: &sandbox.Sandbox{PodUID: testUID, PausePID: 7, Namespaces: runtime.Namespaces{Net: "/net", IPC: "/ipc", UTS: "/uts"}, SharedMemory: "/shm", Files: "/files"},
-		Address: testAddr, FilesFor: testAddr, Containers: containers, TakenUp: t0}
-	o.init()
+func seen(containers ...Container) Observation {
+	var o Observation
+	o.Begin(t0)
+	o.Sandbox, o.Address, o.FilesFor, o.Containers = SandboxWhole, testAddr, testAddr, containers
 	return o
 }
 
@@ -56,37 +54,35 @@ func image(state ImageState) func(*Observation) {
 	return func(o *Observation) { o.Images["main"] = Image{Ref: "echo:test", State: state, ID: "sha256:1"} }
 }
 
-func failed(key string, f Failure) func(*Observation) {
+func failed(key Task, f Failure) func(*Observation) {
 	return func(o *Observation) { o.Failures[key] = f }
 }
 
-var mainHash = specHash(&miniv1.Container{Image: "echo:test"})
+var mainHash = SpecHash(&miniv1.Container{Image: "echo:test"})
 
 // container of the spec's image, attempt and crashes; in state Created.
-func container(name string, attempt, crashes int, change ...func(*runtime.Container)) runtime.Container {
-	c := runtime.Container{ID: containerID(testUID, name, attempt), State: runtime.StateCreated, Image: "echo:test", ImageID: "sha256:1",
-		Labels: map[string]string{runtime.LabelContainer: name, runtime.LabelAttempt: strconv.Itoa(attempt),
-			labelCrashes: strconv.Itoa(crashes), runtime.LabelSpecHash: mainHash, runtime.LabelPodUID: testUID,
-			runtime.LabelPodName: "web", runtime.LabelPodNamespace: "ns"}}
+func container(name string, attempt, crashes int, change ...func(*Container)) Container {
+	c := Container{ID: id(name, attempt), Name: name, Attempt: attempt, Crashes: crashes, SpecHash: mainHash,
+		State: StateCreated, Image: "echo:test", ImageID: "sha256:1"}
 	for _, f := range change {
 		f(&c)
 	}
 	return c
 }
 
-func runs(c *runtime.Container) { c.State, c.StartedAt, c.PID = runtime.StateRunning, at(0), 42 }
+func runs(c *Container) { c.State, c.StartedAt = StateRunning, at(0) }
 
-func exited(code, from, to int) func(*runtime.Container) {
-	return func(c *runtime.Container) {
-		c.State, c.ExitCode, c.StartedAt, c.FinishedAt = runtime.StateExited, code, at(from), at(to)
+func exited(code, from, to int) func(*Container) {
+	return func(c *Container) {
+		c.State, c.ExitCode, c.StartedAt, c.FinishedAt = StateExited, code, at(from), at(to)
 	}
 }
 
-func unknown(c *runtime.Container) { c.State = runtime.StateUnknown }
+func unknown(c *Container) { c.State = StateUnknown }
 
-func outdated(c *runtime.Container) { c.Labels[runtime.LabelSpecHash] = "old" }
+func outdated(c *Container) { c.SpecHash = "old" }
 
-func id(name string, attempt int) string { return containerID(testUID, name, attempt) }
+func id(name string, attempt int) string { return name + "-" + strconv.Itoa(attempt) }
 
 type planCase struct {
 	name string
@@ -103,7 +99,7 @@ func checkPlans(t *testing.T, cases []planCase) {
 			if c.now.IsZero() {
 				c.now = t0
 			}
-			if diff := cmp.Diff(c.want, plan(c.pod, c.seen, c.now)); diff != "" {
+			if diff := cmp.Diff(c.want, Plan(c.pod, c.seen, c.now)); diff != "" {
 				t.Errorf("plan (-want +got):\n%s", diff)
 			}
 		})
@@ -117,7 +113,7 @@ func TestPlanStart(t *testing.T) {
 		{name: "nothing there: sandbox, and the image meanwhile", pod: testPod("a", "b").Obj(), seen: NewObservation(),
 			want: []Action{{Type: EnsureSandbox}, {Type: LookupImage, Container: "a"}, {Type: LookupImage, Container: "b"}}},
 		{name: "half a sandbox is made whole", pod: testPod().Obj(),
-			seen: with(seen(), func(o *Observation) { o.Sandbox.Namespaces.Net = ""; image(ImagePresent)(o) }),
+			seen: with(seen(), func(o *Observation) { o.Sandbox = SandboxHalf; image(ImagePresent)(o) }),
 			want: []Action{{Type: EnsureSandbox}}},
 		{name: "then the network", pod: testPod().Obj(),
 			seen: with(seen(), func(o *Observation) { o.Address = netip.Addr{}; image(ImagePresent)(o) }), want: []Action{{Type: AttachNetwork}}},
@@ -132,26 +128,26 @@ func TestPlanStart(t *testing.T) {
 		{name: "an image name that is none is not looked for", pod: invalid, seen: seen()},
 		{name: "shared failure waits", pod: testPod().Obj(), now: at(1),
 			seen: with(seen(), func(o *Observation) {
-				o.Sandbox = nil
-				failed(podWide, Failure{Reason: "x", At: at(0), Count: 3})(o)
+				o.Sandbox = SandboxNone
+				failed(groundTask, Failure{Reason: "x", At: at(0), Count: 3})(o)
 				image(ImagePulling)(o)
 			}), want: []Action{{Type: Wait, Until: at(4)}}},
 		{name: "created in a sandbox that is lost", pod: testPod().Obj(),
-			seen: with(seen(container("main", 0, 0)), func(o *Observation) { o.Sandbox = nil }),
+			seen: with(seen(container("main", 0, 0)), func(o *Observation) { o.Sandbox = SandboxNone }),
 			want: []Action{{Type: RemoveContainer, ID: id("main", 0)}}},
 		{name: "running in a sandbox that is lost", pod: testPod().Obj(),
-			seen: with(seen(container("main", 0, 0, runs)), func(o *Observation) { o.Sandbox = nil }),
-			want: []Action{{Type: KillContainer, ID: id("main", 0), Signal: runtime.SIGKILL}}},
+			seen: with(seen(container("main", 0, 0, runs)), func(o *Observation) { o.Sandbox = SandboxNone }),
+			want: []Action{{Type: KillContainer, ID: id("main", 0), Signal: SIGKILL}}},
 		{name: "killed already", pod: testPod().Obj(), now: at(1),
 			seen: with(seen(container("main", 0, 0, runs)), func(o *Observation) {
-				o.Sandbox = nil
+				o.Sandbox = SandboxNone
 				o.Signals[id("main", 0)] = Sent{Kill: at(0)}
 			}), want: []Action{{Type: Wait, Until: at(5)}}},
 		{name: "a dead pause is replaced", pod: testPod().Obj(),
-			seen: with(seen(container("main", 0, 0, runs)), func(o *Observation) { o.Sandbox.PausePID = 0 }),
+			seen: with(seen(container("main", 0, 0, runs)), func(o *Observation) { o.Sandbox = SandboxHalf }),
 			want: []Action{{Type: EnsureSandbox}}},
 		{name: "ended for good needs no sandbox", pod: testPod().With(policy(corev1.RestartPolicyNever)).Obj(),
-			seen: with(seen(container("main", 0, 0, exited(0, 0, 1))), func(o *Observation) { o.Sandbox = nil })},
+			seen: with(seen(container("main", 0, 0, exited(0, 0, 1))), func(o *Observation) { o.Sandbox = SandboxNone })},
 	})
 }
 
@@ -196,7 +192,7 @@ func TestPlanRestart(t *testing.T) {
 		return []Action{{Type: CreateContainer, Container: "main", Attempt: attempt, Crashes: crashes}}
 	}
 	wait := func(seconds int) []Action { return []Action{{Type: Wait, Until: at(seconds)}} }
-	ready := func(containers ...runtime.Container) Observation {
+	ready := func(containers ...Container) Observation {
 		return with(seen(containers...), image(ImagePresent))
 	}
 	never, onFailure := policy(corev1.RestartPolicyNever), policy(corev1.RestartPolicyOnFailure)
@@ -218,26 +214,26 @@ func TestPlanRestart(t *testing.T) {
 		{name: "one crashed, the other runs", pod: testPod("main", "b").Obj(), now: at(2),
 			seen: ready(container("main", 1, 1, exited(1, 0, 1)), container("b", 0, 0, runs)), want: wait(11)},
 		{name: "changed image: end the running one", pod: testPod().Obj(), seen: ready(container("main", 0, 0, runs, outdated)),
-			want: []Action{{Type: KillContainer, ID: id("main", 0), Signal: runtime.SIGTERM}}},
+			want: []Action{{Type: KillContainer, ID: id("main", 0), Signal: SIGTERM}}},
 		{name: "changed image: wait for it", pod: testPod().Obj(), now: at(3),
 			seen: with(seen(container("main", 0, 0, runs, outdated)), func(o *Observation) { o.Signals[id("main", 0)] = Sent{Term: at(2)} }),
 			want: wait(32)},
 		{name: "changed image: make it", pod: testPod().Obj(), now: at(32),
 			seen: with(seen(container("main", 0, 0, runs, outdated)), func(o *Observation) { o.Signals[id("main", 0)] = Sent{Term: at(2)} }),
-			want: []Action{{Type: KillContainer, ID: id("main", 0), Signal: runtime.SIGKILL}}},
+			want: []Action{{Type: KillContainer, ID: id("main", 0), Signal: SIGKILL}}},
 		{name: "changed image: remove a created one", pod: testPod().Obj(), seen: ready(container("main", 0, 0, outdated)),
 			want: []Action{{Type: RemoveContainer, ID: id("main", 0)}}},
 		{name: "changed image: start anew without back-off, whatever the policy", pod: testPod().With(never).Obj(), now: at(1),
 			seen: ready(container("main", 5, 5, exited(137, 0, 1), outdated)), want: create(6, 0)},
 		{name: "changed image: removing fails", pod: testPod().Obj(), now: at(1),
-			seen: with(ready(container("main", 0, 0, outdated)), failed(teardown, Failure{Reason: "x", At: at(0), Count: 2})), want: wait(2)},
-		{name: "start failed: wait", pod: testPod().Obj(), seen: with(ready(), failed("main", startFailed)), now: at(1), want: wait(10)},
-		{name: "start failed: again", pod: testPod().Obj(), seen: with(ready(), failed("main", startFailed)), now: at(10), want: create(0, 0)},
-		{name: "start failed, never", pod: testPod().With(never).Obj(), seen: with(ready(), failed("main", startFailed)), now: at(10)},
+			seen: with(ready(container("main", 0, 0, outdated)), failed(teardownTask, Failure{Reason: "x", At: at(0), Count: 2})), want: wait(2)},
+		{name: "start failed: wait", pod: testPod().Obj(), seen: with(ready(), failed(taskOf("main"), startFailed)), now: at(1), want: wait(10)},
+		{name: "start failed: again", pod: testPod().Obj(), seen: with(ready(), failed(taskOf("main"), startFailed)), now: at(10), want: create(0, 0)},
+		{name: "start failed, never", pod: testPod().With(never).Obj(), seen: with(ready(), failed(taskOf("main"), startFailed)), now: at(10)},
 		{name: "start failed, but with another image", pod: testPod().With(changed).Obj(), now: at(1),
-			seen: with(seen(), failed("main", startFailed)), want: []Action{{Type: LookupImage, Container: "main"}}},
-		{name: "the runtime did not answer", pod: testPod().Obj(), now: at(0), seen: with(ready(), failed("main", Failure{At: at(0), SpecHash: mainHash})),
-			want: []Action{{Type: Wait, Until: at(0).Add(unavailableRetry)}}},
+			seen: with(seen(), failed(taskOf("main"), startFailed)), want: []Action{{Type: LookupImage, Container: "main"}}},
+		{name: "the runtime did not answer", pod: testPod().Obj(), now: at(0), seen: with(ready(), failed(taskOf("main"), Failure{At: at(0), SpecHash: mainHash})),
+			want: []Action{{Type: Wait, Until: at(0).Add(UnavailableRetry)}}},
 		{name: "keep the last ended one, prune the rest", pod: testPod().Obj(),
 			seen: ready(container("main", 3, 3, runs), container("main", 1, 1, exited(1, 0, 1)), container("main", 2, 2, exited(1, 0, 1))),
 			want: []Action{{Type: PruneContainer, ID: id("main", 1)}}},
@@ -251,7 +247,7 @@ func TestPlanEnd(t *testing.T) {
 		}
 		return out
 	}
-	term := []Action{{Type: KillContainer, ID: id("main", 0), Signal: runtime.SIGTERM}}
+	term := []Action{{Type: KillContainer, ID: id("main", 0), Signal: SIGTERM}}
 	running := container("main", 0, 0, runs)
 	deleting := func(grace int64) *miniv1.MiniPod {
 		return testPod().Deleting(at(100)).With(func(p *miniv1.MiniPod) { p.Spec.TerminationGracePeriodSeconds = &grace }).Obj()
@@ -262,13 +258,13 @@ func TestPlanEnd(t *testing.T) {
 	unsure := func(first int) Observation {
 		return with(seen(running), func(o *Observation) { o.Signals[running.ID] = Sent{Term: at(first), Unsure: true} })
 	}
-	shoot := []Action{{Type: KillContainer, ID: running.ID, Signal: runtime.SIGKILL}}
+	shoot := []Action{{Type: KillContainer, ID: running.ID, Signal: SIGKILL}}
 	shot := func(sent int) Observation {
 		return with(seen(running), func(o *Observation) { o.Signals[running.ID] = Sent{Term: at(sent), Kill: at(sent)} })
 	}
 	bare := func(gone Gone) Observation { return with(seen(), func(o *Observation) { o.Gone = gone }) }
 	done := testPod().Phase(miniv1.PodSucceeded).Obj()
-	broken := with(seen(running), failed(teardown, Failure{Reason: "x", At: at(100), Count: 1}))
+	broken := with(seen(running), failed(teardownTask, Failure{Reason: "x", At: at(100), Count: 1}))
 	checkPlans(t, []planCase{
 		{name: "gone: remove at once", pod: nil, seen: seen(running), want: remove(running.ID)},
 		{name: "gone, removing fails", pod: nil, seen: broken, now: at(100), want: []Action{{Type: Wait, Until: at(101)}}},
@@ -306,7 +302,7 @@ func TestPlanEnd(t *testing.T) {
 }
 
 func TestSplit(t *testing.T) {
-	work, until := split([]Action{{Type: Wait, Until: at(9)}, {Type: LookupImage}, {Type: Wait, Until: at(3)}, {Type: Wait, Until: at(5)}})
+	work, until := Split([]Action{{Type: Wait, Until: at(9)}, {Type: LookupImage}, {Type: Wait, Until: at(3)}, {Type: Wait, Until: at(5)}})
 	if diff := cmp.Diff([]Action{{Type: LookupImage}}, work); diff != "" || !until.Equal(at(3)) {
 		t.Errorf("work (-want +got):\n%s until %v", diff, until)
 	}

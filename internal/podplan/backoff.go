@@ -1,10 +1,6 @@
-package podworker
+package podplan
 
-import (
-	"time"
-
-	"miniplane.dev/miniplane/nodeagent/runtime"
-)
+import "time"
 
 const (
 	// backoffBase is the wait after the second failure in a row, doubled with each further one up to backoffMax. The first
@@ -15,17 +11,17 @@ const (
 	backoffReset = 10 * time.Minute
 	// sharedBackoffMax bounds the wait after failures of what all containers share: sandbox, network, removal.
 	sharedBackoffMax = 30 * time.Second
-	// unavailableRetry is the wait when the runtime does not answer.
-	unavailableRetry = 500 * time.Millisecond
+	// UnavailableRetry is the wait when the runtime does not answer.
+	UnavailableRetry = 500 * time.Millisecond
 	// errImagePullFor is how long a first failed pull is shown as such, before it is shown as waiting.
 	errImagePullFor = 5 * time.Second
 )
 
 // crashDelay is how long to wait before the next start after so many crashes before the last one.
-func crashDelay(crashes int) time.Duration { return doubled(backoffBase, backoffMax, crashes) }
+func crashDelay(crashes int) time.Duration { return Doubled(backoffBase, backoffMax, crashes) }
 
-// doubled is base after one, twice that after two and so on, up to a maximum; 0 after none.
-func doubled(base, most time.Duration, count int) time.Duration {
+// Doubled is base after one, twice that after two and so on, up to a maximum; 0 after none.
+func Doubled(base, most time.Duration, count int) time.Duration {
 	if count <= 0 {
 		return 0
 	}
@@ -39,9 +35,9 @@ func doubled(base, most time.Duration, count int) time.Duration {
 }
 
 // restart tells when a container that ended at a time may be started again, and how many crashes the new one is to remember.
-func restart(last runtime.Container, ended time.Time) (at time.Time, crashes int) {
-	crashes = crashesOf(last)
-	if last.State == runtime.StateUnknown || last.ServerFailed { // which is no crash of its own
+func restart(last Container, ended time.Time) (at time.Time, crashes int) {
+	crashes = last.Crashes
+	if last.State == StateUnknown || last.ServerFailed { // which is no crash of its own
 		return time.Time{}, crashes
 	}
 	if !last.StartedAt.IsZero() && last.FinishedAt.Sub(last.StartedAt) >= backoffReset {
@@ -54,18 +50,18 @@ func restart(last runtime.Container, ended time.Time) (at time.Time, crashes int
 func (f Failure) retryAt(container bool) time.Time {
 	switch {
 	case f.Reason == "":
-		return f.At.Add(unavailableRetry)
+		return f.At.Add(UnavailableRetry)
 	case container:
 		return f.At.Add(crashDelay(f.Count))
 	default:
-		return f.At.Add(doubled(time.Second, sharedBackoffMax, f.Count))
+		return f.At.Add(Doubled(time.Second, sharedBackoffMax, f.Count))
 	}
 }
 
 // retryAt is when to try again to get the image.
 func (i Image) retryAt() time.Time {
 	if i.Failures == 0 {
-		return i.FailedAt.Add(unavailableRetry)
+		return i.FailedAt.Add(UnavailableRetry)
 	}
 	return i.FailedAt.Add(crashDelay(i.Failures))
 }

@@ -1,4 +1,4 @@
-package podworker
+package podplan
 
 import (
 	"math/rand/v2"
@@ -7,10 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"miniplane.dev/miniplane/nodeagent/runtime"
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
 
-func unanswered(c *runtime.Container) { c.State = runtime.StateUnanswered }
+func unanswered(c *Container) { c.State = StateUnanswered }
 
 // left notes when the first container of an observation was left its time.
 func left(o Observation, since time.Time) Observation {
@@ -19,10 +19,10 @@ func left(o Observation, since time.Time) Observation {
 }
 
 func TestPlanWithoutAnswer(t *testing.T) {
-	ready := func(containers ...runtime.Container) Observation {
+	ready := func(containers ...Container) Observation {
 		return with(seen(containers...), image(ImagePresent))
 	}
-	kill := []Action{{Type: KillContainer, ID: id("main", 0), Signal: runtime.SIGTERM}}
+	kill := []Action{{Type: KillContainer, ID: id("main", 0), Signal: SIGTERM}}
 	checkPlans(t, []planCase{
 		{name: "who does not answer is waited for", pod: testPod().Obj(), seen: ready(container("main", 0, 0, unanswered))},
 		{name: "also when an older one is known to have ended", pod: testPod().Obj(),
@@ -95,7 +95,7 @@ func (w *world) observed() Observation {
 		case hasEnded && w.chance(20):
 			unknown(&c)
 		case hasEnded:
-			c.State, c.ExitCode, c.StartedAt, c.FinishedAt = runtime.StateExited, 1, end, end
+			c.State, c.ExitCode, c.StartedAt, c.FinishedAt = StateExited, 1, end, end
 		}
 		o.Containers = append(o.Containers, c)
 	}
@@ -113,7 +113,7 @@ func (w *world) step() {
 		}
 	}
 	o := w.observed()
-	work, _ := split(plan(testPod().Obj(), o, w.now))
+	work, _ := Split(Plan(testPod().Obj(), o, w.now))
 	w.signals = o.Signals
 	for _, a := range work {
 		w.do(a, o)
@@ -130,8 +130,8 @@ func (w *world) end(attempt int) {
 
 func (w *world) do(a Action, o Observation) {
 	attempt := -1
-	if i := o.indexOf(a.ID); i >= 0 {
-		attempt = attemptOf(o.Containers[i])
+	if i := o.IndexOf(a.ID); i >= 0 {
+		attempt = o.Containers[i].Attempt
 	}
 	switch a.Type {
 	case CreateContainer:
@@ -156,29 +156,11 @@ func (w *world) do(a Action, o Observation) {
 func TestStatusWithoutAnswer(t *testing.T) {
 	pod := testPod().Obj()
 	o := seen(container("main", 1, 0, unanswered), container("main", 0, 0, exited(3, 0, 1)))
-	status := statusOf(pod, &o, testMachine, "containerd", t0)
+	status := Status(pod, &o, testNode("containerd"), t0)
 	c := status.ContainerStatuses[0]
 	got := []any{string(status.Phase), status.ReadyContainers, c.State.Waiting.Reason, c.State.Waiting.Message, c.LastState.Terminated.ExitCode, c.RestartCount}
-	want := []any{"Running", "0/1", reasonStatusUnknown, messageUnanswered, int32(3), int32(1)}
+	want := []any{"Running", "0/1", miniv1.ReasonContainerStatusUnknown, messageUnanswered, int32(3), int32(1)}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
-	}
-}
-
-// TestServerDoesNotAnswer: while nobody tells what became of a container, the agent waits and says so; then it goes on.
-func TestServerDoesNotAnswer(t *testing.T) {
-	b := newBench(t)
-	b.create("a")
-	b.shows("a", "Running")
-	id := b.containers()[0].ID
-	b.runtime.SetSilent(id, true)
-	b.restart() // an agent that comes now sees no more
-	b.shows("a", reasonStatusUnknown)
-	b.runtime.ResetCalls()
-	b.pass(5 * time.Minute)
-	b.runtime.SetSilent(id, false)
-	b.until("it is heard of again", func() bool { b.clock.Step(unavailableRetry); return b.get("a").Status.Summary == "Running" })
-	if p := b.get("a"); p.Status.Restarts != 0 || len(b.containers()) != 1 || b.containers()[0].ID != id {
-		t.Errorf("status %+v, containers %+v", p.Status, b.containers())
 	}
 }

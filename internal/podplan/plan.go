@@ -1,4 +1,4 @@
-package podworker
+package podplan
 
 import (
 	"time"
@@ -7,36 +7,42 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podstate"
-	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
-// plan decides what to do next for a MiniPod; desired is nil when it is gone from the API, or is somebody else's. The
+// Plan decides what to do next for a MiniPod; desired is nil when it is gone from the API, or is somebody else's. The
 // actions do not depend on each other. An empty plan means that all is as it should be.
 //
 // Whatever was observed, no plan creates or starts a container while another attempt of the same name may run, and no plan ends the one
 // that runs because somebody did not answer.
-func plan(desired *miniv1.MiniPod, observed Observation, now time.Time) []Action {
-	switch wait := teardownBackoff(&observed, now); {
-	case wait != nil && (desired == nil || podstate.IsDeleting(desired) || podstate.IsFinished(desired)):
-		return wait
-	case desired == nil:
-		return planRemoval(desired, observed)
-	case podstate.IsDeleting(desired):
-		return planDeletion(desired, observed, now)
-	case podstate.IsFinished(desired):
-		return planRelease(desired, observed, now)
+func Plan(desired *miniv1.MiniPod, observed Observation, now time.Time) []Action {
+	p := planner{desired: desired, observed: &observed, now: now}
+	if desired != nil {
+		p.row = rowOf(desired.Spec.AllContainers())
 	}
-	var p planner
-	p.desired, p.observed, p.now = desired, &observed, now
-	return p.run()
+	return p.plan()
 }
 
-// planner collects the actions that bring a MiniPod up and keep it up.
+// planner collects the actions of a plan.
 type planner struct {
 	desired  *miniv1.MiniPod
+	row      row // the desired one's containers
 	observed *Observation
 	now      time.Time
 	actions  []Action
+}
+
+func (p *planner) plan() []Action {
+	switch wait := teardownBackoff(p.observed, p.now); {
+	case wait != nil && (p.desired == nil || podstate.IsDeleting(p.desired) || podstate.IsFinished(p.desired)):
+		return wait
+	case p.desired == nil:
+		return removal(nil, *p.observed)
+	case podstate.IsDeleting(p.desired):
+		return p.deletion()
+	case podstate.IsFinished(p.desired):
+		return p.release()
+	}
+	return p.run()
 }
 
 func (p *planner) add(actions ...Action) { p.actions = append(p.actions, actions...) }
@@ -50,10 +56,14 @@ func (p *planner) waitUntil(t time.Time) {
 
 // run goes: what runs and must not, then the ground that containers stand on, then the containers, then old ones.
 func (p *planner) run() []Action {
-	if p.endUnfit() {
+	over := p.row.over(p.desired, p.observed)
+	if p.endUnfit() || over && p.endInTurn() {
 		return p.actions
 	}
-	wanted := p.wanted()
+	var wanted []next
+	if !over {
+		wanted = p.wanted()
+	}
 	if !p.ground(len(wanted) > 0) {
 		p.images(wanted)
 		return p.actions
@@ -61,7 +71,7 @@ func (p *planner) run() []Action {
 	for _, next := range wanted {
 		p.bringUp(next)
 	}
-	if work, _ := split(p.actions); len(work) == 0 && teardownBackoff(p.observed, p.now) == nil {
+	if work, _ := Split(p.actions); len(work) == 0 && teardownBackoff(p.observed, p.now) == nil {
 		p.prune()
 	}
 	return p.actions
@@ -70,21 +80,20 @@ func (p *planner) run() []Action {
 // endUnfit ends containers that run from an older spec, or without the sandbox that they joined, or beside another of their
 // name, and takes away created ones that would. It tells whether there are such.
 func (p *planner) endUnfit() bool {
-	for i := range p.desired.Spec.Containers {
-		c := &p.desired.Spec.Containers[i]
-		history := p.observed.history(c.Name)
+	for _, x := range p.row {
+		history := p.observed.history(x.spec.Name)
 		for i, there := range history {
 			// A new image that is refused is as good as none: what runs is left alone.
-			changed := ofOtherSpec(c, there) && p.observed.Refusal == nil
-			orphaned := p.observed.Sandbox == nil
-			second := i > 0 && mayRun(history[0])
+			changed := there.ofOtherSpec(x.spec) && p.observed.Refusal == nil
+			orphaned := p.observed.Sandbox == SandboxNone
+			second := i > 0 && history[0].MayRun()
 			switch {
-			case there.State == runtime.StateRunning && orphaned:
+			case there.State == StateRunning && orphaned:
 				p.add(kill(there, p.observed, p.now))
-			case there.State == runtime.StateRunning && (changed || second && history[0].State == runtime.StateRunning):
+			case there.State == StateRunning && (changed || second && history[0].State == StateRunning):
 				deadline := p.observed.Signals[there.ID].Term.Add(grace(p.desired))
 				p.add(terminate(there, p.observed, deadline, p.now))
-			case there.State == runtime.StateCreated && (orphaned || changed || second):
+			case there.State == StateCreated && (orphaned || changed || second):
 				p.add(Action{Type: RemoveContainer, ID: there.ID})
 			}
 		}
@@ -100,14 +109,6 @@ func (p *planner) slowDown() {
 	}
 }
 
-// grace is the time between SIGTERM and SIGKILL.
-func grace(pod *miniv1.MiniPod) time.Duration {
-	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
-		return time.Duration(*s) * time.Second
-	}
-	return 30 * time.Second
-}
-
 // next is a container that is wanted and does not run: one to create, or a created one to start.
 type next struct {
 	spec             *miniv1.Container
@@ -118,11 +119,12 @@ type next struct {
 // wanted lists the containers that should, and may, be started now, and waits for those that are in back-off.
 func (p *planner) wanted() []next {
 	var out []next
-	for i := range p.desired.Spec.Containers {
-		c := &p.desired.Spec.Containers[i]
-		decision := decide(p.desired, c, p.observed)
+	stage := p.row.stage(p.observed, false)
+	for _, x := range p.row {
+		decision := decide(p.desired, x, p.observed)
 		switch {
-		case !decision.start || p.observed.refuses(c):
+		case !stage.lets(x.place), x.kind == miniv1.ContainerInit && p.row.passed(x, p.observed):
+		case !decision.start || p.observed.refuses(x.spec):
 		case decision.at.After(p.now):
 			p.waitUntil(decision.at)
 		default:
@@ -140,27 +142,28 @@ type decision struct {
 }
 
 // decide applies restart policy and back-off to one container.
-func decide(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation) decision {
-	d := decision{next: next{spec: c}}
-	failure, failed := o.Failures[c.Name]
-	failed = failed && failure.SpecHash == specHash(c)
-	if failed && gaveUp(pod, failure) {
+func decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
+	d := decision{next: next{spec: x.spec}}
+	policy := x.restartPolicy(pod)
+	failure, failed := o.Failures[taskOf(x.spec.Name)]
+	failed = failed && failure.SpecHash == SpecHash(x.spec)
+	if failed && gaveUp(policy, failure) {
 		return d
 	}
-	history := o.history(c.Name)
+	history := o.history(x.spec.Name)
 	switch {
 	case len(history) == 0:
 		d.start = true
-	case mayRun(history[0]):
+	case history[0].MayRun():
 		return d // never a second one beside it
-	case history[0].State == runtime.StateCreated:
-		d.start, d.next.created, d.next.attempt = true, history[0].ID, attemptOf(history[0])
+	case history[0].State == StateCreated:
+		d.start, d.next.created, d.next.attempt = true, history[0].ID, history[0].Attempt
 	default:
 		last := history[0]
-		d.next.attempt = attemptOf(last) + 1
-		if ofOtherSpec(c, last) {
+		d.next.attempt = last.Attempt + 1
+		if last.ofOtherSpec(x.spec) {
 			d.start = true
-		} else if d.start = restartable(pod.Spec.RestartPolicy, last); d.start {
+		} else if d.start = restartable(policy, last); d.start {
 			d.at, d.next.crashes = restart(last, o.endOf(last))
 		}
 	}
@@ -171,27 +174,27 @@ func decide(pod *miniv1.MiniPod, c *miniv1.Container, o *Observation) decision {
 }
 
 // gaveUp tells whether a failed start is the end of the container: with policy Never there is no second try.
-func gaveUp(pod *miniv1.MiniPod, f Failure) bool {
-	return f.Reason == miniv1.ReasonRunContainerError && pod.Spec.RestartPolicy == corev1.RestartPolicyNever
+func gaveUp(policy corev1.RestartPolicy, f Failure) bool {
+	return f.Reason == miniv1.ReasonRunContainerError && policy == corev1.RestartPolicyNever
 }
 
 // restartable tells whether the restart policy starts an ended container again.
-func restartable(policy corev1.RestartPolicy, c runtime.Container) bool {
+func restartable(policy corev1.RestartPolicy, c Container) bool {
 	switch policy {
 	case corev1.RestartPolicyNever:
 		return false
 	case corev1.RestartPolicyOnFailure:
-		return c.ExitCode != 0 || c.State == runtime.StateUnknown
+		return c.ExitCode != 0 || c.State == StateUnknown
 	}
 	return true
 }
 
 // prune removes all but the two newest containers of each name: the one that counts and its predecessor.
 func (p *planner) prune() {
-	for i := range p.desired.Spec.Containers {
-		history := p.observed.history(p.desired.Spec.Containers[i].Name)
+	for _, x := range p.row {
+		history := p.observed.history(x.spec.Name)
 		for _, old := range history[min(2, len(history)):] {
-			if !mayRun(old) {
+			if !old.MayRun() {
 				p.add(Action{Type: PruneContainer, ID: old.ID})
 			}
 		}

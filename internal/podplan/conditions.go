@@ -1,0 +1,74 @@
+package podplan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
+)
+
+// setConditions says whether the MiniPod can serve. PodScheduled and others that are not the agent's stay as they are.
+func setConditions(pod *miniv1.MiniPod, status *miniv1.MiniPodStatus, now time.Time) {
+	condition := metav1.Condition{
+		Status:             metav1.ConditionTrue,
+		Reason:             miniv1.ReasonContainersReady,
+		ObservedGeneration: pod.Generation,
+		LastTransitionTime: *seconds(now),
+	}
+	switch unready := unreadyNames(status.ContainerStatuses); {
+	case status.Phase == miniv1.PodSucceeded:
+		condition.Status, condition.Reason = metav1.ConditionFalse, miniv1.ReasonPodCompleted
+	case len(unready) > 0:
+		condition.Status, condition.Reason = metav1.ConditionFalse, miniv1.ReasonContainersNotReady
+		condition.Message = fmt.Sprintf("containers with unready status: [%s]", strings.Join(unready, " "))
+	}
+	for _, name := range []string{miniv1.ConditionContainersReady, miniv1.ConditionReady} {
+		condition.Type = name
+		conditions.Set(&status.Conditions, condition)
+	}
+}
+
+func unreadyNames(statuses []miniv1.ContainerStatus) []string {
+	var names []string
+	for _, c := range statuses {
+		if !c.Ready {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// own tells whether a condition is the agent's.
+func own(condition metav1.Condition) bool {
+	switch condition.Type {
+	case miniv1.ConditionReady, miniv1.ConditionContainersReady, miniv1.ConditionAdmitted:
+		return true
+	}
+	return false
+}
+
+// KeepForeign takes over what others wrote since the status was made: the binding, and all conditions that are not the agent's.
+// Those that were taken away since are not among them.
+func KeepForeign(status *miniv1.MiniPodStatus, before *miniv1.MiniPod) {
+	status.NodeName = before.Status.NodeName
+	mine := slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return !own(c) })
+	status.Conditions = nil
+	for _, condition := range before.Status.Conditions {
+		if !own(condition) {
+			status.Conditions = append(status.Conditions, condition)
+		} else if ours := meta.FindStatusCondition(mine, condition.Type); ours != nil {
+			status.Conditions = append(status.Conditions, *ours) // in its place
+		}
+	}
+	for _, condition := range mine {
+		if meta.FindStatusCondition(before.Status.Conditions, condition.Type) == nil {
+			status.Conditions = append(status.Conditions, condition)
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package podplan
+
+import (
+	"time"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+const (
+	// quietStart is how long a status is held back while it is about to change. The binding has said ContainerCreating
+	// already, so that in a start without trouble, however crowded the node, nothing is worth a write before Running.
+	quietStart = 30 * time.Second
+	// quietPull is the same where only images are waited for, which may take long: people want to know.
+	quietPull = 5 * time.Second
+	// quietChange is the same for a MiniPod that ran already: others must hear soon that it does not serve.
+	quietChange = 2 * time.Second
+)
+
+// Quiet is how long a status is held back that is about to change by what is being done; 0 when nothing is.
+func Quiet(pod *miniv1.MiniPod, o *Observation, work []Action) time.Duration {
+	switch undecided := o.undecided(); {
+	case !undecided && !o.busy(work):
+		return 0
+	case pod.Status.Phase != miniv1.PodPending || undecided:
+		return quietChange
+	case len(work) == 0: // pulling, and nothing else is being done
+		return quietPull
+	}
+	return quietStart
+}
+
+// busy tells whether the status is about to change by what is being done.
+func (o *Observation) busy(work []Action) bool {
+	for _, a := range work {
+		if a.Type != PruneContainer {
+			return true
+		}
+	}
+	for _, image := range o.Images {
+		if image.State == ImagePulling && image.Failures == 0 {
+			return true
+		}
+	}
+	return false
+}
