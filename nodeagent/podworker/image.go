@@ -34,7 +34,7 @@ func (w *worker) lookupImage(ctx context.Context, desired *miniv1.MiniPod, a pod
 	return func(o *view) { o.Images[c.Name] = next }, nil
 }
 
-// startPull gets an image beside the worker, which goes on meanwhile and hears of the end in its inbox.
+// startPull has an image pulled, as a job.
 func (w *worker) startPull(desired *miniv1.MiniPod, a podplan.Action) change {
 	c := podplan.ContainerNamed(desired, a.Container)
 	next := w.observed.ImageOf(c)
@@ -42,16 +42,16 @@ func (w *worker) startPull(desired *miniv1.MiniPod, a podplan.Action) change {
 	next.State = podplan.ImagePulling
 	return func(o *view) {
 		o.Images[c.Name] = next
-		go func() {
-			end := pulled{container: c.Name, ref: c.Image}
+		w.beside(func() change {
+			var image runtime.Image
+			var err error
 			if guarded.State == podplan.ImageGuarded {
-				end.image, end.err = w.claim(desired, c, guarded)
+				image, err = w.claim(desired, c, guarded)
 			} else {
-				end.image, end.err = w.pull(desired, c, w.pool.pullSecrets(w.pullContext, desired))
+				image, err = w.pull(desired, c, w.pool.pullSecrets(w.pullContext, desired))
 			}
-			end.at = w.pool.Clock.Now()
-			w.tell(func(in *inbox) { in.pulled = append(in.pulled, end) })
-		}()
+			return func(*view) { w.finishPull(c, image.ID, err) }
+		})
 	}
 }
 
@@ -85,17 +85,16 @@ func (w *worker) claim(desired *miniv1.MiniPod, c *miniv1.Container, image podpl
 	return got, nil
 }
 
-// finishPull notes the end of a pull, if that image is still wanted.
-func (w *worker) finishPull(p pulled) {
-	image, now := w.observed.Images[p.container], w.pool.Clock.Now()
-	switch {
-	case !w.observed.Pulling(p.container, p.ref):
-	case p.err == nil:
-		w.observed.Images[p.container] = podplan.Image{Ref: p.ref, State: podplan.ImagePresent, ID: p.image.ID}
-	case errors.Is(p.err, context.Canceled):
-		delete(w.observed.Images, p.container)
+// finishPull notes the end of a pull for a container, if that image is still wanted.
+func (w *worker) finishPull(c *miniv1.Container, imageID string, err error) {
+	switch images, now := w.observed.Images, w.pool.Clock.Now(); {
+	case !w.observed.Pulling(c.Name, c.Image):
+	case err == nil:
+		images[c.Name] = podplan.Image{Ref: c.Image, State: podplan.ImagePresent, ID: imageID}
+	case errors.Is(err, context.Canceled):
+		delete(images, c.Name)
 	default:
-		w.pool.Log.Info("Cannot pull an image; trying again later", "image", p.ref, "pod", w.uid, "err", wordsOf(p.err))
-		w.observed.Images[p.container] = image.Failed(wordsOf(p.err), false, now) // that a registry does not answer counts too
+		w.pool.Log.Info("Cannot pull an image; trying again later", "image", c.Image, "pod", w.uid, "err", wordsOf(err))
+		images[c.Name] = images[c.Name].Failed(wordsOf(err), false, now) // that a registry does not answer counts too
 	}
 }

@@ -48,18 +48,10 @@ type inbox struct {
 	gone    bool
 	// changed are containers that something happened to.
 	changed map[string]runtime.EventType
-	// pulled are the ends of pulls.
-	pulled []pulled
-	look   *view
-	epoch  uint64 // in which the look began
-}
-
-// pulled is the end of a pull for one container.
-type pulled struct {
-	container, ref string
-	image          runtime.Image
-	err            error
-	at             time.Time
+	// ended is what the ends of jobs change, in their order.
+	ended []change
+	look  *view
+	epoch uint64 // in which the look began
 }
 
 func newWorker(p *Pool, uid types.UID, observed view) *worker {
@@ -187,7 +179,7 @@ func (w *worker) freeSlot() {
 func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	w.mu.Lock()
 	in := w.inbox
-	w.inbox.changed, w.inbox.pulled, w.inbox.look = nil, nil, nil
+	w.inbox.changed, w.inbox.ended, w.inbox.look = nil, nil, nil
 	w.mu.Unlock()
 	switch {
 	case in.look == nil:
@@ -204,8 +196,8 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	for id, event := range in.changed {
 		w.lookAt(ctx, id, event)
 	}
-	for _, p := range in.pulled {
-		w.finishPull(p)
+	for _, take := range in.ended {
+		take(&w.observed)
 	}
 	w.observed.NoteEnds(w.pool.Clock.Now())
 	if in.desired == nil || podstate.IsDeleting(in.desired) || podstate.IsFinished(in.desired) {
