@@ -39,7 +39,7 @@ func TestFailures(t *testing.T) {
 	e.shows("completed", "Completed")
 	e.shows("error", "Error")
 	e.shows("crash", miniv1.ReasonCrashLoopBackOff)
-	e.shows("noimage", miniv1.ReasonErrImagePull)
+	e.shows("noimage", miniv1.ReasonErrImagePull, miniv1.ReasonImagePullBackOff)
 	pod := e.shows("noprogram", miniv1.ReasonRunContainerError)
 	if message := pod.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(message, "/none") {
 		t.Errorf("message %q does not name the program", message)

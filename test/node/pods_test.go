@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -69,13 +70,13 @@ func (e *env) get(name string) *miniv1.MiniPod {
 	return pod
 }
 
-// shows waits for a summary.
-func (e *env) shows(name, summary string) *miniv1.MiniPod {
+// shows waits for a summary, or for one of several that follow each other faster than one may look.
+func (e *env) shows(name string, summaries ...string) *miniv1.MiniPod {
 	e.t.Helper()
 	var pod *miniv1.MiniPod
-	e.until(name+" shows "+summary, func() bool {
+	e.until(name+" shows "+strings.Join(summaries, " or "), func() bool {
 		pod = e.get(name)
-		return pod != nil && pod.Status.Summary == summary
+		return pod != nil && slices.Contains(summaries, pod.Status.Summary)
 	})
 	return pod
 }
