@@ -28,9 +28,6 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 		if errdefs.IsDeadlineExceeded(err) {
 			r.unheard(id)
 		}
-		if !runtime.IsUnanswered(err) && !errdefs.IsAlreadyExists(err) {
-			_ = r.removeDir(id) // it never ran
-		}
 		return err
 	}
 	return nil
@@ -60,16 +57,25 @@ func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 	if err != nil {
 		return fmt.Errorf("create the process of %q: %w", id, err)
 	}
-	// From here on it may run, whatever becomes of the agent.
+	return r.letGo(ctx, id, pid)
+}
+
+// letGo starts what was made. From the marker on it may run, whatever becomes of the agent; who failed before has no marker to take back, and
+// what StateDir has may be of somebody who is making the container right now.
+func (r *Runtime) letGo(ctx context.Context, id string, pid int) error {
 	m := marker{}
 	m.process, m.server = family(pid)
 	if err := r.mark(id, m); err != nil {
+		_ = r.removeDir(id)
 		return err
 	}
-	if _, err := service.Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
+	if _, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
 		err = native(err)
 		if !runtime.IsUnanswered(err) {
-			_, _ = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}) // what is left, Remove finds
+			_, _ = r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}) // what is left, Remove finds
+			if !errdefs.IsAlreadyExists(err) {
+				_ = r.removeDir(id) // it never ran
+			}
 		}
 		return fmt.Errorf("start the process of %q: %w", id, err)
 	}

@@ -1,0 +1,76 @@
+package containerd_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"miniplane.dev/miniplane/nodeagent/runtime"
+)
+
+// holdServers has servers not come up until the function that it returns is called.
+func (n *node) holdServers(t *testing.T) (release func()) {
+	t.Helper()
+	run, err := os.Readlink(filepath.Join(n.opts.Shim, "run"))
+	must(t, err)
+	must(t, os.MkdirAll(run, 0o700))
+	var locks []*os.File
+	for i := range 8 {
+		lock, err := os.OpenFile(filepath.Join(run, strconv.Itoa(i)+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+		must(t, err)
+		must(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+		locks = append(locks, lock)
+	}
+	release = func() {
+		for _, lock := range locks {
+			_ = lock.Close()
+		}
+	}
+	t.Cleanup(release)
+	return release
+}
+
+// TestStartLeavesWhatIsBeingMade: a bundle that another agent's start is making, whose server does not listen yet, is not in the way of this one's.
+func TestStartLeavesWhatIsBeingMade(t *testing.T) {
+	n := newNode(t)
+	r, next := n.runtime(t), n.runtime(t)
+	release := n.holdServers(t)
+	spec := runtime.ContainerSpec{ID: "making", Group: "making", Image: busybox, Command: shell("exit 6"),
+		CgroupPath: filepath.Join(n.parent, "podmaking", "making"), LogPath: filepath.Join(n.Dir, "making.log")}
+	must(t, r.Create(t.Context(), spec))
+	started := make(chan error, 1)
+	go func() { started <- r.Start(t.Context(), spec.ID) }()
+	bundle := filepath.Join(n.Dir, "state", "io.containerd.runtime.v2.task", "miniplane", spec.ID)
+	eventually(t, func() string {
+		if _, err := os.Stat(filepath.Join(bundle, "config.json")); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	before, err := os.Stat(bundle)
+	must(t, err)
+	second := make(chan error, 1)
+	go func() { second <- next.Start(t.Context(), spec.ID) }()
+	select {
+	case err := <-second:
+		t.Logf("the second start: %v", err)
+		if err == nil {
+			t.Error("a container was started twice")
+		}
+	case <-t.Context().Done():
+	}
+	if after, err := os.Stat(bundle); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the bundle of a container that is being made was taken away: %v", err)
+	}
+	release()
+	if err := <-started; err != nil {
+		t.Errorf("the first start: %v", err)
+	}
+	if c := awaits(t, next, spec.ID, runtime.StateExited); c.ExitCode != 6 {
+		t.Errorf("%+v", c)
+	}
+	must(t, next.Remove(t.Context(), spec.ID))
+}
