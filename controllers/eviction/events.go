@@ -39,8 +39,11 @@ func (r *reconciler) onNode() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(q, e.Object.GetName()) },
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
-			if !sameToUs(e.ObjectOld.(*corev1.Node), e.ObjectNew.(*corev1.Node)) {
-				add(q, e.ObjectNew.GetName())
+			before, after := e.ObjectOld.(*corev1.Node), e.ObjectNew.(*corev1.Node)
+			if !sameToUs(before, after) {
+				// Here and not only when it is looked at: two changes may make one look, and a taint that went and came back is a new one.
+				r.sightings.Observe(after.Name, after.Spec.Taints, r.now())
+				add(q, after.Name)
 			}
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { add(q, e.Object.GetName()) },

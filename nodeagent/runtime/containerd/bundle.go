@@ -96,8 +96,12 @@ func stampOf(dir string) (stamp, error) {
 	return stamp{info.Sys().(*syscall.Stat_t).Ino, info.ModTime()}, nil
 }
 
-// removeBundle removes a bundle as containerd does: as a whole, so that a new one can take its place at once.
-func removeBundle(dir string) error {
+// removeBundle removes a bundle as containerd does: as a whole, so that a new one can take its place at once. One that is not as it was
+// seen is left alone: a containerd that started anew meanwhile may have removed that one, and made another for the container's next start.
+func removeBundle(dir string, seen stamp) error {
+	if now, err := stampOf(dir); errors.Is(err, fs.ErrNotExist) || err == nil && now != seen {
+		return nil
+	}
 	rootfs := filepath.Join(dir, "rootfs")
 	for {
 		err := unix.Unmount(rootfs, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)

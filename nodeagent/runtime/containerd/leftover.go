@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -111,6 +112,10 @@ func (r *Runtime) leftovers(ctx context.Context) ([]leftover, error) {
 	}
 	for _, dir := range dirs {
 		id := filepath.Base(dir)
+		if strings.HasPrefix(id, ".") { // put aside by a "delete" that was broken off; no container's ID begins so
+			_ = os.RemoveAll(dir) // or the next sweep does
+			continue
+		}
 		if known[id] {
 			continue
 		}
@@ -275,7 +280,7 @@ func (r *Runtime) takeAway(ctx context.Context, left leftover, path string) erro
 		return err
 	}
 	if left.bundle != "" {
-		if err := r.asContainerd(func() error { return removeBundle(left.bundle) }); err != nil {
+		if err := r.asContainerd(func() error { return removeBundle(left.bundle, left.seen) }); err != nil {
 			return err
 		}
 	}

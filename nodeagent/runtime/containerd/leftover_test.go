@@ -129,6 +129,20 @@ func TestSweepWithoutBundle(t *testing.T) {
 	must(t, r.Remove(t.Context(), spec.ID))
 }
 
+// TestSweepClearsAsides: what a "delete" that was broken off had put aside goes too.
+func TestSweepClearsAsides(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	run, err := os.Readlink(filepath.Join(n.opts.Shim, "run"))
+	must(t, err)
+	aside := filepath.Join(run, "c", ".gone")
+	must(t, os.MkdirAll(filepath.Join(aside, "some"), 0o700))
+	must(t, r.Sweep(t.Context()))
+	if _, err := os.Lstat(aside); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", aside, err)
+	}
+}
+
 // TestLeftoversInTheWay: who starts or removes a container does not wait for a sweep.
 func TestLeftoversInTheWay(t *testing.T) {
 	n := newNode(t)
