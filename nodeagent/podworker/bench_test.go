@@ -27,6 +27,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 	"miniplane.dev/miniplane/test/builders"
 	"miniplane.dev/miniplane/test/fakenode"
+	"miniplane.dev/miniplane/test/slow"
 	"miniplane.dev/miniplane/test/testenv"
 )
 
@@ -246,7 +247,7 @@ func (b *bench) delete(name string) {
 // until waits for something to become true.
 func (b *bench) until(what string, ok func() bool) {
 	b.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(slow.By(10 * time.Second))
 	for !ok() {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("timeout: %s\ncontainers: %+v\nwrites: %v", what, b.containers(), b.written())

@@ -17,6 +17,7 @@ import (
 
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/test/containerdenv"
+	"miniplane.dev/miniplane/test/slow"
 )
 
 // newTest makes a manager and the spec of a sandbox for it, and checks at the end that nothing is left.
@@ -105,7 +106,7 @@ func TestEnsure(t *testing.T) {
 	if sid, err := syscall.Getpgid(s.PausePID); err != nil || sid != s.PausePID {
 		t.Errorf("the pause is in the session of %d, %v", sid, err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // it closes them after it has answered
+	for deadline := time.Now().Add(slow.By(10 * time.Second)); ; time.Sleep(time.Millisecond) { // it closes them after it has answered
 		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.PausePID))
 		if len(files) == 0 {
 			break
@@ -291,7 +292,7 @@ func TestPauseDies(t *testing.T) {
 
 // waitDead waits until a process is gone or a zombie.
 func waitDead(pid int) bool {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(slow.By(10 * time.Second)); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if _, alive := startTime(pid); !alive {
 			return true
 		}

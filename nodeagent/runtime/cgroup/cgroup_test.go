@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"miniplane.dev/miniplane/test/slow"
 )
 
 func TestParseMount(t *testing.T) {
@@ -183,7 +185,7 @@ func TestCreateBelowBareParents(t *testing.T) {
 // on a machine that is fast enough for it, a bomb that is listed is outrun now and then.
 func TestRemoveWhileForking(t *testing.T) {
 	if path := os.Getenv(removeHere); path != "" {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), slow.By(20*time.Second))
 		defer cancel()
 		if err := Remove(ctx, path); err != nil {
 			t.Error(err)

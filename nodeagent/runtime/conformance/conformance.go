@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/test/slow"
 )
 
 // Program is what a test wants a container to do: print, then exit with a code or wait for a signal.
@@ -62,7 +63,7 @@ type Harness struct {
 }
 
 // patience is how long anything may take on a busy machine.
-const patience = 30 * time.Second
+var patience = slow.By(30 * time.Second)
 
 var counter atomic.Int64
 

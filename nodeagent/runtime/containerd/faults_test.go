@@ -18,9 +18,10 @@ import (
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
+	"miniplane.dev/miniplane/test/slow"
 )
 
-const patience = time.Minute
+var patience = slow.By(time.Minute)
 
 // start runs a shell script as a container and removes it at the end.
 func (n *node) start(t testing.TB, r *containerd.Runtime, id, script string, change ...func(*runtime.ContainerSpec)) runtime.ContainerSpec {

@@ -1,9 +1,11 @@
 package containerd_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -73,4 +75,57 @@ func TestStartLeavesWhatIsBeingMade(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	must(t, next.Remove(t.Context(), spec.ID))
+}
+
+// TestSweepBesideAStoppedServer: a containerd that starts anew while a server does not answer forgets its containers and removes their bundles.
+// A sweep takes nothing of theirs away.
+func TestSweepBesideAStoppedServer(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	pids, stopped := map[string]int{}, map[int]bool{}
+	for _, id := range []string{"heard", "unheard"} {
+		output(t, n.start(t, r, id, "echo ready; while :; do sleep 0.1; done"), "ready")
+		pids[id] = awaits(t, r, id, runtime.StateRunning).PID
+		stopped[parent(t, pids[id])] = true
+	}
+	must(t, r.Unhear("unheard"))
+	for server := range stopped {
+		must(t, syscall.Kill(server, syscall.SIGSTOP))
+	}
+	t.Cleanup(func() {
+		for server := range stopped {
+			_ = syscall.Kill(server, syscall.SIGCONT)
+		}
+	})
+	n.Kill()
+	n.Run(t)
+	next := n.runtime(t)
+	next.Hasten(0)
+	for range 3 {
+		must(t, next.Sweep(t.Context()))
+		for id, pid := range pids {
+			if c := awaits(t, next, id, runtime.StateRunning); c.PID != pid {
+				t.Errorf("%s: %+v, and process %d before", id, c, pid)
+			}
+		}
+	}
+	for server := range stopped {
+		must(t, syscall.Kill(server, syscall.SIGCONT))
+	}
+	must(t, next.Sweep(t.Context()))
+	for server := range stopped { // or it takes what ended away itself, a while later
+		must(t, syscall.Kill(server, syscall.SIGKILL))
+		eventually(t, func() string {
+			if alive(server) {
+				return fmt.Sprintf("server %d lives", server)
+			}
+			return ""
+		})
+	}
+	must(t, next.Sweep(t.Context()))
+	for id, pid := range pids {
+		if c := awaits(t, next, id, runtime.StateRunning); c.PID != pid {
+			t.Errorf("%s: %+v, and process %d before", id, c, pid)
+		}
+	}
 }

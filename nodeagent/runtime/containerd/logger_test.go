@@ -12,6 +12,7 @@ import (
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/stdio"
+	"miniplane.dev/miniplane/test/slow"
 )
 
 // owners are the PIDs of the programs that write a log.
@@ -96,7 +97,7 @@ func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(slow.By(30 * time.Second))
 	for !is() {
 		select {
 		case <-deadline:
