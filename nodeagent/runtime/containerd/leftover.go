@@ -133,7 +133,7 @@ func (r *Runtime) leftovers(ctx context.Context) ([]leftover, error) {
 		if _, asked := since[socket]; !asked {
 			since[socket] = servedSince(socket)
 		}
-		return !since[socket].After(left.seen.changed)
+		return !left.outlived(since[socket])
 	}), nil
 }
 
@@ -301,8 +301,13 @@ func (r *Runtime) forget(ctx context.Context, id string) (known bool, err error)
 }
 
 // serverless tells whether the server that a leftover had seems to be gone: nobody listens, or somebody who came after all that happened
-// there. It only says where to look: clocks are set.
-func (l leftover) serverless() bool { return servedSince(l.socket()).After(l.seen.changed) }
+// there, or that happened by a clock that was set back since. It only says where to look: clocks are set.
+func (l leftover) serverless() bool { return l.outlived(servedSince(l.socket())) }
+
+// outlived tells it by since when the socket is there.
+func (l leftover) outlived(since time.Time) bool {
+	return since.After(l.seen.changed) || !since.IsZero() && l.seen.changed.After(time.Now())
+}
 
 // never is later than all that was.
 var never = time.Unix(1<<40, 0)

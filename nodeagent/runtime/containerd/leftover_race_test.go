@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -127,5 +128,51 @@ func TestSweepBesideAStoppedServer(t *testing.T) {
 		if c := awaits(t, next, id, runtime.StateRunning); c.PID != pid {
 			t.Errorf("%s: %+v, and process %d before", id, c, pid)
 		}
+	}
+}
+
+// TestSweepAfterTheClockWasSet: what was made before the clock was set back seems to be younger than the servers that came since. It is found
+// all the same; and nothing is taken from a server that lives, whatever the times say.
+func TestSweepAfterTheClockWasSet(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	spec, task := n.halfStarted(t, r, "half")
+	n.abandoned(t, r, map[string]int{spec.ID: int(task.Pid)})
+	others, _ := several(t, n, r, 4)
+	must(t, r.Unhear("several-0"))
+	mine, waits := n.halfStarted(t, r, "mine")
+	ahead := time.Now().Add(time.Hour)
+	bundles, err := filepath.Glob(filepath.Join(n.Dir, "state", "*", "miniplane", "*"))
+	must(t, err)
+	if len(bundles) != 6 {
+		t.Fatalf("bundles %v", bundles)
+	}
+	for _, bundle := range bundles {
+		must(t, os.Chtimes(bundle, ahead, ahead))
+	}
+	n.sweeps(t, r, spec.ID, int(task.Pid))
+	run, err := os.Readlink(filepath.Join(n.opts.Shim, "run"))
+	must(t, err)
+	for server := range 4 { // and the other way round
+		later := ahead.Add(time.Hour)
+		must(t, os.Chtimes(filepath.Join(run, strconv.Itoa(server)), later, later))
+	}
+	for range 3 {
+		must(t, r.Sweep(t.Context()))
+	}
+	if !alive(int(waits.Pid)) {
+		t.Error("a container that its server is about to start was ended")
+	}
+	for id, pid := range others {
+		if c := awaits(t, r, id, runtime.StateRunning); c.PID != pid {
+			t.Errorf("%s: %+v, and process %d before", id, c, pid)
+		}
+	}
+	must(t, r.Start(t.Context(), mine.ID))
+	if c := awaits(t, r, mine.ID, runtime.StateExited); c.ExitCode != 6 {
+		t.Errorf("%+v", c)
+	}
+	for _, id := range []string{spec.ID, mine.ID} {
+		must(t, r.Remove(t.Context(), id))
 	}
 }
