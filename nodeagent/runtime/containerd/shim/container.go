@@ -85,9 +85,14 @@ func (c *container) create(s *service, r *tasks.CreateTaskRequest) error {
 	}
 	c.init.process.Init = true
 	if filter == nil {
-		return c.init.begin(c.lib, c.home, s.call.Namespace)
+		err = c.init.begin(c.lib, c.home, s.call.Namespace)
+	} else {
+		err = c.beginGuarded(s.call.Namespace, *filter)
 	}
-	return c.beginGuarded(s.call.Namespace, *filter)
+	if err != nil {
+		return err
+	}
+	return c.home.bound()
 }
 
 // beginGuarded starts the init and sets its filter, before anybody can let it go.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // sets which devices a container may use
@@ -22,9 +23,14 @@ import (
 // the kernel, 8 to 15 ms, with a lock that all other moves on the machine wait for. A thread that moves itself waits for
 // nothing, and its child is born where it is. So the server makes the cgroup and sets its limits, one of its threads enters,
 // starts the init, and leaves again; libcontainer, which would move the init once more, is told of no cgroup.
+//
+// The memory limit comes last (see bound). What the thread touches while it is inside counts there, and where that is more than the limit
+// the kernel finds nobody to kill, for the server lives elsewhere: the thread would try for ever.
 type home struct {
 	path string
 	v1   *fs.Manager
+	// memory is what bound sets.
+	memory *cgroups.Resources
 	// made are the directories that were not there before.
 	made []string
 	// view is what the container sees of it, where the server mounts that.
@@ -74,12 +80,36 @@ func (h *home) makeV1(config *configs.Config) error {
 	if h.made, err = cgroup.Make(h.path); err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
-	if err := h.v1.Set(own.Resources); err != nil {
+	first := *own.Resources
+	first.Memory, first.MemorySwap, first.MemoryReservation = 0, 0, 0
+	if err := h.v1.Set(&first); err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
+	h.memory = own.Resources
 	h.view = takeView(config, h.path)
 	config.Cgroups.Resources = &cgroups.Resources{}
 	config.RootlessCgroups = true // it is no error that libcontainer cannot move processes that are executed later
+	return nil
+}
+
+// boundWait is how long the kernel is given to hand back what it holds in reserve for a cgroup on each processor, before it is asked again to
+// set a limit that has room for what is used, but not for that.
+const boundWait = 10 * time.Millisecond
+
+// bound sets the memory limit, once the init waits in the cgroup to be let go. It is an error if the init alone takes more.
+func (h *home) bound() error {
+	if h.v1 == nil {
+		return nil
+	}
+	group, path := new(fs.MemoryGroup), h.v1.Path("memory")
+	err := group.Set(path, h.memory)
+	for try := 0; err != nil && try < 3; try++ {
+		<-time.After(boundWait)
+		err = group.Set(path, h.memory)
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
 	return nil
 }
 

@@ -1,0 +1,75 @@
+//go:build linux && cgo
+
+package shim
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+	"miniplane.dev/miniplane/test/containerdenv"
+)
+
+// TestServerOutlivesALimit: a thread of the server that starts a container needs memory while it is in the container's cgroup. With a
+// limit that leaves it none it would look for some for ever, for nobody is there to be killed.
+func TestServerOutlivesALimit(t *testing.T) {
+	containerdenv.RequireRoot(t)
+	if cgroups.IsCgroup2UnifiedMode() {
+		t.Skip("SKIPPED: with cgroup v2 no thread of the server enters a container's cgroup")
+	}
+	const limit = 64 << 10
+	path := filepath.Join("/", "miniplane-test-home-"+strconv.Itoa(os.Getpid()), "c")
+	h, err := newHome(&configs.Config{Cgroups: &cgroups.Cgroup{Path: path, Resources: &cgroups.Resources{Memory: limit, MemorySwap: limit}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	limitFile := filepath.Join(h.v1.Path("memory"), "memory.limit_in_bytes")
+	t.Cleanup(func() {
+		_ = os.WriteFile(limitFile, []byte("-1"), 0) // lets a thread go that looks for memory
+		if err := h.remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+		cgroup.Unmake(h.made)
+	})
+
+	done := make(chan error, 1)
+	go func() {
+		done <- h.inside(func() error {
+			// What the kernel counts for the thread, and not for its process, are tables of pages: one for each 2 MiB of addresses.
+			const each, tables = 2 << 20, 64
+			memory, err := unix.Mmap(-1, 0, tables*each, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+			if err != nil {
+				return err
+			}
+			for i := 0; i < len(memory); i += each {
+				memory[i] = 1
+			}
+			return unix.Munmap(memory)
+		})
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the thread does not come back")
+	}
+
+	if err := h.bound(); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(limitFile); err != nil || strings.TrimSpace(string(text)) != fmt.Sprint(limit) {
+		t.Errorf("the limit is %q, %v", text, err)
+	}
+}
