@@ -60,15 +60,6 @@ func (p Processes) Find(name string) (Record, bool) {
 	return r, r.alive()
 }
 
-// Names of all programs that have a record.
-func (p Processes) Names() []string {
-	files, _ := filepath.Glob(filepath.Join(p.dir, "*.json"))
-	for i, f := range files {
-		files[i] = strings.TrimSuffix(filepath.Base(f), ".json")
-	}
-	return files
-}
-
 // alive tells whether the recorded process, and no other with its number, still runs.
 func (r Record) alive() bool {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID))

@@ -42,6 +42,8 @@ start() {
   rm -rf "$dir"
   mkdir -p "$dir" "$state/logs"
   echo "$image" >"$dir/image"
+  # What emulation is slow at: a clock that is a device (Linux mistrusts the processor's counter, which emulated processors share), page tables
+  # of five levels, and what guards one process from another.
   local args=(
     -name "$name" -machine q35,accel=kvm:tcg -cpu max,la57=off -smp "${VM_CPUS:-2}" -m "${VM_MEMORY:-2048}"
     -nodefaults -no-user-config -display none -no-reboot -kernel "$image/vmlinuz"

@@ -1,7 +1,6 @@
 package containerd_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -116,12 +115,7 @@ func TestSweepBesideAStoppedServer(t *testing.T) {
 	must(t, next.Sweep(t.Context()))
 	for server := range stopped { // or it takes what ended away itself, a while later
 		must(t, syscall.Kill(server, syscall.SIGKILL))
-		eventually(t, func() string {
-			if alive(server) {
-				return fmt.Sprintf("server %d lives", server)
-			}
-			return ""
-		})
+		ends(t, "a killed server", server)
 	}
 	must(t, next.Sweep(t.Context()))
 	for id, pid := range pids {

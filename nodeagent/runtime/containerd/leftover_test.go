@@ -166,12 +166,7 @@ func TestLeftoversInTheWay(t *testing.T) {
 		if left := n.leftovers(id); len(left) > 0 {
 			t.Errorf("of %s left: %v", id, left)
 		}
-		eventually(t, func() string {
-			if alive(pid) {
-				return fmt.Sprintf("process %d of %s lives", pid, id)
-			}
-			return ""
-		})
+		ends(t, id, pid)
 	}
 }
 

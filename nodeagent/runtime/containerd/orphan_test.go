@@ -28,12 +28,7 @@ func orphaned(t *testing.T, n *node, r *containerd.Runtime, scripts map[string]s
 	}
 	for server := range servers {
 		must(t, syscall.Kill(server, syscall.SIGKILL))
-		eventually(t, func() string {
-			if alive(server) {
-				return "a killed server lives"
-			}
-			return ""
-		})
+		ends(t, "a killed server", server)
 	}
 	for id := range scripts {
 		eventually(t, func() string { // containerd takes away what it has of the task

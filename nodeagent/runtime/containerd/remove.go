@@ -104,8 +104,9 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// removeTask ends a task if it runs and deletes it; false if containerd knew of none. It looks first: what is refused, containerd logs as an error. One that is not found is deleted
-// as well: it is a shim's word, which may have deleted it when nobody waited for the answer any more, and containerd then still has its bundle.
+// removeTask ends a task if it runs and deletes it; false if containerd knew of none. It looks first: what is refused, containerd logs
+// as an error. One that is not found is deleted as well: it is a shim's word, which may have deleted it when nobody waited for the answer
+// any more, and containerd then still has its bundle.
 func (r *Runtime) removeTask(ctx context.Context, id string) (known bool, err error) {
 	service := r.client.TaskService()
 	task, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id})

@@ -68,12 +68,7 @@ func TestServersAreBounded(t *testing.T) {
 	fifth := servers["several-8"]
 	must(t, r.Remove(t.Context(), "several-8"))
 	must(t, syscall.Kill(fifth, syscall.SIGTERM)) // which it does by itself after a while
-	eventually(t, func() string {
-		if alive(fifth) {
-			return "a server without containers stays"
-		}
-		return ""
-	})
+	ends(t, "a server without containers", fifth)
 	delete(pids, "several-8")
 	delete(distinct, fifth)
 	n.start(t, r, "several-9", "exit 3")
@@ -246,6 +241,17 @@ func alive(pid int) bool {
 	return err == nil && !strings.HasPrefix(string(text[bytes.LastIndexByte(text, ')')+1:]), " Z")
 }
 
+// ends waits until a process has ended.
+func ends(t *testing.T, what string, pid int) {
+	t.Helper()
+	eventually(t, func() string {
+		if alive(pid) {
+			return fmt.Sprintf("%s, process %d, lives", what, pid)
+		}
+		return ""
+	})
+}
+
 // told waits for an event.
 func told(t *testing.T, events <-chan runtime.Event, kind runtime.EventType) runtime.Event {
 	t.Helper()
@@ -288,12 +294,7 @@ func TestServerAndContainerdKilled(t *testing.T) {
 			t.Errorf("%s: %+v, want process %d", id, c, pid)
 		}
 		must(t, r.Remove(t.Context(), id))
-		eventually(t, func() string { // one that ends leaves its cgroup before it is seen to have ended
-			if alive(pid) {
-				return fmt.Sprintf("process %d of %s lives after its removal", pid, id)
-			}
-			return ""
-		})
+		ends(t, id, pid) // it leaves its cgroup before it is seen to have ended
 	}
 }
 

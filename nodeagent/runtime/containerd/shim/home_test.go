@@ -16,7 +16,6 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 
-	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/test/containerdenv"
 )
 
@@ -39,7 +38,6 @@ func TestServerOutlivesALimit(t *testing.T) {
 		if err := h.remove(context.Background()); err != nil {
 			t.Error(err)
 		}
-		cgroup.Unmake(h.made)
 	})
 
 	done := make(chan error, 1)
