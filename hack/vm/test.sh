@@ -32,7 +32,7 @@ flags=()
 table=() failed=0
 for part in "${parts[@]}"; do
   start=$SECONDS log=.local/vm/logs/$part.log status=0 most=$(left)
-  timeout "$most" "$here/vm.sh" exec vm-0 "SHORT=${SHORT:-} NODES=${NODES:-} $root/hack/vm/guest/run.sh" "$part" "${flags[@]}" >"$log" 2>&1 || status=$?
+  timeout "$most" "$here/vm.sh" exec vm-0 "SHORT=${SHORT:-} NODES=${NODES:-} $root/hack/vm/guest/run.sh" "$part" "${flags[@]@Q}" >"$log" 2>&1 || status=$?
   passed=$(grep -c '^--- PASS' "$log" || true) bad=$(grep -c '^--- FAIL' "$log" || true) skipped=$(grep -c '^--- SKIP' "$log" || true)
   word=ok
   if [ "$status" != 0 ]; then
