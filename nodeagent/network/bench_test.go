@@ -68,3 +68,25 @@ func BenchmarkDetachMany(b *testing.B) {
 		all.Wait()
 	}
 }
+
+// BenchmarkMend takes the time of a look at all that was made, with nothing to mend.
+func BenchmarkMend(b *testing.B) {
+	for _, pods := range []int{10, 500} {
+		b.Run(fmt.Sprintf("pods=%d", pods), func(b *testing.B) {
+			n := alone(b)
+			for i := range pods {
+				n.attach(fmt.Sprint("uid-", i), nettest.New(b, "pod"))
+			}
+			n.setPeers()
+			n.peersMu.Lock()
+			defer n.peersMu.Unlock()
+			n.Do(func() {
+				for b.Loop() {
+					if err := n.mend(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
+	}
+}

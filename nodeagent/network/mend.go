@@ -16,6 +16,9 @@ import (
 // mend makes whatever is missing of what was made: routes, the VXLAN device and its entries, links that somebody set down,
 // kernel parameters. It costs a look at all of it, and nothing is written that is as it should be. Call it with peersMu held.
 func (n *Node) mend() error {
+	n.mu.Lock()
+	linked := maps.Clone(n.linked) // before the look at routes: what is whole by then has one
+	n.mu.Unlock()
 	routes, err := ownRoutes(n.handle)
 	if err != nil {
 		return err
@@ -24,7 +27,7 @@ func (n *Node) mend() error {
 	for _, route := range routes {
 		byDst[prefixOf(route.Dst)] = route
 	}
-	errs := []error{n.mendForwarding(), n.mendServices(byDst), n.mendPods(byDst)}
+	errs := []error{n.mendForwarding(), n.mendServices(byDst), n.mendPods(linked, byDst)}
 	if n.peers != nil {
 		errs = append(errs, n.mendWays(byDst), n.removeOtherWays(routes), n.removeIdleVXLAN())
 	}
@@ -57,26 +60,22 @@ func (n *Node) mendServices(there map[netip.Prefix]netlink.Route) error {
 
 // mendPods looks after the host ends of the links that are whole. A link that is gone is not made again here: that
 // needs the sandbox.
-func (n *Node) mendPods(there map[netip.Prefix]netlink.Route) error {
-	n.mu.Lock()
-	linked := maps.Clone(n.linked)
-	n.mu.Unlock()
+func (n *Node) mendPods(linked map[string]netip.Addr, there map[netip.Prefix]netlink.Route) error {
 	if len(linked) == 0 {
 		return nil
 	}
-	links, err := whole(n.handle.LinkList)
+	links, err := whole(listLinks)
 	if err != nil {
 		return fmt.Errorf("network: listing links: %w", err)
 	}
 	var errs []error
 	for _, link := range links {
-		name := link.Attrs().Name
-		addr, ours := linked[name]
-		if !ours || link.Attrs().Group == doomed {
+		addr, ours := linked[link.Name]
+		if !ours || link.Group == doomed {
 			continue
 		}
-		if err := n.mendPod(link.Attrs(), addr, there[netip.PrefixFrom(addr, 32)]); err != nil && n.isLinked(name) {
-			errs = append(errs, fmt.Errorf("network: link %s: %w", name, err))
+		if err := n.mendPod(link, addr, there[netip.PrefixFrom(addr, 32)]); err != nil && n.isLinked(link.Name) {
+			errs = append(errs, fmt.Errorf("network: link %s: %w", link.Name, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -89,8 +88,8 @@ func (n *Node) isLinked(name string) bool {
 	return ok
 }
 
-func (n *Node) mendPod(link *netlink.LinkAttrs, addr netip.Addr, route netlink.Route) error {
-	if linkSysctlsDiffer(link.Name, rpStrict) {
+func (n *Node) mendPod(link linkState, addr netip.Addr, route netlink.Route) error {
+	if !link.asMade(rpStrict) {
 		n.mended("sysctl", "conf/"+link.Name)
 		if err := linkSysctls(link.Name, rpStrict); err != nil {
 			return err
@@ -102,7 +101,7 @@ func (n *Node) mendPod(link *netlink.LinkAttrs, addr netip.Addr, route netlink.R
 	}
 	if !up {
 		n.mended("link", link.Name)
-		if err := n.handle.LinkSetUp(&netlink.GenericLink{LinkAttrs: *link}); err != nil {
+		if err := n.handle.LinkSetUp(&netlink.GenericLink{LinkAttrs: *link.LinkAttrs}); err != nil {
 			return err
 		}
 	}

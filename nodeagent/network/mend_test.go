@@ -2,15 +2,18 @@ package network
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"miniplane.dev/miniplane/nodeagent/nettest"
 )
@@ -186,6 +189,58 @@ func TestNothingToMend(t *testing.T) {
 		})
 		same(t, "routes", "100.96.0.0/16 dev lo scope link src 10.0.0.1 mtu 1450", strings.TrimSpace(n.NS.Run("ip", "route", "show", "proto", "98")))
 	}
+}
+
+// TestAttachedMeanwhile: what is attached and detached while all is looked at was removed by nobody, and is not counted.
+func TestAttachedMeanwhile(t *testing.T) {
+	const pods, times = 8, 10
+	n := alone(t)
+	n.setPeers()
+	counted := func() (sum float64) {
+		families, err := metrics.Registry.Gather()
+		check(t, err)
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				if family.GetName() == "miniplane_agent_network_restored_total" {
+					sum += m.GetCounter().GetValue()
+				}
+			}
+		}
+		return sum
+	}
+	before := counted()
+	var working, looking sync.WaitGroup
+	done := make(chan struct{})
+	looking.Go(func() {
+		n.Do(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				n.peersMu.Lock()
+				err := n.mend()
+				n.peersMu.Unlock()
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	})
+	for i := range pods {
+		pod := nettest.New(t, "pod")
+		working.Go(func() {
+			for range times {
+				n.attach(fmt.Sprint("uid-", i), pod)
+				n.detach(fmt.Sprint("uid-", i))
+			}
+		})
+	}
+	working.Wait()
+	close(done)
+	looking.Wait()
+	same(t, "counted", before, counted())
 }
 
 // One peer more costs as many messages to the kernel as one peer, however many there are.

@@ -32,12 +32,6 @@ func linkSysctls(link, rpFilter string) error {
 	return err
 }
 
-// linkSysctlsDiffer tells whether somebody changed what linkSysctls set: whoever sets all links' disable_ipv6 does so to ours.
-func linkSysctlsDiffer(link, rpFilter string) bool {
-	return sysctlDiffers("net/ipv4/conf/"+link+"/rp_filter", rpFilter) || sysctlDiffers("net/ipv4/conf/"+link+"/forwarding", "1") ||
-		sysctlDiffers("net/ipv6/conf/"+link+"/disable_ipv6", "1")
-}
-
 // Values of rp_filter: strict drops what would not be routed back through the same link, loose what would not be routed
 // at all.
 const (
