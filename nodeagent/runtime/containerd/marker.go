@@ -42,10 +42,14 @@ type process struct {
 // markerPath is a file in StateDir, which does not outlive a boot.
 func (r *Runtime) markerPath(id string) string { return filepath.Join(r.dir(id), "started") }
 
-// mark writes a marker. The file's time is when.
+// mark writes a marker, or leaves the one that is there. The file's time is when.
 func (r *Runtime) mark(id string, m marker) error {
 	text := fmt.Sprintf("%d %d %t %d %d\n", m.process.pid, m.process.began, m.letGo, m.server.pid, m.server.began)
-	return os.WriteFile(r.markerPath(id), []byte(text), 0o600)
+	path := r.markerPath(id)
+	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // marked reads a container's marker.

@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -41,6 +42,40 @@ func TestUnreadProvesNothing(t *testing.T) {
 	r.opts.StateDir = filepath.Join(r.markerPath("c"), "no-directory")
 	if m := r.marked("c"); !m.exists() || m.dead(empty) {
 		t.Errorf("a marker that could not be looked for: %+v", m)
+	}
+}
+
+// TestMarkedAgain: a marker is never half written, whenever the agent is killed. What was there stays as it is until the next is complete.
+func TestMarkedAgain(t *testing.T) {
+	r := &Runtime{opts: Options{StateDir: t.TempDir()}}
+	if err := os.MkdirAll(r.dir("c"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	first := marker{process: process{1, 2}, server: process{3, 4}}
+	if err := r.mark("c", first); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Open(r.markerPath("c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	first.letGo = true
+	if err := r.mark("c", first); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(before); err != nil || string(text) != "1 2 false 3 4\n" {
+		t.Errorf("what was there is %q: %v", text, err)
+	}
+	if m := r.marked("c"); !m.letGo || m.process != first.process || m.server != first.server {
+		t.Errorf("now %+v", m)
+	}
+	// Where no other can be written, the first stays.
+	if err := os.Mkdir(r.markerPath("c")+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.mark("c", marker{}); err == nil || !r.marked("c").letGo {
+		t.Errorf("%v, and the marker is %+v", err, r.marked("c"))
 	}
 }
 
