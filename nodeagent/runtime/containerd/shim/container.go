@@ -85,7 +85,7 @@ func (c *container) create(s *service, r *tasks.CreateTaskRequest) error {
 	}
 	c.init.process.Init = true
 	if filter == nil {
-		err = c.init.begin(c.lib, c.home, s.call.Namespace)
+		err = c.init.begin(c.lib, c.home.inside, s.call.Namespace)
 	} else {
 		err = c.beginGuarded(s.call.Namespace, *filter)
 	}
@@ -103,7 +103,7 @@ func (c *container) beginGuarded(namespace string, filter guard.Filter) error {
 	}
 	defer g.Close()
 	c.init.process.ExtraFiles = []*os.File{theirs}
-	err = c.init.begin(c.lib, c.home, namespace)
+	err = c.init.begin(c.lib, c.home.inside, namespace)
 	_ = theirs.Close()
 	if err != nil {
 		return err

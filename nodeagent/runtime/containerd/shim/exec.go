@@ -49,6 +49,12 @@ func (s *service) startExec(c *container, t *task) error {
 	if now := c.init.look(); !now.started || now.ended {
 		return fmt.Errorf("container %q does not run: %w", c.id, errdefs.ErrFailedPrecondition)
 	}
+	c.mu.Lock()
+	paused := c.paused
+	c.mu.Unlock()
+	if paused {
+		return fmt.Errorf("container %q is paused: %w", c.id, errdefs.ErrFailedPrecondition) // the process would stand still half-made
+	}
 	if t.look().started {
 		return fmt.Errorf("process %q was started: %w", t.id, errdefs.ErrFailedPrecondition)
 	}
@@ -56,7 +62,8 @@ func (s *service) startExec(c *container, t *task) error {
 		return err
 	}
 	t.letGo()
-	if err := t.begin(c.lib, c.home, s.call.Namespace); err != nil {
+	enter := func(start func() error) error { return c.home.beside(t.process, start) }
+	if err := t.begin(c.lib, enter, s.call.Namespace); err != nil {
 		if t.look().pid > 0 {
 			_ = t.signal(syscall.SIGKILL)
 			go t.follow(func() {})

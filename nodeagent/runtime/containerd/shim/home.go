@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // sets which devices a container may use
 	"github.com/opencontainers/cgroups/fs"
+	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
@@ -21,16 +22,17 @@ import (
 //
 // With cgroup v2 it is libcontainer's business. With v1, a process that is moved to a cgroup waits for a grace period of
 // the kernel, 8 to 15 ms, with a lock that all other moves on the machine wait for. A thread that moves itself waits for
-// nothing, and its child is born where it is. So the server makes the cgroup and sets its limits, one of its threads enters,
-// starts the init, and leaves again; libcontainer, which would move the init once more, is told of no cgroup.
+// nothing, and its child is born where it is. So the server makes the cgroup, one of its threads enters, starts the init, and
+// leaves again; libcontainer, which would move the init once more, is told of no cgroup.
 //
-// The memory limit comes last (see bound). What the thread touches while it is inside counts there, and where that is more than the limit
-// the kernel finds nobody to kill, for the server lives elsewhere: the thread would try for ever.
+// The limits come last (see bound). What the thread touches while it is inside counts there, and where that is more than the memory limit
+// the kernel finds nobody to kill, for the server lives elsewhere: the thread would try for ever. And without cpu it would wait, with
+// all that others start meanwhile. So it does not go where a container runs: what is executed there enters by itself (see beside).
 type home struct {
 	path string
 	v1   *fs.Manager
-	// memory is what bound sets.
-	memory *cgroups.Resources
+	// limits is what bound sets.
+	limits *cgroups.Resources
 	// made are the directories that were not there before.
 	made []string
 	// view is what the container sees of it, where the server mounts that.
@@ -80,12 +82,12 @@ func (h *home) makeV1(config *configs.Config) error {
 	if h.made, err = cgroup.Make(h.path); err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
-	first := *own.Resources
-	first.Memory, first.MemorySwap, first.MemoryReservation = 0, 0, 0
-	if err := h.v1.Set(&first); err != nil {
+	if err := h.v1.Set(&cgroups.Resources{Devices: own.Devices}); err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
-	h.memory = own.Resources
+	limits := *own.Resources
+	limits.SkipDevices = true
+	h.limits = &limits
 	h.view = takeView(config, h.path)
 	config.Cgroups.Resources = &cgroups.Resources{}
 	config.RootlessCgroups = true // it is no error that libcontainer cannot move processes that are executed later
@@ -93,19 +95,18 @@ func (h *home) makeV1(config *configs.Config) error {
 }
 
 // boundWait is how long the kernel is given to hand back what it holds in reserve for a cgroup on each processor, before it is asked again to
-// set a limit that has room for what is used, but not for that.
+// set a memory limit that has room for what is used, but not for that.
 const boundWait = 10 * time.Millisecond
 
-// bound sets the memory limit, once the init waits in the cgroup to be let go. It is an error if the init alone takes more.
+// bound sets the limits, once the init waits in the cgroup to be let go. It is an error if the init alone takes more memory.
 func (h *home) bound() error {
 	if h.v1 == nil {
 		return nil
 	}
-	group, path := new(fs.MemoryGroup), h.v1.Path("memory")
-	err := group.Set(path, h.memory)
-	for try := 0; err != nil && try < 3; try++ {
+	err := h.v1.Set(h.limits)
+	for try := 0; err != nil && try < 3; try++ { // libcontainer does not pass on which error of the kernel it is
 		<-time.After(boundWait)
-		err = group.Set(path, h.memory)
+		err = h.v1.Set(h.limits)
 	}
 	if err != nil {
 		return fmt.Errorf("cgroup: %w", err)
@@ -119,6 +120,25 @@ func (h *home) inside(f func() error) error {
 		return f()
 	}
 	return cgroup.Inside(h.path, f)
+}
+
+// beside runs f, which starts a process in the container that runs. It enters the cgroup by itself; nothing of the server does.
+func (h *home) beside(p *libcontainer.Process, f func() error) error {
+	if h.v1 == nil {
+		return f()
+	}
+	doors, err := cgroup.Doors(h.path)
+	defer func() {
+		p.ExtraFiles = nil
+		for _, door := range doors {
+			_ = door.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	p.ExtraFiles = doors
+	return f()
 }
 
 // remove kills what is left in the cgroup and removes it, and what was made above it, if nobody else uses that.

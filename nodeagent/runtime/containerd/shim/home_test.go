@@ -4,7 +4,6 @@ package shim
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,9 +12,11 @@ import (
 	"time"
 
 	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/test/containerdenv"
 )
 
@@ -28,11 +29,12 @@ func TestServerOutlivesALimit(t *testing.T) {
 	}
 	const limit = 64 << 10
 	path := filepath.Join("/", "miniplane-test-home-"+strconv.Itoa(os.Getpid()), "c")
-	h, err := newHome(&configs.Config{Cgroups: &cgroups.Cgroup{Path: path, Resources: &cgroups.Resources{Memory: limit, MemorySwap: limit}}})
+	resources := &cgroups.Resources{Memory: limit, MemorySwap: limit, CpuShares: 2, CpuQuota: 1000, CpuPeriod: 100_000}
+	h, err := newHome(&configs.Config{Cgroups: &cgroups.Cgroup{Path: path, Resources: resources}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	limitFile := filepath.Join(h.v1.Path("memory"), "memory.limit_in_bytes")
+	limitFile, quotaFile := filepath.Join(h.v1.Path("memory"), "memory.limit_in_bytes"), filepath.Join(h.v1.Path("cpu"), "cpu.cfs_quota_us")
 	t.Cleanup(func() {
 		_ = os.WriteFile(limitFile, []byte("-1"), 0) // lets a thread go that looks for memory
 		if err := h.remove(context.Background()); err != nil {
@@ -64,10 +66,49 @@ func TestServerOutlivesALimit(t *testing.T) {
 		t.Fatal("the thread does not come back")
 	}
 
+	has := func(file, want string) {
+		t.Helper()
+		if text, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(text)) != want {
+			t.Errorf("%s is %q, not %q: %v", file, text, want, err)
+		}
+	}
+	has(quotaFile, "-1") // a thread that waits for its share of the cpu lets others wait
 	if err := h.bound(); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(limitFile); err != nil || strings.TrimSpace(string(text)) != fmt.Sprint(limit) {
-		t.Errorf("the limit is %q, %v", text, err)
+	has(limitFile, strconv.Itoa(limit))
+	has(quotaFile, "1000")
+}
+
+// TestServerStaysOutside: what is executed in a container that runs enters its cgroup by itself, for others run there, and what is left
+// of its memory and its share of the cpu may be nothing.
+func TestServerStaysOutside(t *testing.T) {
+	containerdenv.RequireRoot(t)
+	if cgroups.IsCgroup2UnifiedMode() {
+		t.Skip("SKIPPED: with cgroup v2 no thread of the server enters a container's cgroup")
+	}
+	path := filepath.Join("/", "miniplane-test-beside-"+strconv.Itoa(os.Getpid()), "c")
+	h, err := newHome(&configs.Config{Cgroups: &cgroups.Cgroup{Path: path, Resources: &cgroups.Resources{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	p := &libcontainer.Process{}
+	err = h.beside(p, func() error {
+		own, err := os.ReadFile("/proc/thread-self/cgroup")
+		if strings.Contains(string(own), path) {
+			t.Errorf("the thread is inside: %s", own)
+		}
+		if len(p.ExtraFiles) != len(cgroup.Legacy()) {
+			t.Errorf("%d ways in for %d hierarchies", len(p.ExtraFiles), len(cgroup.Legacy()))
+		}
+		return err
+	})
+	if err != nil || p.ExtraFiles != nil {
+		t.Errorf("%v; left %v", err, p.ExtraFiles)
 	}
 }

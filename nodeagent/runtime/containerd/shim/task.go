@@ -33,13 +33,13 @@ func newTask(id string, io stdio) *task {
 }
 
 // begin starts the process in a container. The init waits to be let go; other processes run. If there is a process after it, be it that something
-// else failed, the caller has to follow it, for nobody else collects it.
-func (t *task) begin(c *libcontainer.Container, h *home, namespace string) error {
+// else failed, the caller has to follow it, for nobody else collects it. enter runs what starts it, and sees to its cgroup.
+func (t *task) begin(c *libcontainer.Container, enter func(func() error) error, namespace string) error {
 	var err error
 	if t.streams, err = open(namespace, c.ID(), t.stdio, t.process); err != nil {
 		return err
 	}
-	if err := h.inside(func() error { return c.Start(t.process) }); err != nil {
+	if err := enter(func() error { return c.Start(t.process) }); err != nil {
 		t.streams.close()
 		return err
 	}

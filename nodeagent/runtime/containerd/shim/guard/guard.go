@@ -26,8 +26,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptor is the thread's socket in the init: the first after the standard ones, and the only datagram socket.
-const descriptor = 3
+// Descriptor is the thread's socket in the init: the first after the standard ones, and the only datagram socket.
+const Descriptor = 3
 
 // Filter is a compiled profile.
 type Filter struct {

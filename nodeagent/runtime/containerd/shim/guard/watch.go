@@ -82,12 +82,12 @@ import (
 // Watch starts the thread in an init that was given a guard, and returns when it may become whoever it wants. It is called before
 // libcontainer's part begins.
 func Watch() {
-	kind, err := unix.GetsockoptInt(descriptor, unix.SOL_SOCKET, unix.SO_TYPE)
+	kind, err := unix.GetsockoptInt(Descriptor, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil || kind != unix.SOCK_DGRAM {
 		return
 	}
-	unix.CloseOnExec(descriptor) // the container's program does not get it
-	if code := C.start(descriptor); code != 0 {
+	unix.CloseOnExec(Descriptor) // the container's program does not get it
+	if code := C.start(Descriptor); code != 0 {
 		fmt.Fprintln(os.Stderr, "guard:", syscall.Errno(code))
 		os.Exit(1)
 	}
