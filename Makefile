@@ -75,7 +75,7 @@ e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes, or a p
 	$(MAKE) --no-print-directory cluster-down
 	$(MAKE) --no-print-directory cluster-up NODES=3
 	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -v $(if $(RUN),-run '$(RUN)') ./test/e2e || status=$$?; \
-		$(MAKE) --no-print-directory cluster-down || status=$$?; exit $$status
+		bin/cluster down || status=$$?; exit $$status
 
 .PHONY: e2e-runc
 e2e-runc: ## Run what of it concerns containers with containerd's shim and runc in place of miniplane's shim.

@@ -14,6 +14,12 @@ for doc in README.md CONTRIBUTING.md CHANGELOG.md docs/*.md docs/designs/*.md; d
   done < <(grep -o ']([^)#]*' "$doc" | sed 's/](//' | grep -v -e '^$' -e '://' || true)
 done
 
+# make runs a line that names $(MAKE) also when it is only to print (make -n): such a line has nothing else on it.
+mixed=$(sed -e ':more' -e '/\\$/{N;s/\\\n[[:space:]]*//;b more' -e '}' Makefile hack/make/*.mk |
+  grep -E '^[[:space:]].*[$][({]MAKE[)}]' | grep -vE '^[[:space:]]+[@-]*[$][({]MAKE[)}][^;&|]*$' |
+  grep -vE "^[[:space:]]+[@-]*[$][({]MAKE[)}]([^';&|]|'[^']*')*$" || true)
+[ -z "$mixed" ] || fail "make -n would run more than make in these lines: $mixed"
+
 # Each kind has its page and its sample.
 for kind in $(sed -n 's/^ *kind: \(Mini.*\)/\1/p' PROJECT | tr 'A-Z' 'a-z'); do
   [ -e "docs/$kind.md" ] || fail "docs/$kind.md is missing"
