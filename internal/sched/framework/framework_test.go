@@ -149,3 +149,13 @@ func TestSummaryBounds(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestSummaryOfReservedPort: the message says what to do.
+func TestSummaryOfReservedPort(t *testing.T) {
+	d := Diagnosis{Nodes: []NodeReason{{Reason: Reason{Code: HostPortReserved, Detail: "22/TCP"}}, {Reason: Reason{Code: HostPortReserved, Detail: "22/TCP"}}}}
+	want := "0/2 nodes are available: 2 nodes are keeping host port 22/TCP for others " +
+		"(choose one outside of the manager's --reserved-host-ports and --node-port-range)."
+	if diff := cmp.Diff(want, d.Summary()); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -153,7 +153,7 @@ func (p *part) String() string {
 	case HostPortTaken:
 		return p.count("using host port %s already", p.reason.Detail)
 	case HostPortReserved:
-		return p.count("without host port %s for MiniPods (--reserved-host-ports, --node-port-range)", p.reason.Detail)
+		return p.count("keeping host port %s for others (choose one outside of the manager's --reserved-host-ports and --node-port-range)", p.reason.Detail)
 	default:
 		return p.count("unfit (%d)", p.reason.Code)
 	}
