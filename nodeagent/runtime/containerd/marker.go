@@ -42,14 +42,26 @@ type process struct {
 // markerPath is a file in StateDir, which does not outlive a boot.
 func (r *Runtime) markerPath(id string) string { return filepath.Join(r.dir(id), "started") }
 
-// mark writes a marker, or leaves the one that is there. The file's time is when.
+// mark writes a marker, or leaves the one that is there. Its time is when the process was let go, or now. It is whole at any moment,
+// also with another mark beside it: a start and a look may write the same marker.
 func (r *Runtime) mark(id string, m marker) error {
-	text := fmt.Sprintf("%d %d %t %d %d\n", m.process.pid, m.process.began, m.letGo, m.server.pid, m.server.began)
 	path := r.markerPath(id)
-	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+	next, err := os.CreateTemp(filepath.Dir(path), "started.*")
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	_, err = fmt.Fprintf(next, "%d %d %t %d %d\n", m.process.pid, m.process.began, m.letGo, m.server.pid, m.server.began)
+	err = errors.Join(err, next.Close())
+	if err == nil && !m.at.IsZero() {
+		err = os.Chtimes(next.Name(), m.at, m.at)
+	}
+	if err == nil {
+		err = os.Rename(next.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(next.Name())
+	}
+	return err
 }
 
 // marked reads a container's marker.
@@ -173,8 +185,5 @@ func (r *Runtime) complete(id string, m marker, pid int) {
 	if m.process == first && m.server.pid != 0 {
 		server = m.server
 	}
-	at := m.at
-	if r.mark(id, marker{process: first, server: server, letGo: true}) == nil {
-		_ = os.Chtimes(r.markerPath(id), at, at)
-	}
+	_ = r.mark(id, marker{at: m.at, process: first, server: server, letGo: true}) // the next look tries again
 }

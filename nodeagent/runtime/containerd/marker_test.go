@@ -1,10 +1,13 @@
 package containerd
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,12 +73,58 @@ func TestMarkedAgain(t *testing.T) {
 	if m := r.marked("c"); !m.letGo || m.process != first.process || m.server != first.server {
 		t.Errorf("now %+v", m)
 	}
-	// Where no other can be written, the first stays.
-	if err := os.Mkdir(r.markerPath("c")+".new", 0o700); err != nil {
+	// Where no other can be written, the first stays, and nothing else. (This one is cut off: the file system has no place for it.)
+	full := filepath.Join(t.TempDir(), "full")
+	if err := os.Mkdir(full, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.mark("c", marker{}); err == nil || !r.marked("c").letGo {
+	if err := unix.Mount("tmpfs", full, "tmpfs", 0, "size=4k"); err != nil {
+		t.Logf("a full file system is not tried: %v", err)
+		return
+	}
+	defer func() { _ = unix.Unmount(full, unix.MNT_DETACH) }()
+	r.opts.StateDir = full
+	if err := os.MkdirAll(r.dir("c"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.mark("c", first); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.mark("c", marker{}); !errors.Is(err, unix.ENOSPC) || !r.marked("c").letGo {
 		t.Errorf("%v, and the marker is %+v", err, r.marked("c"))
+	}
+	if left, err := os.ReadDir(r.dir("c")); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// TestMarkedTogether: a start and looks write a marker at the same time. None fails for it, and who reads meanwhile reads a whole one with
+// the time that it is of.
+func TestMarkedTogether(t *testing.T) {
+	r := &Runtime{opts: Options{StateDir: t.TempDir()}}
+	if err := os.MkdirAll(r.dir("c"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want := marker{at: time.Unix(1000, 0), process: process{1, 2}, server: process{3, 4}, letGo: true}
+	if err := r.mark("c", want); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 300 {
+				if err := r.mark("c", want); err != nil {
+					t.Error(err)
+				}
+				if m := r.marked("c"); m != want {
+					t.Errorf("%+v", m)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if left, err := os.ReadDir(r.dir("c")); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
 	}
 }
 
