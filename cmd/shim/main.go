@@ -22,7 +22,6 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins and makes namespaces before the Go runtime has threads
 
-	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim/guard"
 )
@@ -30,10 +29,6 @@ import (
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		shim.BeginClean()
-		if err := cgroup.Enters(guard.Descriptor); err != nil { // a command in a container that runs; the init has a guard instead
-			fmt.Fprintln(os.Stderr, "miniplane shim:", err)
-			os.Exit(1)
-		}
 		guard.Watch()
 		libcontainer.Init() // does not return
 	}

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/containerd/v2/client"
@@ -62,6 +66,112 @@ func testExec(t *testing.T, n *node) {
 	if _, code = execute(ctx, t, task, spec.Process, "killed", false, "", "kill -9 $$"); code != 137 {
 		t.Errorf("killed: %d", code)
 	}
+}
+
+// TestExecStopped: a container that stops whatever comes into it holds up only who comes, who stands in its cgroup; and it can be removed.
+func TestExecStopped(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	n.start(t, r, "stops", "while :; do kill -STOP -1 2>/dev/null; done")
+	c := n.Client(t)
+	defer c.Close()
+	ctx, cancel := context.WithCancel(namespaces.WithNamespace(t.Context(), containerdenv.Namespace))
+	defer cancel()
+	container, err := c.LoadContainer(ctx, "stops")
+	must(t, err)
+	task, err := container.Task(ctx, nil)
+	must(t, err)
+	spec, err := container.Spec(ctx)
+	must(t, err)
+	init := int(task.Pid())
+	server := parent(t, init)
+	before := files(t, server)
+
+	const count = 8
+	var starts sync.WaitGroup
+	defer starts.Wait()
+	for i := range count {
+		p, err := task.Exec(ctx, fmt.Sprint("command-", i), spec.Process, cio.NullIO)
+		must(t, err)
+		starts.Go(func() { _ = p.Start(ctx) })
+	}
+	inside := func(pid int) bool {
+		theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
+		own, ownErr := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", init))
+		return err == nil && ownErr == nil && theirs == own && pid != init
+	}
+	eventually(t, func() string {
+		processes, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, stat := range processes {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
+			if text, _ := os.ReadFile(stat); !inside(pid) || !strings.Contains(string(text), ") T ") {
+				continue
+			}
+			theirs, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+			own, ownErr := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", init))
+			if err != nil || ownErr != nil || limited(theirs) != limited(own) {
+				t.Errorf("it stands in %s, the container is in %s: %v, %v", theirs, own, err, ownErr)
+			}
+			return ""
+		}
+		return "no command was stopped"
+	})
+	if now := files(t, server); now > before+count*5 {
+		t.Errorf("the server has %d files open, and had %d before %d commands waited", now, before, count)
+	}
+	must(t, r.Remove(t.Context(), "stops"))
+	if left := n.leftovers("stops"); len(left) > 0 {
+		t.Error(left)
+	}
+	ends(t, "its first process", init)
+}
+
+// TestExecKilled: a container that kills whatever comes into it, as soon as it is there, leaves nothing of it, and can be removed.
+func TestExecKilled(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	n.start(t, r, "kills", "while :; do kill -KILL -1 2>/dev/null; done")
+	c := n.Client(t)
+	defer c.Close()
+	ctx := namespaces.WithNamespace(t.Context(), containerdenv.Namespace)
+	container, err := c.LoadContainer(ctx, "kills")
+	must(t, err)
+	task, err := container.Task(ctx, nil)
+	must(t, err)
+	spec, err := container.Spec(ctx)
+	must(t, err)
+	failed := 0
+	for i := range 5 {
+		p, err := task.Exec(ctx, fmt.Sprint("command-", i), spec.Process, cio.NullIO)
+		must(t, err)
+		if p.Start(ctx) != nil {
+			failed++
+		}
+	}
+	if failed == 0 {
+		t.Error("all commands started")
+	}
+	init := int(task.Pid())
+	must(t, r.Remove(t.Context(), "kills"))
+	if left := n.leftovers("kills"); len(left) > 0 {
+		t.Error(left)
+	}
+	ends(t, "its first process", init)
+}
+
+// limited is where a process is, but for the hierarchy without controllers beside those of cgroup v1.
+func limited(groups []byte) string {
+	if before, _, both := strings.Cut(string(groups), "\n0::"); both {
+		return before
+	}
+	return string(groups)
+}
+
+func files(t *testing.T, pid int) int {
+	t.Helper()
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	must(t, err)
+	return len(open)
 }
 
 func execute(ctx context.Context, t *testing.T, task client.Task, like *specs.Process, id string, terminal bool, input, script string) (string, uint32) {

@@ -40,6 +40,8 @@ type container struct {
 	// made is closed when its creation succeeded or failed; err says which.
 	made chan struct{}
 	err  error
+	// starting has room for one: who starts a command in it.
+	starting chan struct{}
 
 	mu     sync.Mutex
 	paused bool

@@ -45,7 +45,16 @@ func (s *service) Exec(_ context.Context, r *tasks.ExecProcessRequest) (*emptypb
 }
 
 // startExec starts a noted process. It is told as started before it is told as ended.
-func (s *service) startExec(c *container, t *task) error {
+//
+// The container's own processes can hold up the start of a command: they may stop what they see of it. Those who come after wait
+// here, with nothing open, as long as their callers do.
+func (s *service) startExec(ctx context.Context, c *container, t *task) error {
+	select {
+	case c.starting <- struct{}{}:
+		defer func() { <-c.starting }()
+	case <-ctx.Done():
+		return fmt.Errorf("another process is being started in container %q: %w", c.id, ctx.Err())
+	}
 	if now := c.init.look(); !now.started || now.ended {
 		return fmt.Errorf("container %q does not run: %w", c.id, errdefs.ErrFailedPrecondition)
 	}
@@ -72,6 +81,7 @@ func (s *service) startExec(c *container, t *task) error {
 			t.code = 255
 			t.mu.Unlock()
 			close(t.ended)
+			c.reap()
 		}
 		return fmt.Errorf("start process %q in container %q: %w", t.id, c.id, err)
 	}

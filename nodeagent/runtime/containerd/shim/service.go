@@ -88,7 +88,7 @@ func (s *service) Create(ctx context.Context, r *tasks.CreateTaskRequest) (*task
 		return nil, fail(fmt.Errorf("checkpoints: %w", errdefs.ErrNotImplemented))
 	}
 	c := &container{
-		id: r.ID, bundle: r.Bundle, dir: filepath.Join(stateRoot(s.call.Run), r.ID), made: make(chan struct{}),
+		id: r.ID, bundle: r.Bundle, dir: filepath.Join(stateRoot(s.call.Run), r.ID), made: make(chan struct{}), starting: make(chan struct{}, 1),
 		init:  newTask(r.ID, stdio{r.Stdin, r.Stdout, r.Stderr, r.Terminal}),
 		execs: map[string]*task{},
 	}
@@ -164,13 +164,13 @@ func (s *service) followInit(c *container) {
 }
 
 // Start implements the task API.
-func (s *service) Start(_ context.Context, r *tasks.StartRequest) (*tasks.StartResponse, error) {
+func (s *service) Start(ctx context.Context, r *tasks.StartRequest) (*tasks.StartResponse, error) {
 	c, t, err := s.task(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
 	if r.ExecID != "" {
-		if err := s.startExec(c, t); err != nil {
+		if err := s.startExec(ctx, c, t); err != nil {
 			return nil, fail(err)
 		}
 		return &tasks.StartResponse{Pid: uint32(t.look().pid)}, nil

@@ -12,6 +12,8 @@
 // The thread is written in C, because nothing of it may depend on the Go scheduler, and because it must keep the privilege to
 // set filters when the init takes another user's ID: the C library carries such changes to all threads, and the thread has
 // asked the kernel beforehand to leave its capabilities alone. It ends, like all other threads, by execve.
+//
+// A command that is executed in a container has no guard. With cgroup v1 it is given doors in its place (see doors.go).
 package guard
 
 import (

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,8 +17,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test program is its own init: it watches, becomes nobody if asked to, and says so.
+// The test program is its own init: it watches, becomes nobody if asked to, and says so. And it is a command that tells where its threads are.
 func TestMain(m *testing.M) {
+	if os.Getenv("GUARD_TEST_WHERE") != "" {
+		threads, _ := filepath.Glob("/proc/self/task/*/cgroup")
+		for _, thread := range threads {
+			text, _ := os.ReadFile(thread)
+			fmt.Printf("thread\n%s", text)
+		}
+		os.Exit(0)
+	}
 	if as := os.Getenv("GUARD_TEST_UID"); as != "" {
 		Watch()
 		var uid int

@@ -1,0 +1,66 @@
+//go:build linux && cgo
+
+package shim
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// reap ends and collects what libcontainer left of a command that could not be started in a container.
+//
+// A command is born as the server's child in the container's PID namespace before libcontainer knows its number. If it is killed by then, as by
+// the container's end or for want of memory, libcontainer never waits for it. runc ends at this point, and the zombie is
+// init's. The server stays, and so would the zombie: then the container's first process could not end, for the kernel has it wait until
+// its namespace is empty.
+//
+// No other command may be in the making in the container (see startExec): whatever child is in its namespace and not known is of this one.
+func (c *container) reap() {
+	if !ownPIDs(c.spec) {
+		return // the children of others may be there, and nobody waits for this one to be collected
+	}
+	c.mu.Lock()
+	known := map[int]bool{c.init.pid: true}
+	for _, t := range c.execs {
+		known[t.look().pid] = true
+	}
+	c.mu.Unlock()
+	space, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", c.init.pid))
+	if err != nil {
+		return // it has ended, and with it all that was there
+	}
+	links, err := filepath.Glob("/proc/[0-9]*/ns/pid")
+	if err != nil {
+		return
+	}
+	for _, link := range links {
+		if its, err := os.Readlink(link); err != nil || its != space {
+			continue
+		}
+		process := filepath.Dir(filepath.Dir(link))
+		pid, err := strconv.Atoi(filepath.Base(process))
+		if err != nil || known[pid] || !ownChild(process) {
+			continue
+		}
+		_ = syscall.Kill(pid, syscall.SIGKILL) // nobody else can have its number before it is collected
+		go func() {
+			for {
+				if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// ownChild tells whether the server is the parent of a process, given by its directory in /proc.
+func ownChild(process string) bool {
+	status, err := os.ReadFile(filepath.Join(process, "status"))
+	return err == nil && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid()))
+}
