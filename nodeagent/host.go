@@ -98,7 +98,7 @@ func (h host) capacity(o *Options) (capacity, allocatable corev1.ResourceList) {
 
 func (h host) info() miniv1.MiniNodeInfo {
 	return miniv1.MiniNodeInfo{
-		AgentVersion: Version, ReadsAsNode: Version, KernelVersion: h.kernel, BootID: h.boot,
+		AgentVersion: Version, ReadsAsNode: Version, SpecLevel: miniv1.NewestSpecLevel, SpecLevelOf: Version, KernelVersion: h.kernel, BootID: h.boot,
 		OperatingSystem: gort.GOOS, Architecture: gort.GOARCH,
 	}
 }

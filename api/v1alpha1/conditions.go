@@ -23,6 +23,8 @@ const (
 	// ConditionAdmitted: False while the Pod Security level of the namespace refuses the MiniPod, or its new image, or while a host port
 	// of it is somebody else's on the node. There is no such condition otherwise.
 	ConditionAdmitted = "Admitted"
+	// ConditionInitialized: all init containers have ended well and all sidecars have started, or a container has started since.
+	ConditionInitialized = "Initialized"
 	// ConditionContainersReady: every container of the MiniPod is ready.
 	ConditionContainersReady = "ContainersReady"
 	// ConditionDisruptionTarget: the system is about to delete the MiniPod, and why.
@@ -64,6 +66,10 @@ const (
 	ReasonContainersNotReady = "ContainersNotReady"
 	ReasonPodCompleted       = "PodCompleted"
 	ReasonNodeLost           = "NodeLost"
+
+	// Initialized.
+	ReasonContainersInitialized    = "ContainersInitialized"
+	ReasonContainersNotInitialized = "ContainersNotInitialized"
 
 	// DisruptionTarget.
 	ReasonDeletionByNodeController = "DeletionByNodeController"
@@ -130,6 +136,7 @@ const (
 // Reasons a container waits, as kubelet gives them.
 const (
 	ReasonContainerCreating     = "ContainerCreating"
+	ReasonPodInitializing       = "PodInitializing" // as ContainerCreating, where there are init containers
 	ReasonErrImagePull          = "ErrImagePull"
 	ReasonImagePullBackOff      = "ImagePullBackOff"
 	ReasonErrImageNeverPull     = "ErrImageNeverPull"

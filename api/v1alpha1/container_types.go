@@ -25,6 +25,12 @@ type Container struct {
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
+	// restartPolicy can be given to an init container, and be Always there: that makes it a sidecar. All other containers are started
+	// again by the MiniPod's restartPolicy.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;OnFailure;Never
+	RestartPolicy corev1.ContainerRestartPolicy `json:"restartPolicy,omitempty"`
+
 	// command replaces the entry point of the image. $(NAME) is replaced by the value of that environment variable.
 	// +optional
 	// +listType=atomic

@@ -1,6 +1,10 @@
 package v1alpha1
 
-import "iter"
+import (
+	"iter"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // ContainerKind is what a container is to its MiniPod: when it starts, when it ends, and who waits for it.
 type ContainerKind string
@@ -23,10 +27,22 @@ func (k ContainerKind) Lasts() bool { return k == ContainerSidecar || k == Conta
 // for their kind: what is read from one list of the spec would miss those of the others.
 func (s *MiniPodSpec) AllContainers() iter.Seq2[ContainerKind, *Container] {
 	return func(yield func(ContainerKind, *Container) bool) {
+		for i := range s.InitContainers {
+			if !yield(kindOfInit(&s.InitContainers[i]), &s.InitContainers[i]) {
+				return
+			}
+		}
 		for i := range s.Containers {
 			if !yield(ContainerMain, &s.Containers[i]) {
 				return
 			}
 		}
 	}
+}
+
+func kindOfInit(c *Container) ContainerKind {
+	if c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+		return ContainerSidecar
+	}
+	return ContainerInit
 }

@@ -85,6 +85,18 @@ type MiniNodeInfo struct {
 	// +kubebuilder:validation:MaxLength=128
 	AnswersEchoes string `json:"answersEchoes,omitempty"`
 
+	// specLevel is how much of a MiniPod's spec the agent knows: 0 the fields of the first version, 1 initContainers too. A MiniPod
+	// that uses more is not bound to the node.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	SpecLevel int32 `json:"specLevel,omitempty"`
+
+	// specLevelOf is the agentVersion that last said its specLevel. That of an agent of another version, as after a way back to
+	// one, is 0.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	SpecLevelOf string `json:"specLevelOf,omitempty"`
+
 	// containerRuntimeVersion is the runtime with its version, as in "containerd://2.4.2".
 	// +optional
 	// +kubebuilder:validation:MaxLength=128

@@ -15,6 +15,14 @@ type MiniPodSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Containers []Container `json:"containers"`
 
+	// initContainers run before the containers, one after the other in this order, each to its end; one that fails is run again by
+	// restartPolicy. One with restartPolicy Always is a sidecar: it goes on beside all that come after it, and ends after them.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	InitContainers []Container `json:"initContainers,omitempty"`
+
 	// restartPolicy says when an ended container is started again: Always (the default), OnFailure or Never.
 	// +optional
 	// +default="Always"
@@ -142,7 +150,7 @@ type MiniPodStatus struct {
 	// +kubebuilder:validation:MaxLength=16
 	ReadyContainers string `json:"readyContainers,omitempty"`
 
-	// restarts is the sum of the containers' restarts.
+	// restarts is the sum of the restarts of the containers, or of the init containers until they are done.
 	// +optional
 	Restarts int32 `json:"restarts"`
 
@@ -160,7 +168,7 @@ type MiniPodStatus struct {
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
-	// conditions of the MiniPod: PodScheduled, ContainersReady, Ready, Admitted, DisruptionTarget.
+	// conditions of the MiniPod: PodScheduled, Initialized, ContainersReady, Ready, Admitted, DisruptionTarget.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -173,6 +181,13 @@ type MiniPodStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	ContainerStatuses []ContainerStatus `json:"containerStatuses,omitempty"`
+
+	// initContainerStatuses has one entry per init container, in the order in which they run.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	InitContainerStatuses []ContainerStatus `json:"initContainerStatuses,omitempty"`
 }
 
 // ContainerStatus is what the agent knows about one container.
@@ -191,9 +206,13 @@ type ContainerStatus struct {
 	// +optional
 	LastState corev1.ContainerState `json:"lastState,omitzero"`
 
-	// ready tells whether the container runs and can serve.
+	// ready tells whether the container runs and can serve; an init container, whether it ended well.
 	// +optional
 	Ready bool `json:"ready"`
+
+	// started tells whether the container has started, so that what waits for it can go on.
+	// +optional
+	Started *bool `json:"started,omitempty"`
 
 	// restartCount counts the starts after the first.
 	// +optional
@@ -234,7 +253,7 @@ type MiniPod struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is what to run. Only the images of the containers and terminationGracePeriodSeconds can be changed
+	// spec is what to run. Only the images of containers and init containers and terminationGracePeriodSeconds can be changed
 	// (config/policy/changes.yaml).
 	// +required
 	Spec MiniPodSpec `json:"spec"`

@@ -19,6 +19,8 @@ const (
 	KillContainer   ActionType = "KillContainer"
 	RemoveContainer ActionType = "RemoveContainer"
 	LeaveTime       ActionType = "LeaveTime" // note that the grace period of a container that nobody tells of begins
+	BeginEnd        ActionType = "BeginEnd"  // write down that the end of the MiniPod begins, in which containers take turns
+	CancelEnd       ActionType = "CancelEnd" // note that it goes on after all
 	DetachNetwork   ActionType = "DetachNetwork"
 	RemoveSandbox   ActionType = "RemoveSandbox"
 	RemoveFiles     ActionType = "RemoveFiles"

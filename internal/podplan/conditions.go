@@ -13,15 +13,16 @@ import (
 	"miniplane.dev/miniplane/internal/conditions"
 )
 
-// setConditions says whether the MiniPod can serve. PodScheduled and others that are not the agent's stay as they are.
-func setConditions(pod *miniv1.MiniPod, status *miniv1.MiniPodStatus, now time.Time) {
+// setConditions says whether the MiniPod is initialized and can serve. PodScheduled and others that are not the agent's stay as they are.
+func setConditions(pod *miniv1.MiniPod, r row, status *miniv1.MiniPodStatus, now time.Time) {
+	setInitialized(pod, r, status, now)
 	condition := metav1.Condition{
 		Status:             metav1.ConditionTrue,
 		Reason:             miniv1.ReasonContainersReady,
 		ObservedGeneration: pod.Generation,
 		LastTransitionTime: *seconds(now),
 	}
-	switch unready := unreadyNames(status.ContainerStatuses); {
+	switch unready := unreadyNames(r, status); {
 	case status.Phase == miniv1.PodSucceeded:
 		condition.Status, condition.Reason = metav1.ConditionFalse, miniv1.ReasonPodCompleted
 	case len(unready) > 0:
@@ -34,9 +35,15 @@ func setConditions(pod *miniv1.MiniPod, status *miniv1.MiniPodStatus, now time.T
 	}
 }
 
-func unreadyNames(statuses []miniv1.ContainerStatus) []string {
+// unreadyNames are those of sidecars and main containers.
+func unreadyNames(r row, status *miniv1.MiniPodStatus) []string {
 	var names []string
-	for _, c := range statuses {
+	for i, c := range status.InitContainerStatuses {
+		if r[i].kind.Lasts() && !c.Ready {
+			names = append(names, c.Name)
+		}
+	}
+	for _, c := range status.ContainerStatuses {
 		if !c.Ready {
 			names = append(names, c.Name)
 		}
@@ -44,10 +51,33 @@ func unreadyNames(statuses []miniv1.ContainerStatus) []string {
 	return names
 }
 
+// setInitialized says whether all init containers are passed. Once a main container has started they are for ever.
+func setInitialized(pod *miniv1.MiniPod, r row, status *miniv1.MiniPodStatus, now time.Time) {
+	condition := metav1.Condition{Type: miniv1.ConditionInitialized, Status: metav1.ConditionTrue, Reason: miniv1.ReasonContainersInitialized,
+		ObservedGeneration: pod.Generation, LastTransitionTime: *seconds(now)}
+	var incomplete []string
+	for i, c := range status.InitContainerStatuses {
+		started := c.Started != nil && *c.Started
+		if passed := r[i].kind == miniv1.ContainerSidecar && started || r[i].kind == miniv1.ContainerInit && c.Ready; !passed {
+			incomplete = append(incomplete, c.Name)
+		}
+	}
+	main := tallyOf(status.ContainerStatuses)
+	switch {
+	case status.Phase == miniv1.PodSucceeded:
+		condition.Reason = miniv1.ReasonPodCompleted
+	case main.neverRan < len(status.ContainerStatuses):
+	case len(incomplete) > 0:
+		condition.Status, condition.Reason = metav1.ConditionFalse, miniv1.ReasonContainersNotInitialized
+		condition.Message = fmt.Sprintf("containers with incomplete status: [%s]", strings.Join(incomplete, " "))
+	}
+	conditions.Set(&status.Conditions, condition)
+}
+
 // own tells whether a condition is the agent's.
 func own(condition metav1.Condition) bool {
 	switch condition.Type {
-	case miniv1.ConditionReady, miniv1.ConditionContainersReady, miniv1.ConditionAdmitted:
+	case miniv1.ConditionInitialized, miniv1.ConditionReady, miniv1.ConditionContainersReady, miniv1.ConditionAdmitted:
 		return true
 	}
 	return false

@@ -12,6 +12,8 @@ import (
 // Observation is what is known about one MiniPod on its machine.
 type Observation struct {
 	Sandbox SandboxState
+	// SandboxID is another one for each sandbox that the MiniPod ever had; empty where there is none.
+	SandboxID string
 	// Address is invalid when the sandbox is not attached to the network.
 	Address netip.Addr
 	// FilesFor is the address that the MiniPod's files (hosts and the like) were written for.
@@ -32,6 +34,8 @@ type Observation struct {
 	// Ended is when containers ended, by ID, in the terms of this process's clock. The runtime's own time of it is by a clock
 	// that may have been corrected since.
 	Ended map[string]time.Time
+	// EndBegan is when the end of the MiniPod began; zero if it did not, or if nobody has to wait for a turn. It is written down.
+	EndBegan time.Time
 	// Refusal is why nothing may be made of the MiniPod as it is now; nil when it may, or when nothing is to be made.
 	Refusal *podsecurity.Refusal
 }
@@ -77,6 +81,8 @@ type Container struct {
 	Attempt, Crashes int
 	// SpecHash is that of the spec that it was made from.
 	SpecHash string
+	// Sandbox is the ID of the sandbox that it was made in. It is noted where there are init containers, and empty elsewhere.
+	Sandbox string
 	// Image is the reference it was made from; ImageID the digest of that image's configuration.
 	Image, ImageID string
 	State          State
@@ -99,6 +105,9 @@ func (c Container) hasEnded() bool { return c.State == StateExited || c.State ==
 func (c Container) succeeded() bool {
 	return c.State == StateExited && c.ExitCode == 0 && !c.ServerFailed
 }
+
+// madeHere tells whether a container was made in the sandbox that is there. One that does not say where it was made is taken to be.
+func (o *Observation) madeHere(c Container) bool { return c.Sandbox == "" || c.Sandbox == o.SandboxID }
 
 // ofOtherSpec tells whether a container was made from another spec.
 func (c Container) ofOtherSpec(spec *miniv1.Container) bool { return c.SpecHash != SpecHash(spec) }
@@ -134,7 +143,7 @@ func (o *Observation) Begin(now time.Time) {
 
 // Look takes over what a new look at the machine showed, and keeps what only this process remembers.
 func (o *Observation) Look(seen Observation) {
-	o.Sandbox, o.Address, o.Containers, o.Gone = seen.Sandbox, seen.Address, seen.Containers, seen.Gone
+	o.Sandbox, o.SandboxID, o.Address, o.Containers, o.Gone = seen.Sandbox, seen.SandboxID, seen.Address, seen.Containers, seen.Gone
 	if !o.Address.IsValid() {
 		o.FilesFor = netip.Addr{}
 	}

@@ -57,6 +57,9 @@ func (p *planner) waitUntil(t time.Time) {
 // run goes: what runs and must not, then the ground that containers stand on, then the containers, then old ones.
 func (p *planner) run() []Action {
 	over := p.row.over(p.desired, p.observed)
+	if !over && !p.observed.EndBegan.IsZero() { // it had begun to end by itself, and was changed
+		return []Action{{Type: CancelEnd}}
+	}
 	if p.endUnfit() || over && p.endInTurn() {
 		return p.actions
 	}
@@ -84,7 +87,8 @@ func (p *planner) endUnfit() bool {
 		history := p.observed.history(x.spec.Name)
 		for i, there := range history {
 			// A new image that is refused is as good as none: what runs is left alone.
-			changed := there.ofOtherSpec(x.spec) && p.observed.Refusal == nil
+			// An init container that runs is as good with the image that it has.
+			changed := there.ofOtherSpec(x.spec) && p.observed.Refusal == nil && (x.kind.Lasts() || there.State == StateCreated)
 			orphaned := p.observed.Sandbox == SandboxNone
 			second := i > 0 && history[0].MayRun()
 			switch {
@@ -93,7 +97,7 @@ func (p *planner) endUnfit() bool {
 			case there.State == StateRunning && (changed || second && history[0].State == StateRunning):
 				deadline := p.observed.Signals[there.ID].Term.Add(grace(p.desired))
 				p.add(terminate(there, p.observed, deadline, p.now))
-			case there.State == StateCreated && (orphaned || changed || second):
+			case there.State == StateCreated && (orphaned || changed || second || !p.observed.madeHere(there)):
 				p.add(Action{Type: RemoveContainer, ID: there.ID})
 			}
 		}
@@ -121,9 +125,9 @@ func (p *planner) wanted() []next {
 	var out []next
 	stage := p.row.stage(p.observed, false)
 	for _, x := range p.row {
-		decision := decide(p.desired, x, p.observed)
+		decision := p.row.decide(p.desired, x, p.observed)
 		switch {
-		case !stage.lets(x.place), x.kind == miniv1.ContainerInit && p.row.passed(x, p.observed):
+		case !stage.lets(x.place):
 		case !decision.start || p.observed.refuses(x.spec):
 		case decision.at.After(p.now):
 			p.waitUntil(decision.at)
@@ -141,9 +145,12 @@ type decision struct {
 	next  next
 }
 
-// decide applies restart policy and back-off to one container.
-func decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
+// decide applies restart policy and back-off to one container. Whether it is its turn is not asked.
+func (r row) decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
 	d := decision{next: next{spec: x.spec}}
+	if x.kind == miniv1.ContainerInit && r.passed(x, o) {
+		return d
+	}
 	policy := x.restartPolicy(pod)
 	failure, failed := o.Failures[taskOf(x.spec.Name)]
 	failed = failed && failure.SpecHash == SpecHash(x.spec)
@@ -161,7 +168,7 @@ func decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
 	default:
 		last := history[0]
 		d.next.attempt = last.Attempt + 1
-		if last.ofOtherSpec(x.spec) {
+		if last.ofOtherSpec(x.spec) || x.kind == miniv1.ContainerInit && last.succeeded() { // which is for a sandbox that is gone
 			d.start = true
 		} else if d.start = restartable(policy, last); d.start {
 			d.at, d.next.crashes = restart(last, o.endOf(last))

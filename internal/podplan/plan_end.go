@@ -19,6 +19,9 @@ const killAgain = 5 * time.Second
 func (p *planner) deletion() []Action {
 	o, period := p.observed, grace(p.desired)
 	_, failed := o.Failures[teardownTask]
+	if p.beginEnd() {
+		return p.actions
+	}
 	stage := p.endStage()
 	for _, c := range o.Containers {
 		if !c.MayRun() {
@@ -116,6 +119,9 @@ func (p *planner) release() []Action {
 // endInTurn ends what still runs of a MiniPod that goes on no more, and tells whether there is such. Who does not answer is asked
 // again: nothing presses.
 func (p *planner) endInTurn() bool {
+	if p.beginEnd() {
+		return true
+	}
 	stage := p.endStage()
 	for _, c := range p.observed.Containers {
 		switch {

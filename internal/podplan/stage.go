@@ -87,9 +87,9 @@ func (r row) falling(left func(part) bool) Stage {
 	return 0
 }
 
-// passed tells whether what comes after a part may start: after an init container when it ended well, after a sidecar while it runs.
-// Once a main container was made all is passed: then sidecars and main ones are restarted each for itself, and no init container is
-// run again.
+// passed tells whether what comes after a part may start: after an init container when it ended well in this sandbox, after a sidecar
+// while it runs. Once a main container was made in this sandbox all is passed: then sidecars and main ones are restarted each for
+// itself, and no init container is run again.
 func (r row) passed(p part, o *Observation) bool {
 	history := o.history(p.spec.Name)
 	switch {
@@ -98,20 +98,29 @@ func (r row) passed(p part, o *Observation) bool {
 	case len(history) == 0:
 		return false
 	case p.kind == miniv1.ContainerInit:
-		return history[0].succeeded()
+		return history[0].succeeded() && o.madeHere(history[0])
 	}
 	return history[0].State == StateRunning
 }
 
-// initialized tells whether there was ever a main container.
+// initialized tells whether there was ever a main container in this sandbox. One that runs counts in whatever sandbox it is: beside it
+// nothing is begun anew.
 func (r row) initialized(o *Observation) bool {
 	for _, p := range r {
-		if p.kind == miniv1.ContainerMain && len(o.history(p.spec.Name)) > 0 {
+		if p.kind == miniv1.ContainerMain && slices.ContainsFunc(o.Containers, func(c Container) bool {
+			return c.Name == p.spec.Name && (c.MayRun() || o.madeHere(c))
+		}) {
 			return true
 		}
 	}
 	return false
 }
+
+// inTurn tells whether containers of the row have to wait for each other.
+func (r row) inTurn() bool { return r.places() > 1 }
+
+// InTurn tells whether containers of the MiniPod wait for each other.
+func InTurn(pod *miniv1.MiniPod) bool { return rowOf(pod.Spec.AllContainers()).inTurn() }
 
 // left tells whether no process of a part can be there.
 func (o *Observation) left(p part) bool {
@@ -123,7 +132,7 @@ func (o *Observation) left(p part) bool {
 func (r row) over(pod *miniv1.MiniPod, o *Observation) bool {
 	mains, ended := 0, 0
 	for _, p := range r {
-		forGood := o.left(p) && !decide(pod, p, o).start
+		forGood := o.left(p) && !r.decide(pod, p, o).start
 		switch {
 		case p.kind == miniv1.ContainerMain:
 			if mains++; forGood {
@@ -160,25 +169,21 @@ func grace(pod *miniv1.MiniPod) time.Duration {
 	return 30 * time.Second
 }
 
-// endBegan is when the first container was asked to end of those that may run, and of the newest ones; zero if none was. One that made
-// room for another image does not count.
-func (p *planner) endBegan() (began time.Time) {
-	for _, x := range p.row {
-		for i, c := range p.observed.history(x.spec.Name) {
-			at := p.observed.Signals[c.ID].began()
-			counts := c.MayRun() || i == 0 && !c.ofOtherSpec(x.spec)
-			if counts && !at.IsZero() && (began.IsZero() || at.Before(began)) {
-				began = at
-			}
-		}
+// beginEnd has it written down that the end begins of a MiniPod whose containers take turns, before anybody is asked to end: the grace
+// period of all is counted from there. What was sent before, to make room for another image, has no part in it. It tells whether
+// that is still to be done.
+func (p *planner) beginEnd() bool {
+	if !p.row.inTurn() || !p.observed.EndBegan.IsZero() || grace(p.desired) == 0 || !p.anyRunning() {
+		return false
 	}
-	return began
+	p.add(Action{Type: BeginEnd})
+	return true
 }
 
 // endStage is the stage of a MiniPod that ends. The grace period is one for all of it: where it is over, nobody waits for others.
 func (p *planner) endStage() Stage {
 	period := grace(p.desired)
-	if began := p.endBegan(); period == 0 || !began.IsZero() && !p.now.Before(began.Add(period)) {
+	if began := p.observed.EndBegan; period == 0 || !began.IsZero() && !p.now.Before(began.Add(period)) {
 		return 0
 	}
 	return p.row.stage(p.observed, true)
@@ -188,10 +193,10 @@ func (p *planner) endStage() Stage {
 // the end of the MiniPod's.
 func (p *planner) deadline(c Container) time.Time {
 	own, period := p.observed.Signals[c.ID].Term, grace(p.desired)
-	if p.row.placeOf(c.Name) >= p.row.places()-1 {
+	if !p.row.inTurn() || p.row.placeOf(c.Name) >= p.row.places()-1 {
 		return own.Add(period)
 	}
-	deadline, least := p.endBegan().Add(period), own.Add(min(period, leastGrace))
+	deadline, least := p.observed.EndBegan.Add(period), own.Add(min(period, leastGrace))
 	if least.After(deadline) {
 		return least
 	}

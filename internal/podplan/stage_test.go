@@ -13,23 +13,36 @@ import (
 
 const initial, sidecar, mainOne = miniv1.ContainerInit, miniv1.ContainerSidecar, miniv1.ContainerMain
 
-// kinds are those of a MiniPod's containers in their order; a MiniPod's own list has main ones only.
+// kinds are those of a MiniPod's containers in their order.
 type kinds []miniv1.ContainerKind
 
-func (k kinds) of(pod *miniv1.MiniPod) iter.Seq2[miniv1.ContainerKind, *miniv1.Container] {
-	return func(yield func(miniv1.ContainerKind, *miniv1.Container) bool) {
-		for i := range pod.Spec.Containers {
-			if !yield(k[i], &pod.Spec.Containers[i]) {
-				return
-			}
-		}
+// real is the MiniPod with its containers in the lists of their kinds.
+func (k kinds) real(pod *miniv1.MiniPod) *miniv1.MiniPod {
+	if len(pod.Spec.Containers) < len(k) {
+		return pod // it is already
 	}
+	out := pod.DeepCopy()
+	out.Spec.Containers = nil
+	for i, c := range pod.Spec.Containers {
+		switch k[i] {
+		case mainOne:
+			out.Spec.Containers = append(out.Spec.Containers, c)
+			continue
+		case sidecar:
+			c.RestartPolicy = corev1.ContainerRestartPolicyAlways
+		}
+		out.Spec.InitContainers = append(out.Spec.InitContainers, c)
+	}
+	return out
+}
+
+func (k kinds) of(pod *miniv1.MiniPod) iter.Seq2[miniv1.ContainerKind, *miniv1.Container] {
+	return k.real(pod).Spec.AllContainers()
 }
 
 // plan plans for a MiniPod whose containers are of these kinds.
 func (k kinds) plan(pod *miniv1.MiniPod, o Observation, now time.Time) []Action {
-	p := planner{desired: pod, row: rowOf(k.of(pod)), observed: &o, now: now}
-	return p.plan()
+	return Plan(k.real(pod), o, now)
 }
 
 func TestRow(t *testing.T) {
@@ -116,12 +129,15 @@ func TestPlanInTurn(t *testing.T) {
 	released := testPod("i", "s", "m").Phase(miniv1.PodSucceeded).Obj()
 	there := func(containers ...Container) Observation {
 		return with(seen(containers...), func(o *Observation) {
+			o.SandboxID = "box-2"
 			for _, name := range []string{"i", "s", "m"} {
 				o.Images[name] = Image{Ref: "echo:test", State: ImagePresent}
 			}
 		})
 	}
-	asked := func(o Observation, sent map[string]Sent) Observation { o.Signals = sent; return o }
+	began := func(o Observation, since int) Observation { o.EndBegan = at(since); return o }
+	asked := func(o Observation, sent map[string]Sent) Observation { o.Signals = sent; return began(o, 100) }
+	note := func(a ActionType) []Action { return []Action{{Type: a}} }
 	create := func(name string, attempt int) []Action {
 		return []Action{{Type: CreateContainer, Container: name, Attempt: attempt, Crashes: attempt}}
 	}
@@ -129,6 +145,7 @@ func TestPlanInTurn(t *testing.T) {
 		return []Action{{Type: KillContainer, ID: id(name, 0), Signal: s}}
 	}
 	wait := func(seconds int) []Action { return []Action{{Type: Wait, Until: at(seconds)}} }
+	elsewhere := func(c Container) Container { c.Sandbox = "box-1"; return c }
 	done, failed := container("i", 0, 0, exited(0, 0, 1)), container("i", 0, 0, exited(1, 0, 1))
 	s, m := container("s", 0, 0, runs), container("m", 0, 0, runs)
 	mEnded := container("m", 0, 0, exited(0, 0, 100))
@@ -143,7 +160,19 @@ func TestPlanInTurn(t *testing.T) {
 		{"then nothing while it runs", pod, there(container("i", 0, 0, runs)), 1, nil},
 		{"again when it failed", pod, there(failed), 1, create("i", 1)},
 		{"not again when the MiniPod says so", once, there(failed), 1, nil},
-		{"and a sidecar of it ends", once, there(failed, s), 1, signal("s", SIGTERM)},
+		{"and a sidecar of it ends", once, there(failed, s), 1, note(BeginEnd)},
+		{"which is noted before", once, began(there(failed, s), 1), 1, signal("s", SIGTERM)},
+		{"and noted, when it goes on after all", pod, began(there(done, s), 1), 2, note(CancelEnd)},
+		{"another sandbox: again from the first", pod, there(elsewhere(done), elsewhere(container("s", 0, 0, unknown)), elsewhere(container("m", 0, 0, unknown))), 1,
+			[]Action{{Type: CreateContainer, Container: "i", Attempt: 1}}},
+		{"also when the MiniPod says Never, while no main one has failed by it", once, there(elsewhere(done)), 1,
+			[]Action{{Type: CreateContainer, Container: "i", Attempt: 1}}},
+		{"but not when one has", once, there(elsewhere(done), elsewhere(container("m", 0, 0, unknown))), 1, nil},
+		{"nor beside a main one that runs on", pod, there(elsewhere(done), elsewhere(s), elsewhere(m)), 1, nil},
+		{"what was prepared in another sandbox is taken away", pod, there(done, elsewhere(container("s", 0, 0))), 1,
+			[]Action{{Type: RemoveContainer, ID: id("s", 0)}}},
+		{"one that runs keeps its image", pod, there(container("i", 0, 0, runs, outdated)), 1, nil},
+		{"one that does not yet does not", pod, there(container("i", 0, 0, outdated)), 1, []Action{{Type: RemoveContainer, ID: id("i", 0)}}},
 		{"then the sidecar", pod, there(done), 1, create("s", 0)},
 		{"then the main one", pod, there(done, s), 1, create("m", 0)},
 		{"then nothing", pod, there(done, s, m), 1, nil},
@@ -154,10 +183,14 @@ func TestPlanInTurn(t *testing.T) {
 		{"the main one comes back beside a sidecar that is away", pod,
 			there(done, container("s", 1, 1, exited(1, 0, 1)), container("m", 0, 0, exited(1, 0, 1))), 1,
 			[]Action{{Type: Wait, Until: at(11)}, create("m", 1)[0]}},
-		{"over: the sidecar ends", once, there(done, s, mEnded), 100, signal("s", SIGTERM)},
+		{"over: the sidecar ends", once, began(there(done, s, mEnded), 100), 100, signal("s", SIGTERM)},
 		{"over: the sidecar has its time", once, asked(there(done, s, mEnded), map[string]Sent{s.ID: {Term: at(100)}}), 101, wait(130)},
 		{"over: nothing is left", once, there(done, container("s", 0, 0, exited(143, 0, 101)), mEnded), 101, nil},
-		{"deleted: the main one first", deleted, there(done, s, m), 100, signal("m", SIGTERM)},
+		{"deleted: the main one first", deleted, began(there(done, s, m), 100), 100, signal("m", SIGTERM)},
+		{"deleted: that it ends is noted before", deleted, there(done, s, m), 100, note(BeginEnd)},
+		{"deleted: what was sent before has no part in it", deleted, with(there(done, s, mEnded), func(o *Observation) {
+			o.Signals, o.EndBegan = map[string]Sent{s.ID: {Term: at(60)}}, at(100)
+		}), 100, wait(130)},
 		{"deleted: and nobody else while it ends", deleted, asked(there(done, s, m), map[string]Sent{m.ID: {Term: at(100)}}), 101, wait(130)},
 		{"deleted: then the sidecar", deleted, asked(there(done, s, mEnded), map[string]Sent{m.ID: {Term: at(100)}}), 110, signal("s", SIGTERM)},
 		{"deleted: which has what is left of the time", deleted,
@@ -166,14 +199,14 @@ func TestPlanInTurn(t *testing.T) {
 			asked(there(done, s, mEnded), map[string]Sent{m.ID: {Term: at(100)}, s.ID: {Term: at(129)}}), 130, wait(131)},
 		{"deleted: time is over for all", deleted, asked(there(done, s, m), map[string]Sent{m.ID: {Term: at(100)}}), 130,
 			append(signal("s", SIGTERM), signal("m", SIGKILL)...)},
-		{"deleted: nobody tells of the main one, and the sidecar waits", deleted, there(done, s, container("m", 0, 0, unanswered)), 100,
+		{"deleted: nobody tells of the main one, and the sidecar waits", deleted, began(there(done, s, container("m", 0, 0, unanswered)), 100), 100,
 			[]Action{{Type: LeaveTime, ID: m.ID}}},
 		{"deleted: killing the main one did not help, its turn is not over", deleted,
 			asked(there(done, s, m), map[string]Sent{m.ID: {Kill: at(99)}}), 100, signal("m", SIGTERM)},
-		{"deleted before the main one came", deleted, there(done, s), 100, signal("s", SIGTERM)},
-		{"deleted while an init container runs", deleted, there(s, container("i", 0, 0, runs)), 100, signal("s", SIGTERM)},
-		{"released: the same way", released, there(done, s, m), 100, signal("m", SIGTERM)},
-		{"released: the sidecar", released, there(done, s, mEnded), 100, signal("s", SIGTERM)},
+		{"deleted before the main one came", deleted, began(there(done, s), 100), 100, signal("s", SIGTERM)},
+		{"deleted while an init container runs", deleted, began(there(s, container("i", 0, 0, runs)), 100), 100, signal("s", SIGTERM)},
+		{"released: the same way", released, began(there(done, s, m), 100), 100, signal("m", SIGTERM)},
+		{"released: the sidecar", released, began(there(done, s, mEnded), 100), 100, signal("s", SIGTERM)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, row.plan(c.pod, c.seen, at(c.now))); diff != "" {

@@ -20,45 +20,58 @@ const (
 	exitNotStarted = 128
 
 	messageUnanswered      = "the server that started the container does not answer; it is started again when it is certain to have ended"
+	messageNoRecord        = "there is no record of how it ended any more; it ended well, for a container started after it"
 	messageServerFailed    = "the server that ran the container failed and took it along; the exit code says nothing of the container"
 	imagePullBackOffFormat = "back-off pulling image %q: %s"
 	pullingFormat          = "pulling image %q"
 	crashLoopBackOffFormat = "back-off %s restarting failed container %s"
 )
 
-// containerStatuses has one entry per main container of the spec.
-func containerStatuses(pod *miniv1.MiniPod, o *Observation, runtimeName string, now time.Time) []miniv1.ContainerStatus {
-	var out []miniv1.ContainerStatus
-	for _, x := range rowOf(pod.Spec.AllContainers()) {
-		if x.kind != miniv1.ContainerMain {
-			continue
+// containerStatuses has one entry per container of the spec, in its order.
+func containerStatuses(pod *miniv1.MiniPod, r row, o *Observation, runtimeName string, now time.Time) (inits, mains []miniv1.ContainerStatus) {
+	over := r.inTurn() && r.over(pod, o)
+	for _, x := range r {
+		d := r.decide(pod, x, o)
+		if over { // then nothing is started again, sidecars neither
+			d.start = false
 		}
-		status := containerStatus(pod, x, o, runtimeName, now)
-		keepStart(&status, pod.Status.ContainerStatuses)
-		out = append(out, status)
+		status := containerStatus(pod, r, x, o, d, runtimeName, now)
+		running := status.State.Running != nil
+		status.Started = &running
+		published := pod.Status.ContainerStatuses
+		if x.kind != miniv1.ContainerMain {
+			published = pod.Status.InitContainerStatuses
+		}
+		keepStart(&status, published)
+		if x.kind == miniv1.ContainerMain {
+			mains = append(mains, status)
+		} else {
+			inits = append(inits, status)
+		}
 	}
-	return out
+	return inits, mains
 }
 
-func containerStatus(pod *miniv1.MiniPod, x part, o *Observation, runtimeName string, now time.Time) miniv1.ContainerStatus {
+func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decision decision, runtimeName string, now time.Time) miniv1.ContainerStatus {
 	c := x.spec
 	status := miniv1.ContainerStatus{Name: c.Name, Image: c.Image}
 	history := o.history(c.Name)
-	decision := decide(pod, x, o)
 	var older []Container
 	switch {
+	case len(history) == 0 && x.kind == miniv1.ContainerInit && r.passed(x, o):
+		status.State.Terminated = &corev1.ContainerStateTerminated{Reason: miniv1.ReasonCompleted, Message: messageNoRecord}
 	case len(history) == 0 || history[0].State == StateCreated:
-		status.State.Waiting = waiting(c, o, decision, now)
+		status.State.Waiting = waiting(r, c, o, decision, now)
 		older = history[min(1, len(history)):]
 	case history[0].State == StateRunning:
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: *seconds(history[0].StartedAt)}
-		status.Ready = true
+		status.Ready = x.kind.Lasts()
 		older = history[1:]
 	case history[0].State == StateUnanswered:
 		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: miniv1.ReasonContainerStatusUnknown, Message: messageUnanswered}
 		older = history[1:]
 	case decision.start:
-		status.State.Waiting = waiting(c, o, decision, now)
+		status.State.Waiting = waiting(r, c, o, decision, now)
 		older = history
 	default:
 		status.State.Terminated = terminated(history[0], runtimeName)
@@ -66,6 +79,9 @@ func containerStatus(pod *miniv1.MiniPod, x part, o *Observation, runtimeName st
 	}
 	if failure, failed := o.Failures[taskOf(c.Name)]; failed && !decision.start && status.State.Waiting != nil && gaveUp(x.restartPolicy(pod), failure) {
 		status.State = corev1.ContainerState{Terminated: notStarted(failure)}
+	}
+	if ended := status.State.Terminated; x.kind == miniv1.ContainerInit && ended != nil {
+		status.Ready = ended.ExitCode == 0
 	}
 	if i := slices.IndexFunc(older, Container.hasEnded); i >= 0 {
 		status.LastState.Terminated = terminated(older[i], runtimeName)
@@ -80,7 +96,7 @@ func containerStatus(pod *miniv1.MiniPod, x part, o *Observation, runtimeName st
 }
 
 // waiting says what a container waits for: its namespace to allow it, the end of a back-off, another try after a failure, its image, or its turn.
-func waiting(c *miniv1.Container, o *Observation, d decision, now time.Time) *corev1.ContainerStateWaiting {
+func waiting(r row, c *miniv1.Container, o *Observation, d decision, now time.Time) *corev1.ContainerStateWaiting {
 	failure, failed := o.Failures[taskOf(c.Name)]
 	image := o.ImageOf(c)
 	shared, sharedFailed := o.Failures[groundTask]
@@ -89,7 +105,7 @@ func waiting(c *miniv1.Container, o *Observation, d decision, now time.Time) *co
 		return &corev1.ContainerStateWaiting{Reason: o.Refusal.Reason, Message: o.Refusal.Message}
 	case !validImage(c.Image):
 		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonInvalidImageName,
-			Message: fmt.Sprintf("image %q is not a valid reference; correct spec.containers[%s].image", c.Image, c.Name)}
+			Message: fmt.Sprintf("image %q is not a valid reference; correct the image of container %s", c.Image, c.Name)}
 	case failed && failure.Reason != "" && failure.SpecHash == SpecHash(c):
 		return &corev1.ContainerStateWaiting{Reason: failure.Reason, Message: failure.Message}
 	case d.at.After(now):
@@ -98,11 +114,21 @@ func waiting(c *miniv1.Container, o *Observation, d decision, now time.Time) *co
 	case image.Failures > 0:
 		return imageWaiting(c, image, now)
 	case image.State == ImagePulling:
-		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonContainerCreating, Message: fmt.Sprintf(pullingFormat, c.Image)}
+		return &corev1.ContainerStateWaiting{Reason: r.creating(), Message: fmt.Sprintf(pullingFormat, c.Image)}
+	case sharedFailed && shared.Reason == miniv1.ReasonContainerCreating:
+		return &corev1.ContainerStateWaiting{Reason: r.creating(), Message: shared.Message}
 	case sharedFailed && shared.Reason != "":
 		return &corev1.ContainerStateWaiting{Reason: shared.Reason, Message: shared.Message}
 	}
-	return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonContainerCreating}
+	return &corev1.ContainerStateWaiting{Reason: r.creating()}
+}
+
+// creating is why a container waits that nothing keeps from being made, but for its turn.
+func (r row) creating() string {
+	if r.inTurn() {
+		return miniv1.ReasonPodInitializing
+	}
+	return miniv1.ReasonContainerCreating
 }
 
 func imageWaiting(c *miniv1.Container, image Image, now time.Time) *corev1.ContainerStateWaiting {

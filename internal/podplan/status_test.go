@@ -100,13 +100,15 @@ func TestStatusFull(t *testing.T) {
 	ready := metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: miniv1.ReasonContainersReady, ObservedGeneration: 3, LastTransitionTime: stamp(0)}
 	containersReady := ready
 	containersReady.Type = miniv1.ConditionContainersReady
-	start := stamp(0)
+	initialized := ready
+	initialized.Type, initialized.Reason = miniv1.ConditionInitialized, miniv1.ReasonContainersInitialized
+	start, started := stamp(0), true
 	want := miniv1.MiniPodStatus{
 		ObservedGeneration: 3, NodeName: "n1", Phase: "Running", Summary: "Running", ReadyContainers: "1/1", Restarts: 1,
 		HostIP: "10.0.0.1", PodIP: "100.64.0.9", StartTime: &start,
-		Conditions: []metav1.Condition{scheduled, containersReady, ready},
+		Conditions: []metav1.Condition{scheduled, initialized, containersReady, ready},
 		ContainerStatuses: []miniv1.ContainerStatus{{
-			Name: "main", Ready: true, RestartCount: 1, Image: "echo:test", ImageID: "sha256:1", ContainerID: "fake://" + id("main", 1),
+			Name: "main", Ready: true, Started: &started, RestartCount: 1, Image: "echo:test", ImageID: "sha256:1", ContainerID: "fake://" + id("main", 1),
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: stamp(0)}},
 			LastState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 7, Reason: "Error",
 				StartedAt: stamp(-60), FinishedAt: stamp(-50), ContainerID: "fake://" + id("main", 0)}},

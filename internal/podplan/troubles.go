@@ -1,6 +1,8 @@
 package podplan
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 
@@ -23,15 +25,14 @@ func Troubles(before, after *miniv1.MiniPodStatus) []Trouble {
 			out = append(out, Trouble{refused.Reason, refused.Message})
 		}
 	}
-	for i := range after.ContainerStatuses {
-		now := &after.ContainerStatuses[i]
+	for _, now := range slices.Concat(after.InitContainerStatuses, after.ContainerStatuses) {
 		was := statusByName(before, now.Name)
 		if waiting := now.State.Waiting; waiting != nil {
 			if kind := troubleKind(waiting); kind != "" && kind != troubleKind(was.State.Waiting) {
 				out = append(out, Trouble{waiting.Reason, "container " + now.Name + ": " + waiting.Message})
 			}
 		}
-		if end := oomEnd(now); end != "" && end != oomEnd(&was) {
+		if end := oomEnd(&now); end != "" && end != oomEnd(&was) {
 			out = append(out, Trouble{miniv1.ReasonOOMKilled, "container " + now.Name + " used more memory than its limit and was killed"})
 		}
 	}
@@ -64,7 +65,7 @@ func oomEnd(status *miniv1.ContainerStatus) string {
 }
 
 func statusByName(status *miniv1.MiniPodStatus, name string) miniv1.ContainerStatus {
-	for _, c := range status.ContainerStatuses {
+	for _, c := range slices.Concat(status.InitContainerStatuses, status.ContainerStatuses) {
 		if c.Name == name {
 			return c
 		}

@@ -22,8 +22,10 @@ type life struct {
 	kinds   kinds
 	there   []Container
 	signals map[string]Sent
-	// begun is when the first of those that were there at the MiniPod's end was asked to end.
+	// begun is when the end of the MiniPod began, as it was written down.
 	begun time.Time
+	// boots counts the starts of the machine, each with a sandbox of its own.
+	boots int
 	// started and asked are places of containers, in the order in which they were started, and asked to end.
 	started, asked []int
 	deaf           bool // containers may ignore SIGTERM, and even SIGKILL for a while, and agents die
@@ -39,7 +41,7 @@ func newLife(t *testing.T, seed uint64) *life {
 		names, l.kinds = append(names, fmt.Sprintf("m%d", i)), append(l.kinds, mainOne)
 	}
 	policies := []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}
-	l.pod = testPod(names...).With(policy(policies[l.random.IntN(3)])).Obj()
+	l.pod = l.kinds.real(testPod(names...).With(policy(policies[l.random.IntN(3)])).Obj())
 	l.pod.Finalizers = nil
 	return l
 }
@@ -71,8 +73,21 @@ func (l *life) observed(silent int) Observation {
 	for _, c := range l.kinds.of(l.pod) {
 		o.Images[c.Name] = Image{Ref: c.Image, State: ImagePresent}
 	}
-	o.Signals = l.signals
+	o.Signals, o.SandboxID, o.EndBegan = l.signals, l.sandbox(), l.begun
 	return o
+}
+
+func (l *life) sandbox() string { return fmt.Sprintf("box-%d", l.boots) }
+
+// reboot starts the machine again: all processes and what was in memory are gone.
+func (l *life) reboot() {
+	l.boots++
+	l.signals, l.begun = map[string]Sent{}, time.Time{}
+	for i := range l.there {
+		if c := &l.there[i]; c.State == StateRunning {
+			c.State = StateUnknown
+		}
+	}
 }
 
 func (l *life) end(c *Container, code int) {
@@ -153,7 +168,10 @@ func (l *life) check(a Action, o *Observation) {
 // checkStart: what comes before has been passed, and nothing starts that is to end.
 func (l *life) checkStart(name string, o *Observation) {
 	r := l.row()
-	initialized := slices.ContainsFunc(l.there, func(c Container) bool { return l.kindOf(c.Name) == mainOne })
+	here := func(c Container) bool { return c.Sandbox == "" || c.Sandbox == l.sandbox() }
+	initialized := slices.ContainsFunc(l.there, func(c Container) bool {
+		return l.kindOf(c.Name) == mainOne && (here(c) || c.State == StateRunning)
+	})
 	if l.ending() {
 		l.t.Errorf("%v: %s starts in a MiniPod that ends", l.kinds, name)
 	}
@@ -165,7 +183,7 @@ func (l *life) checkStart(name string, o *Observation) {
 			continue
 		}
 		passed := slices.ContainsFunc(o.Containers, func(c Container) bool {
-			return c.Name == before.spec.Name && (before.kind == initial && c.State == StateExited && c.ExitCode == 0 ||
+			return c.Name == before.spec.Name && (before.kind == initial && c.State == StateExited && c.ExitCode == 0 && here(c) ||
 				before.kind == sidecar && c.State == StateRunning)
 		})
 		if !passed {
@@ -177,12 +195,22 @@ func (l *life) checkStart(name string, o *Observation) {
 func (l *life) do(a Action) {
 	sent := l.signals[a.ID]
 	switch a.Type {
+	case BeginEnd:
+		l.begun = l.now
+	case CancelEnd:
+		l.begun = time.Time{}
 	case CreateContainer:
 		c := container(a.Container, a.Attempt, a.Crashes)
 		c.SpecHash = SpecHash(ContainerNamed(l.pod, a.Container))
+		if l.row().inTurn() {
+			c.Sandbox = l.sandbox()
+		}
 		l.there = append(l.there, c)
 	case StartContainer:
 		c := l.find(a.ID)
+		if c.Sandbox != "" && c.Sandbox != l.sandbox() {
+			l.t.Errorf("%v: %s starts in a sandbox that is gone", l.kinds, c.Name)
+		}
 		c.State, c.StartedAt = StateRunning, l.now
 		l.started = append(l.started, l.row().placeOf(c.Name))
 	case KillContainer:
@@ -193,7 +221,6 @@ func (l *life) do(a Action) {
 				sent.Term = l.now
 			}
 			sent.Unsure = false
-			l.begin(l.now)
 		} else {
 			sent.Kill = l.now
 		}
@@ -204,14 +231,13 @@ func (l *life) do(a Action) {
 	case LeaveTime:
 		sent.Left = l.now
 		l.signals[a.ID] = sent
-		l.begin(l.now)
 	case RemoveContainer, PruneContainer:
 		l.there = slices.DeleteFunc(l.there, func(c Container) bool { return c.ID == a.ID })
 		delete(l.signals, a.ID)
 	}
 }
 
-// dies ends the agent just before it does something: nothing else of its plan is done. What it wrote down of a signal is there. The next
+// dies ends the agent just before it does something: nothing else of its plan is done. What it wrote down of a signal, or of the end, is there. The next
 // agent knows what is observed, and no more; so it is in every round.
 func (l *life) dies(a Action) {
 	sent := l.signals[a.ID]
@@ -220,28 +246,19 @@ func (l *life) dies(a Action) {
 		sent.Term, sent.Unsure = l.now, true
 	case a.Type == LeaveTime:
 		sent.Left = l.now
+	case a.Type == BeginEnd, a.Type == CancelEnd:
+		l.do(a)
+		return
 	default:
 		return
 	}
 	l.signals[a.ID] = sent
-	l.begin(l.now)
-}
-
-func (l *life) begin(at time.Time) {
-	if l.ending() && (l.begun.IsZero() || at.Before(l.begun)) {
-		l.begun = at
-	}
 }
 
 // delete marks the MiniPod as deleted.
 func (l *life) delete() {
 	l.pod = l.pod.DeepCopy()
 	l.pod.DeletionTimestamp = seconds(l.now)
-	for _, c := range l.there {
-		if began := l.signals[c.ID].began(); c.State == StateRunning && !began.IsZero() {
-			l.begin(began)
-		}
-	}
 }
 
 // settle plays rounds, in which init containers end well, until nothing is left to do.
@@ -329,7 +346,11 @@ func (l *life) step() {
 	}
 	if l.chance(3) {
 		l.pod = l.pod.DeepCopy()
-		l.pod.Spec.Containers[l.random.IntN(len(l.kinds))].Image = fmt.Sprintf("echo:%d", l.random.IntN(3))
+		changed := l.row()[l.random.IntN(len(l.kinds))].spec
+		changed.Image = fmt.Sprintf("echo:%d", l.random.IntN(3))
+	}
+	if l.chance(2) {
+		l.reboot()
 	}
 	silent := 0
 	if l.chance(30) {

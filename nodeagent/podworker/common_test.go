@@ -50,7 +50,7 @@ func seen() view {
 func TestContainerOf(t *testing.T) {
 	pod := testPod().Obj()
 	c := &pod.Spec.Containers[0]
-	got := containerOf(runtime.Container{ID: "i", Labels: labelsFor(pod, c, 3, 2), Image: "echo:test", ImageID: "sha256:1", State: runtime.StateExited,
+	got := containerOf(runtime.Container{ID: "i", Labels: labelsFor(pod, c, "box-1", 3, 2), Image: "echo:test", ImageID: "sha256:1", State: runtime.StateExited,
 		PID: 7, CreatedAt: at(-1), StartedAt: at(0), FinishedAt: at(1), ExitCode: 5, OOMKilled: true, ServerFailed: true})
 	want := podplan.Container{ID: "i", Name: "main", Attempt: 3, Crashes: 2, SpecHash: podplan.SpecHash(c), Image: "echo:test", ImageID: "sha256:1",
 		State: podplan.StateExited, StartedAt: at(0), FinishedAt: at(1), ExitCode: 5, OOMKilled: true, ServerFailed: true}

@@ -15,7 +15,7 @@ import (
 	"miniplane.dev/miniplane/internal/podplan"
 )
 
-// ends are the records of SIGTERMs, one small file in memory for each MiniPod that is ended. A grace period is counted from the
+// ends are the records of how MiniPods are ended, one small file in memory for each. A grace period is counted from the
 // first SIGTERM by the kernel's monotonic clock, which no correction of the time touches and which goes on while no agent
 // runs. So the moment is written down before the signal is sent: the next agent knows when it was, and does not send another.
 // A second line says that it was sent. Where that is missing the signal may not have arrived, and is sent again, at no cost of
@@ -45,8 +45,18 @@ func (e ends) path(uid types.UID) string { return filepath.Join(e.dir, string(ui
 const (
 	lineTerm = "term" // term ID BOOT NANOSECONDS: SIGTERM is about to be sent for the first time
 	lineSent = "sent" // sent ID: it was
+	lineEnd  = "end"  // end BOOT NANOSECONDS: the end of a MiniPod begins, in which containers take turns
+	lineGoes = "goes" // goes: it goes on after all
 	lineLeft = "left" // left ID BOOT NANOSECONDS: nobody tells of the container, and it has its grace period from now on
 )
+
+// over records that the end of a MiniPod is about to begin.
+func (e ends) over(uid types.UID) error {
+	return e.add(uid, fmt.Sprintf("%s %s %d\n", lineEnd, e.boot, e.now()))
+}
+
+// goes records that it goes on.
+func (e ends) goes(uid types.UID) error { return e.add(uid, lineGoes+"\n") }
 
 // begin records that the first SIGTERM is about to be sent to a container.
 func (e ends) begin(uid types.UID, id string) error {
@@ -80,26 +90,36 @@ func (e ends) add(uid types.UID, line string) error {
 	return err
 }
 
-// read tells what an earlier agent sent to the containers of a MiniPod, in the terms of a clock that shows now.
-func (e ends) read(uid types.UID, now time.Time) map[string]podplan.Sent {
+// read tells what an earlier agent sent to the containers of a MiniPod, and when the end of it began, in the terms of a clock that shows
+// now.
+func (e ends) read(uid types.UID, now time.Time) (map[string]podplan.Sent, time.Time) {
 	content, err := os.ReadFile(e.path(uid))
 	if err != nil {
-		return nil // nothing was sent, or nobody knows
+		return nil, time.Time{} // nothing was sent, or nobody knows
 	}
 	return parseEnds(string(content), e.boot, e.now(), now)
 }
 
 // parseEnds reads a record. What is not understood, or of another boot, is left out: then the signal is sent again.
-func parseEnds(content, boot string, at time.Duration, now time.Time) map[string]podplan.Sent {
-	out := map[string]podplan.Sent{}
+func parseEnds(content, boot string, at time.Duration, now time.Time) (out map[string]podplan.Sent, over time.Time) {
+	out = map[string]podplan.Sent{}
+	then := func(nanoseconds string) (time.Time, bool) {
+		began, err := strconv.ParseInt(nanoseconds, 10, 64)
+		return now.Add(time.Duration(began) - at), err == nil && began >= 0 && time.Duration(began) <= at
+	}
 	for line := range strings.Lines(content) {
 		switch words := strings.Fields(line); {
 		case len(words) == 4 && words[2] == boot:
-			began, err := strconv.ParseInt(words[3], 10, 64)
 			sent := out[words[1]]
-			if err == nil && began >= 0 && time.Duration(began) <= at && begin(&sent, words[0], now.Add(time.Duration(began)-at)) {
+			if began, ok := then(words[3]); ok && begin(&sent, words[0], began) {
 				out[words[1]] = sent
 			}
+		case len(words) == 3 && words[0] == lineEnd && words[1] == boot:
+			if began, ok := then(words[2]); ok && over.IsZero() {
+				over = began
+			}
+		case len(words) == 1 && words[0] == lineGoes:
+			over = time.Time{}
 		case len(words) == 2 && words[0] == lineSent:
 			if sent := out[words[1]]; !sent.Term.IsZero() {
 				sent.Unsure = false
@@ -107,7 +127,7 @@ func parseEnds(content, boot string, at time.Duration, now time.Time) map[string
 			}
 		}
 	}
-	return out
+	return out, over
 }
 
 // begin takes over what a line tells, if none before it did.

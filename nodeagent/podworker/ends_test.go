@@ -181,7 +181,8 @@ func TestParseEnds(t *testing.T) {
 		"term a this 5000000000\n":                                         {}, // after now: not by this clock
 		"term a this -5\nterm a this x\nsent\nnonsense\nterm a":            {},
 	} {
-		if diff := cmp.Diff(want, parseEnds(content, "this", 4*time.Second, at(10))); diff != "" {
+		got, _ := parseEnds(content, "this", 4*time.Second, at(10))
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", content, diff)
 		}
 	}
@@ -191,7 +192,8 @@ func FuzzParseEnds(f *testing.F) {
 	f.Add("term a this 1000000000\nsent a\n")
 	f.Add("term a this 9223372036854775807\n")
 	f.Fuzz(func(t *testing.T, content string) {
-		for id, sent := range parseEnds(content, "this", time.Minute, t0) {
+		signals, _ := parseEnds(content, "this", time.Minute, t0)
+		for id, sent := range signals {
 			for _, moment := range []time.Time{sent.Term, sent.Left} {
 				if !moment.IsZero() && (moment.After(t0) || t0.Sub(moment) > time.Minute) {
 					t.Errorf("%s: %+v, now is %s", id, sent, t0)

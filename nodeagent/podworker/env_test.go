@@ -68,7 +68,7 @@ func TestContainerSpec(t *testing.T) {
 	dir := "/files/"
 	want := runtime.ContainerSpec{
 		ID: containerID(testUID, "main", 3), Group: testUID, Image: "echo:test",
-		Labels: labelsFor(pod, &pod.Spec.Containers[0], 3, 2),
+		Labels: labelsFor(pod, &pod.Spec.Containers[0], "", 3, 2),
 		Env: []string{"A=1", "B=1$(C)", "C=3", "NAME=web", "NS=ns", "UID=" + testUID, "NODE=n1", "HOST=10.0.0.1",
 			"IP=100.64.0.9", "NONE="},
 		Command: []string{"run", "3"}, Args: []string{"--name=web"}, WorkingDir: "/w", Hostname: "other",

@@ -87,6 +87,8 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 		return w.kill(ctx, a)
 	case podplan.LeaveTime:
 		return w.leaveTime(a)
+	case podplan.BeginEnd, podplan.CancelEnd:
+		return w.endOf(a), nil
 	case podplan.RemoveContainer, podplan.PruneContainer:
 		return w.remove(ctx, desired, a)
 	case podplan.DetachNetwork:
@@ -196,6 +198,20 @@ func (w *worker) leaveTime(a podplan.Action) (change, error) {
 	sent.Left = w.pool.Clock.Now()
 	w.record(w.pool.ends.leave, a.ID)
 	return func(o *view) { o.Signals[a.ID] = sent }, nil
+}
+
+// endOf writes down that the end of the MiniPod begins, or that it goes on.
+func (w *worker) endOf(a podplan.Action) change {
+	var began time.Time
+	line := w.pool.ends.goes
+	if a.Type == podplan.BeginEnd {
+		began, line = w.pool.Clock.Now(), w.pool.ends.over
+	}
+	if err := line(w.uid); err != nil {
+		w.pool.Log.Info("Cannot write down that a MiniPod ends; an agent that comes after this one begins its grace period again",
+			"pod", w.uid, "err", err.Error())
+	}
+	return func(o *view) { o.EndBegan = began }
 }
 
 // record writes down what is done to end a container. That it cannot be is no reason not to do it.

@@ -19,6 +19,10 @@ import (
 // back-off survive the agent.
 const labelCrashes = "miniplane.dev/crashes"
 
+// labelSandbox, on a container of a MiniPod with init containers, is the ID of the sandbox that it was made in: in another one they run
+// again.
+const labelSandbox = "miniplane.dev/sandbox"
+
 const (
 	uidLength = 36
 	maxID     = 76
@@ -43,8 +47,8 @@ func podOf(containerID string) (types.UID, bool) {
 }
 
 // labelsFor identifies a container to a later agent.
-func labelsFor(pod *miniv1.MiniPod, c *miniv1.Container, attempt, crashes int) map[string]string {
-	return map[string]string{
+func labelsFor(pod *miniv1.MiniPod, c *miniv1.Container, sandboxID string, attempt, crashes int) map[string]string {
+	out := map[string]string{
 		runtime.LabelPodUID:       string(pod.UID),
 		runtime.LabelPodName:      pod.Name,
 		runtime.LabelPodNamespace: pod.Namespace,
@@ -53,6 +57,10 @@ func labelsFor(pod *miniv1.MiniPod, c *miniv1.Container, attempt, crashes int) m
 		runtime.LabelSpecHash:     podplan.SpecHash(c),
 		labelCrashes:              strconv.Itoa(crashes),
 	}
+	if sandboxID != "" && podplan.InTurn(pod) {
+		out[labelSandbox] = sandboxID
+	}
+	return out
 }
 
 func shortHash(s string) string {
@@ -65,7 +73,8 @@ func containerOf(c runtime.Container) podplan.Container {
 	return podplan.Container{
 		ID: c.ID, Name: c.Labels[runtime.LabelContainer], SpecHash: c.Labels[runtime.LabelSpecHash],
 		Attempt: number(c.Labels[runtime.LabelAttempt]), Crashes: number(c.Labels[labelCrashes]),
-		Image: c.Image, ImageID: c.ImageID, State: podplan.State(c.State), StartedAt: c.StartedAt, FinishedAt: c.FinishedAt,
+		Sandbox: c.Labels[labelSandbox],
+		Image:   c.Image, ImageID: c.ImageID, State: podplan.State(c.State), StartedAt: c.StartedAt, FinishedAt: c.FinishedAt,
 		ExitCode: c.ExitCode, OOMKilled: c.OOMKilled, ServerFailed: c.ServerFailed,
 	}
 }

@@ -39,7 +39,7 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.
 	return runtime.ContainerSpec{
 		ID:         id,
 		Group:      string(pod.UID),
-		Labels:     labelsFor(pod, c, a.Attempt, a.Crashes),
+		Labels:     labelsFor(pod, c, o.SandboxID, a.Attempt, a.Crashes),
 		Image:      c.Image,
 		ImageID:    o.Images[c.Name].ID,
 		Command:    expandAll(c.Command, values),

@@ -21,7 +21,10 @@ func newView() view { return view{Observation: podplan.NewObservation()} }
 
 // setBox takes over what is known of the sandbox; nil when it is certain that there is none.
 func (v *view) setBox(box *sandbox.Sandbox) {
-	v.box, v.Gone.Sandbox = box, box == nil
+	v.box, v.Gone.Sandbox, v.SandboxID = box, box == nil, ""
+	if box != nil {
+		v.SandboxID = box.ID
+	}
 	switch {
 	case box == nil:
 		v.Sandbox = podplan.SandboxNone

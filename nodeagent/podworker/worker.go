@@ -58,7 +58,9 @@ func newWorker(p *Pool, uid types.UID, observed view) *worker {
 	observed.Begin(p.Clock.Now())
 	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1), asking: map[string]bool{}}
 	if len(observed.Containers) > 0 {
-		maps.Copy(w.observed.Signals, p.ends.read(uid, w.observed.TakenUp))
+		signals, over := p.ends.read(uid, w.observed.TakenUp)
+		maps.Copy(w.observed.Signals, signals)
+		w.observed.EndBegan = over
 	}
 	w.publisher = &publisher{worker: w, kick: make(chan struct{}, 1)}
 	w.pullContext, w.endPulls = context.WithCancel(p.ctx)

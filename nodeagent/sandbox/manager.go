@@ -112,55 +112,55 @@ func (m *manager) Ensure(ctx context.Context, spec Spec) (Sandbox, error) {
 		return Sandbox{}, err
 	}
 	dir := filepath.Join(m.dir, spec.PodUID)
-	if pid, whole := m.whole(dir); whole {
-		return observed(dir, spec.PodUID, pid), nil
+	if record, whole := m.whole(dir); whole {
+		return observed(dir, spec.PodUID, record, true), nil
 	}
-	pid, err := m.make(dir, spec)
+	record, err := m.make(dir, spec)
 	if err != nil {
 		return Sandbox{}, fmt.Errorf("sandbox %s: %w", spec.PodUID, err)
 	}
-	return observed(dir, spec.PodUID, pid), nil
+	return observed(dir, spec.PodUID, record, true), nil
 }
 
-// whole tells whether nothing is missing, and gives the pause's PID.
-func (m *manager) whole(dir string) (int, bool) {
+// whole tells whether nothing is missing, and gives the pause.
+func (m *manager) whole(dir string) (process, bool) {
 	record, alive := m.process(dir)
-	return record.PID, alive && record.Ready && len(unpinned(dir)) == 0
+	return record, alive && record.Ready && len(unpinned(dir)) == 0
 }
 
 // make makes a sandbox, or what is missing of one.
-func (m *manager) make(dir string, spec Spec) (int, error) {
+func (m *manager) make(dir string, spec Spec) (process, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return 0, err
+		return process{}, err
 	}
 	if err := m.after("directory"); err != nil {
-		return 0, err
+		return process{}, err
 	}
 	if err := writeJSON(filepath.Join(dir, "sandbox.json"), saved{spec.Hostname, spec.CgroupPath}); err != nil {
-		return 0, err
+		return process{}, err
 	}
 	if err := m.after("spec"); err != nil {
-		return 0, err
+		return process{}, err
 	}
 	for _, path := range []string{spec.CgroupPath, pauseCgroup(spec.CgroupPath)} {
 		if err := cgroup.Create(path); err != nil {
-			return 0, err
+			return process{}, err
 		}
 	}
 	// Before anything runs in it.
 	if err := errors.Join(cgroup.SetWeight(spec.CgroupPath, spec.CPUMillis), cgroup.LimitPIDs(spec.CgroupPath, spec.MaxPIDs)); err != nil {
-		return 0, err
+		return process{}, err
 	}
 	if err := m.after("cgroup"); err != nil {
-		return 0, err
+		return process{}, err
 	}
 	record, alive := m.process(dir)
 	if alive && record.Ready { // only pins were lost: the process holds the namespaces
-		return record.PID, pin(dir, record.PID, m.after)
+		return record, pin(dir, record.PID, m.after)
 	}
 	if alive { // of an agent that died before it was ready: nobody knows how far it came
 		if err := m.kill(record); err != nil {
-			return 0, err
+			return process{}, err
 		}
 	}
 	return m.startPause(dir, spec)
@@ -178,11 +178,8 @@ func (m *manager) List(ctx context.Context) ([]Sandbox, error) {
 			return nil, err
 		}
 		dir := filepath.Join(m.dir, entry.Name())
-		pid := 0
-		if record, alive := m.process(dir); alive {
-			pid = record.PID
-		}
-		out = append(out, observed(dir, entry.Name(), pid))
+		record, alive := m.process(dir)
+		out = append(out, observed(dir, entry.Name(), record, alive))
 	}
 	return out, nil
 }
@@ -216,7 +213,11 @@ func (m *manager) Remove(ctx context.Context, podUID string) error {
 }
 
 // observed is a sandbox as it is found. Namespaces that are not pinned are empty.
-func observed(dir, podUID string, pid int) Sandbox {
+func observed(dir, podUID string, record process, alive bool) Sandbox {
+	pid := 0
+	if alive {
+		pid = record.PID
+	}
 	missing := unpinned(dir)
 	path := func(name string) string {
 		if slices.Contains(missing, name) {
@@ -225,7 +226,7 @@ func observed(dir, podUID string, pid int) Sandbox {
 		return filepath.Join(dir, name)
 	}
 	return Sandbox{
-		PodUID: podUID, PausePID: pid, SharedMemory: path(shmName), Files: path(filesName),
+		PodUID: podUID, ID: record.sandbox(), PausePID: pid, SharedMemory: path(shmName), Files: path(filesName),
 		Namespaces: runtime.Namespaces{Net: path("net"), IPC: path("ipc"), UTS: path("uts")},
 	}
 }

@@ -23,8 +23,18 @@ type process struct {
 	// StartTime is field 22 of /proc/PID/stat, clock ticks since the boot named here.
 	StartTime uint64
 	BootID    string
+	// Sandbox identifies the namespaces that it holds, if those are not of its own making.
+	Sandbox string `json:",omitempty"`
 	// Ready says that the sandbox was made to its end with this process.
 	Ready bool
+}
+
+// sandbox is the identity of the namespaces: that of the process they were made with.
+func (p process) sandbox() string {
+	if p.Sandbox != "" || p.PID == 0 {
+		return p.Sandbox
+	}
+	return fmt.Sprintf("%.8s-%d-%d", p.BootID, p.StartTime, p.PID)
 }
 
 // process reads a sandbox's record of its pause, and whether that very process still lives.
@@ -84,16 +94,20 @@ func (m *manager) kill(record process) error {
 }
 
 // startPause starts a pause in new namespaces, or in the pinned ones if they are all there, and waits until it is ready.
-func (m *manager) startPause(dir string, spec Spec) (pid int, err error) {
+func (m *manager) startPause(dir string, spec Spec) (record process, err error) {
 	joins := len(unpinnedNamespaces(dir)) == 0
 	if !joins {
 		if err := unpin(dir); err != nil {
-			return 0, err
+			return process{}, err
 		}
 	}
+	before, _ := m.process(dir)
 	child, err := m.clone(dir, spec, joins)
 	if err != nil {
-		return 0, err
+		return process{}, err
+	}
+	if joins {
+		child.record.Sandbox = before.sandbox()
 	}
 	defer child.close() // if it was not told to go, it ends by this
 	defer func() {
@@ -113,13 +127,13 @@ func (m *manager) startPause(dir string, spec Spec) (pid int, err error) {
 		{"ready", func() error { child.record.Ready = true; return writeJSON(file, child.record) }},
 	} {
 		if err := step.run(); err != nil {
-			return 0, fmt.Errorf("%s: %w", step.name, err)
+			return process{}, fmt.Errorf("%s: %w", step.name, err)
 		}
 		if err := m.after(step.name); err != nil {
-			return 0, err
+			return process{}, err
 		}
 	}
-	return child.record.PID, nil
+	return child.record, nil
 }
 
 // errStopped is what tests return from after, to leave everything as it is.

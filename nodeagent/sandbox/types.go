@@ -24,6 +24,8 @@ type Spec struct {
 // Sandbox is what containers of one MiniPod share.
 type Sandbox struct {
 	PodUID string
+	// ID is another one for each time that namespaces were made for the MiniPod. A new pause that joins them changes nothing.
+	ID string
 	// PausePID of the process that keeps the namespaces; 0 if it died (the pins still hold them).
 	PausePID   int
 	Namespaces runtime.Namespaces

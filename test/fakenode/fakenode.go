@@ -21,6 +21,7 @@ import (
 type Sandboxes struct {
 	mu    sync.Mutex
 	there map[string]sandbox.Sandbox
+	made  int
 	dir   string
 	// Fail, when set, is asked before each operation.
 	Fail func(op, podUID string) error
@@ -47,7 +48,12 @@ func (s *Sandboxes) Ensure(_ context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	if err := os.MkdirAll(files, 0o755); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	box := sandbox.Sandbox{PodUID: spec.PodUID, PausePID: 100 + len(s.there), Files: files, Namespaces: runtime.Namespaces{
+	s.made++
+	id := s.there[spec.PodUID].ID // its namespaces outlive a pause
+	if id == "" {
+		id = fmt.Sprintf("box-%d", s.made)
+	}
+	box := sandbox.Sandbox{PodUID: spec.PodUID, ID: id, PausePID: 100 + len(s.there), Files: files, Namespaces: runtime.Namespaces{
 		Net: "/ns/" + spec.PodUID + "/net", IPC: "/ns/" + spec.PodUID + "/ipc", UTS: "/ns/" + spec.PodUID + "/uts"}}
 	s.there[spec.PodUID] = box
 	return box, nil

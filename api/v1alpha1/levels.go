@@ -1,0 +1,28 @@
+package v1alpha1
+
+// Levels of a MiniPod's spec. An agent that does not know a field runs a MiniPod as if the field were not there: main containers without
+// their init containers. So each field whose absence would be felt comes with a level, agents say how far they know them, and the
+// scheduler binds no MiniPod to a node whose agent knows less.
+const (
+	// SpecLevelInitContainers is that of spec.initContainers.
+	SpecLevelInitContainers int32 = 1
+
+	// NewestSpecLevel is what this version knows.
+	NewestSpecLevel = SpecLevelInitContainers
+)
+
+// Level is what an agent has to know to run the MiniPod.
+func (s *MiniPodSpec) Level() int32 {
+	if len(s.InitContainers) > 0 {
+		return SpecLevelInitContainers
+	}
+	return 0
+}
+
+// Level is what the agent of the node knows. What one of another version said, which may have been a newer one, does not count.
+func (i *MiniNodeInfo) Level() int32 {
+	if i.SpecLevelOf == "" || i.SpecLevelOf != i.AgentVersion {
+		return 0
+	}
+	return i.SpecLevel
+}
