@@ -54,7 +54,7 @@ func phaseOf(policy corev1.RestartPolicy, r row, status *miniv1.MiniPodStatus) m
 		}
 	}
 	switch {
-	case failed && policy == corev1.RestartPolicyNever && sidecars.running == 0 && main.running == 0:
+	case failed && !initialized && policy == corev1.RestartPolicyNever && sidecars.running == 0:
 		return miniv1.PodFailed
 	case initializing, sidecars.neverRan > 0 && !initialized, main.neverRan > 0:
 		return miniv1.PodPending

@@ -43,6 +43,7 @@ func containerStatuses(pod *miniv1.MiniPod, r row, o *Observation, runtimeName s
 			published = pod.Status.InitContainerStatuses
 		}
 		keepStart(&status, published)
+		keepEnd(&status, published)
 		if x.kind == miniv1.ContainerMain {
 			mains = append(mains, status)
 		} else {
@@ -185,6 +186,18 @@ func keepStart(status *miniv1.ContainerStatus, published []miniv1.ContainerStatu
 		}
 		if apart(before.State.Running.StartedAt, status.State.Running.StartedAt) <= sameStart {
 			status.State.Running.StartedAt = before.State.Running.StartedAt
+		}
+	}
+}
+
+// keepEnd keeps how a container ended, as it was published, where nobody knows it any more.
+func keepEnd(status *miniv1.ContainerStatus, published []miniv1.ContainerStatus) {
+	if status.State.Terminated == nil || status.State.Terminated.Reason != miniv1.ReasonContainerStatusUnknown {
+		return
+	}
+	for _, before := range published {
+		if before.ContainerID == status.ContainerID && before.State.Terminated != nil {
+			status.State.Terminated, status.Ready = before.State.Terminated, before.Ready
 		}
 	}
 }

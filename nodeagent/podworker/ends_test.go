@@ -164,8 +164,8 @@ func TestRecordWhereNoneCanBe(t *testing.T) {
 	if err := e.begin("u", "c"); err == nil {
 		t.Error("no error")
 	}
-	if got := e.read("u", t0); len(got) != 0 {
-		t.Errorf("read %v", got)
+	if got, over := e.read("u", t0); len(got) != 0 || !over.IsZero() {
+		t.Errorf("read %v, %v", got, over)
 	}
 }
 
@@ -184,6 +184,22 @@ func TestParseEnds(t *testing.T) {
 		got, _ := parseEnds(content, "this", 4*time.Second, at(10))
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", content, diff)
+		}
+	}
+}
+
+func TestParseOver(t *testing.T) {
+	for content, want := range map[string]time.Time{
+		"":                      {},
+		"end this 1000000000\n": at(7),
+		"end this 1000000000\nterm a this 2000000000\nend this 3000000000\n": at(7),
+		"end this 1000000000\ngoes\n":                                        {},
+		"end this 1000000000\ngoes\nend this 2000000000\n":                   at(8),
+		"end other 1000000000\n":                                             {},
+		"end this 5000000000\nend this -1\nend this x\nend this\nend\n":      {},
+	} {
+		if _, got := parseEnds(content, "this", 4*time.Second, at(10)); !got.Equal(want) {
+			t.Errorf("%q: %s, want %s", content, got, want)
 		}
 	}
 }
