@@ -26,3 +26,11 @@ func (i *MiniNodeInfo) Level() int32 {
 	}
 	return i.SpecLevel
 }
+
+// SpecLevelField is the field that a level brought.
+func SpecLevelField(level int32) string {
+	if level == SpecLevelInitContainers {
+		return "spec.initContainers"
+	}
+	return "something newer than this version"
+}

@@ -125,7 +125,7 @@ func (s *Scheduler) writeBinding(ctx context.Context, reader client.Reader, pod 
 	}
 	before := obj.DeepCopy()
 	obj.Status.NodeName = node
-	s.setPending(obj, "ContainerCreating", metav1.Condition{Type: miniv1.ConditionPodScheduled, Status: metav1.ConditionTrue,
+	s.setPending(obj, firstSummary(&obj.Spec), metav1.Condition{Type: miniv1.ConditionPodScheduled, Status: metav1.ConditionTrue,
 		Reason: miniv1.ReasonScheduled, Message: "bound to node " + node})
 	return mootIfGone(s.client.Status().Patch(ctx, obj, ifUnchanged(before)))
 }
@@ -150,6 +150,20 @@ func (s *Scheduler) setPending(obj *miniv1.MiniPod, summary string, condition me
 	obj.Status.Summary = summary
 	obj.Status.ReadyContainers = fmt.Sprintf("0/%d", wantedReady(&obj.Spec))
 	conditions.Set(&obj.Status.Conditions, condition)
+}
+
+// firstSummary is what a MiniPod shows from its binding on until its agent has something to tell.
+func firstSummary(spec *miniv1.MiniPodSpec) string {
+	before := 0
+	for kind := range spec.AllContainers() {
+		if kind != miniv1.ContainerMain {
+			before++
+		}
+	}
+	if before == 0 {
+		return miniv1.ReasonContainerCreating
+	}
+	return fmt.Sprintf("Init:0/%d", before)
 }
 
 // wantedReady is how many containers are to be ready: an init container is at its end by then.

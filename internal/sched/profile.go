@@ -13,6 +13,7 @@ import (
 	"miniplane.dev/miniplane/internal/sched/plugins/noderesources"
 	"miniplane.dev/miniplane/internal/sched/plugins/nodeselector"
 	"miniplane.dev/miniplane/internal/sched/plugins/pressure"
+	"miniplane.dev/miniplane/internal/sched/plugins/speclevel"
 	"miniplane.dev/miniplane/internal/sched/plugins/spread"
 	"miniplane.dev/miniplane/internal/sched/plugins/taints"
 )
@@ -40,7 +41,7 @@ func DefaultProfile(weights map[string]int64) (*Profile, error) {
 	p := &Profile{
 		Filters: []framework.Filter{
 			nodename.Plugin{}, nodeready.Plugin{}, cordon.Plugin{}, pressure.Plugin{}, taints.Filter{}, nodeselector.Plugin{},
-			hostports.Plugin{}, noderesources.Fit{},
+			speclevel.Plugin{}, hostports.Plugin{}, noderesources.Fit{},
 		},
 		Scores: []Weighted{
 			{noderesources.LeastRequested{}, 1},

@@ -57,7 +57,7 @@ func TestPluginNamesDiffer(t *testing.T) {
 func TestSkippedFiltersPass(t *testing.T) {
 	p, _ := sched.DefaultProfile(nil)
 	pods := []*framework.Pod{
-		{}, {NodeName: "n1"}, {NodeSelector: []framework.Label{{Key: "a", Value: "b"}}}, {HostPorts: []framework.HostPort{80}},
+		{}, {NodeName: "n1"}, {NodeSelector: []framework.Label{{Key: "a", Value: "b"}}}, {HostPorts: []framework.HostPort{80}}, {SpecLevel: 1},
 	}
 	node := &framework.NodeInfo{Name: "n", Spec: &framework.NodeSpec{}, HostPorts: []framework.HostPort{80}}
 	skipped := 0
@@ -71,7 +71,7 @@ func TestSkippedFiltersPass(t *testing.T) {
 			}
 		}
 	}
-	if skipped != 9 {
-		t.Errorf("%d skips, want 9: all but the one that each is about", skipped)
+	if skipped != 16 {
+		t.Errorf("%d skips, want 16: all but the one that each is about", skipped)
 	}
 }

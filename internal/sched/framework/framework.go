@@ -74,6 +74,8 @@ type NodeSpec struct {
 	Cordoned   bool
 	// Ready tells whether the agent is alive.
 	Ready bool
+	// SpecLevel is how much of a MiniPod's spec the agent knows.
+	SpecLevel int32
 	// PIDPressure tells whether the node's MiniPods have nearly as many processes as they can have.
 	PIDPressure bool
 	// Leaving: miniplane leaves the node, and nothing may go there any more.

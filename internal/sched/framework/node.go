@@ -23,6 +23,7 @@ func NewNodeSpec(mini *miniv1.MiniNode, core *corev1.Node) *NodeSpec {
 	}
 	s.Leaving = meta.IsStatusConditionTrue(mini.Status.Conditions, miniv1.ConditionLeaving)
 	s.PIDPressure = meta.IsStatusConditionTrue(mini.Status.Conditions, miniv1.ConditionPIDPressure)
+	s.SpecLevel = mini.Status.NodeInfo.Level()
 	s.Allocatable, s.MaxPods = resources.Allocatable(mini)
 	if core == nil {
 		return s

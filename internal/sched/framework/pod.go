@@ -49,6 +49,7 @@ type Pod struct {
 	NodeSelector []Label
 	Tolerations  []miniv1.Toleration
 	HostPorts    []HostPort
+	SpecLevel    int32 // what the agent has to know of the spec
 	Group        Group
 }
 
@@ -65,6 +66,7 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 		Charge:         quota.ChargeOf(spec),
 		NodeName:       spec.NodeName,
 		Tolerations:    spec.Tolerations,
+		SpecLevel:      spec.Level(),
 		Group:          groupOf(pod),
 	}
 	p.Weight = resources.Amounts{
@@ -94,7 +96,7 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 // shape writes down what plugins look at. The parts are quoted, so that two different MiniPods never give the same text.
 func (p *Pod) shape() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v|%q|%q|%v|", p.Charge.Requests, p.NodeName, p.NodeSelector, p.HostPorts)
+	fmt.Fprintf(&b, "%v|%q|%q|%v|%d|", p.Charge.Requests, p.NodeName, p.NodeSelector, p.HostPorts, p.SpecLevel)
 	for i := range p.Tolerations {
 		t := &p.Tolerations[i]
 		fmt.Fprintf(&b, "%q%q%q%q,", t.Key, t.Operator, t.Value, t.Effect)

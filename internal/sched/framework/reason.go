@@ -24,6 +24,7 @@ const (
 	Tainted
 	OtherNode
 	LabelMissing
+	AgentTooOld
 	HostPortTaken
 	HostPortReserved
 	InsufficientCPU
@@ -34,7 +35,7 @@ const (
 // Reason is why one node cannot take a MiniPod, as data. The zero value means that it can.
 type Reason struct {
 	Code Code
-	// Detail is a taint, a label, a port or a node's name, by Code.
+	// Detail is a taint, a label, a field, a port or a node's name, by Code.
 	Detail string
 	// Asks and Free are the amounts that do not go together, in the units of package resources; for TooManyPods, Free is
 	// how many MiniPods the node may hold.
@@ -150,6 +151,8 @@ func (p *part) String() string {
 		return p.count("not the one asked for, %s", p.reason.Detail)
 	case LabelMissing:
 		return p.count("without the label %s of nodeSelector", p.reason.Detail)
+	case AgentTooOld:
+		return p.count("of an older agent, which does not know %s", p.reason.Detail)
 	case HostPortTaken:
 		return p.count("using host port %s already", p.reason.Detail)
 	case HostPortReserved:
