@@ -290,6 +290,42 @@ func TestPauseDies(t *testing.T) {
 	}
 }
 
+// TestIdentity: a sandbox has one as long as its namespaces are the same, whoever looks, and another one never has the same.
+func TestIdentity(t *testing.T) {
+	m, spec := newTest(t)
+	first := ensure(t, m, spec)
+	same := func(what string, s Sandbox) {
+		t.Helper()
+		if s.ID == "" || s.ID != first.ID {
+			t.Errorf("%s: %q, was %q", what, s.ID, first.ID)
+		}
+	}
+	for range 2 { // the second pause, and one after it
+		s := ensure(t, m, spec)
+		same("again", s)
+		if err := syscall.Kill(s.PausePID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		waitDead(s.PausePID)
+		list, err := again(t, m).List(t.Context())
+		if err != nil || len(list) != 1 {
+			t.Fatalf("list %+v, %v", list, err)
+		}
+		same("without a pause", list[0])
+		same("with another pause", ensure(t, m, spec))
+	}
+	if err := syscall.Unmount(filepath.Join(m.dir, spec.PodUID, "net"), syscall.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	same("with a pin that was lost", ensure(t, m, spec))
+	if err := m.Remove(t.Context(), spec.PodUID); err != nil {
+		t.Fatal(err)
+	}
+	if other := ensure(t, m, spec); other.ID == first.ID {
+		t.Errorf("another sandbox is %q too", other.ID)
+	}
+}
+
 // waitDead waits until a process is gone or a zombie.
 func waitDead(pid int) bool {
 	for deadline := time.Now().Add(slow.By(10 * time.Second)); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
