@@ -146,6 +146,28 @@ func TestNothingForOthers(t *testing.T) {
 	}
 }
 
+// The grace period is one for the whole MiniPod, from when its end began, whichever agent counts it.
+func TestEndOfAllSurvivesTheAgent(t *testing.T) {
+	b := newBench(t)
+	b.runtime.SetProgram(func(spec runtime.ContainerSpec) fake.Behaviour {
+		return fake.Behaviour{Exits: nameOf(spec) == "first" || nameOf(spec) == "second", IgnoresTerm: nameOf(spec) == "side"}
+	})
+	b.create("a", initialized, func(p *miniv1.MiniPod) { grace := int64(30); p.Spec.TerminationGracePeriodSeconds = &grace })
+	uid := b.shows("a", "Running").UID
+	b.delete("a")
+	b.until("the sidecar was asked to end", func() bool {
+		content, _ := os.ReadFile(b.pool.ends.path(uid))
+		return len(b.runtime.Calls(fake.OpKill)) == 2 && strings.Count(string(content), lineSent) == 2
+	})
+	b.until("the agent waits", b.clock.HasWaiters)
+	b.pass(10 * time.Second)
+	b.restart()
+	b.endsAfter(20 * time.Second)
+	if diff := cmp.Diff([]string{"main-0", "side-0", "side-0"}, b.called(fake.OpKill)); diff != "" {
+		t.Errorf("signals (-want +got):\n%s", diff)
+	}
+}
+
 // TestKilledAnywhereWithInitContainers ends the agent before each of its operations in turn, while a MiniPod with all kinds of containers
 // starts and while it ends. Each runs once, in its turn.
 func TestKilledAnywhereWithInitContainers(t *testing.T) {

@@ -28,18 +28,22 @@ func sidecarOf(name, text string) miniv1.Container {
 
 // Containers of one MiniPod tell each other of themselves by files in the memory that they share.
 const (
-	noted    = `now() { cut -d' ' -f1 /proc/uptime; }; echo "$NAME starts $(now)" >>/dev/shm/log; `
-	untilEnd = `trap 'echo "$NAME ends $(now)" >>/dev/shm/log; cat /dev/shm/log; exit 0' TERM; while :; do sleep 0.05; done`
+	noted    = `echo "$NAME starts" >>/dev/shm/log; `
+	untilEnd = `while :; do sleep 0.05; done`
+	onTerm   = `trap 'echo "$NAME ends" >>/dev/shm/log; cat /dev/shm/log; exit 0' TERM; echo "$NAME hears"; `
 )
 
 func as(name, text string) string { return "NAME=" + name + "; " + noted + text }
 
+// lasting goes on until it is asked to end.
+func lasting(name string) string { return "NAME=" + name + "; " + onTerm + noted + untilEnd }
+
 // withAllKinds is a MiniPod of two init containers around a sidecar, and a main one.
 func (e *env) withAllKinds(name string, change ...func(*miniv1.MiniPod)) *miniv1.MiniPod {
-	return e.sh(name, as("main", untilEnd), append([]func(*miniv1.MiniPod){func(p *miniv1.MiniPod) {
+	return e.sh(name, lasting("main"), append([]func(*miniv1.MiniPod){func(p *miniv1.MiniPod) {
 		grace := int64(20)
 		p.Spec.TerminationGracePeriodSeconds = &grace
-		p.Spec.InitContainers = []miniv1.Container{script("first", as("first", "sleep 0.3; echo done")), sidecarOf("side", as("side", untilEnd)),
+		p.Spec.InitContainers = []miniv1.Container{script("first", as("first", "sleep 0.3; echo done")), sidecarOf("side", lasting("side")),
 			script("second", as("second", "cat /dev/shm/log"))}
 	}}, change...)...)
 }
@@ -80,9 +84,12 @@ func TestInitContainers(t *testing.T) {
 	e.clean()
 }
 
-// follow keeps the log of the sidecar, which goes with the MiniPod, and returns what it was.
+// follow waits until both that last hear signals, keeps the log of the sidecar, which goes with the MiniPod, and returns what it was.
 func (e *env) follow(pod *miniv1.MiniPod) func() string {
 	e.t.Helper()
+	for _, name := range []string{"side", "main"} {
+		e.until(name+" hears signals", func() bool { return strings.Contains(e.logOfContainer(pod, name, 0), name+" hears") })
+	}
 	path := filepath.Join(e.rootDir(), "logs", fmt.Sprintf("%s_%s_%s", pod.Namespace, pod.Name, pod.UID), "side", "0.log")
 	file, err := os.Open(path)
 	if err != nil {
@@ -126,9 +133,9 @@ func TestInitContainersThatFail(t *testing.T) {
 	e.clean()
 }
 
-// TestKilledWithInitContainers kills the agent somewhere in the start, and somewhere in the end, of MiniPods with all kinds of containers.
+// TestKillInit kills the agent somewhere in the start, and somewhere in the end, of MiniPods with all kinds of containers.
 // Each container ran once, in its turn.
-func TestKilledWithInitContainers(t *testing.T) {
+func TestKillInit(t *testing.T) {
 	for name, flags := range shims {
 		t.Run(name, func(t *testing.T) { killedWithInit(t, newEnv(t, flags...)) })
 	}
