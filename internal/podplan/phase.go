@@ -36,29 +36,39 @@ func mayRun(c *miniv1.ContainerStatus) bool {
 	return c.State.Running != nil || c.State.Waiting != nil && c.State.Waiting.Reason == miniv1.ReasonContainerStatusUnknown
 }
 
+// initTally is how far init containers and sidecars have come.
+type initTally struct {
+	// initializing: one has not ended yet; failed: one ended badly, and is not about to be tried again.
+	initializing, failed bool
+	sidecars             tally
+}
+
+func initTallyOf(r row, statuses []miniv1.ContainerStatus) (t initTally) {
+	for i := range statuses {
+		switch c := &statuses[i]; {
+		case r[i].kind == miniv1.ContainerSidecar:
+			one := tallyOf(statuses[i : i+1])
+			t.sidecars.running, t.sidecars.neverRan = t.sidecars.running+one.running, t.sidecars.neverRan+one.neverRan
+		case c.State.Terminated != nil:
+			t.failed = t.failed || c.State.Terminated.ExitCode != 0
+		case c.LastState.Terminated == nil || mayRun(c):
+			t.initializing = true
+		}
+	}
+	return t
+}
+
 // phaseOf is the phase by a native Pod's rules. Init containers count until they are passed, and sidecars while they run: a MiniPod
 // has not ended before they have.
 func phaseOf(policy corev1.RestartPolicy, r row, status *miniv1.MiniPodStatus) miniv1.MiniPodPhase {
-	main := tallyOf(status.ContainerStatuses)
+	before, main := initTallyOf(r, status.InitContainerStatuses), tallyOf(status.ContainerStatuses)
 	initialized := main.neverRan < len(status.ContainerStatuses)
-	initializing, failed, sidecars := false, false, tally{}
-	for i := range status.InitContainerStatuses {
-		switch c := &status.InitContainerStatuses[i]; {
-		case r[i].kind == miniv1.ContainerSidecar:
-			one := tallyOf(status.InitContainerStatuses[i : i+1])
-			sidecars.running, sidecars.neverRan = sidecars.running+one.running, sidecars.neverRan+one.neverRan
-		case c.State.Terminated != nil:
-			failed = failed || c.State.Terminated.ExitCode != 0
-		case c.LastState.Terminated == nil || mayRun(c):
-			initializing = true
-		}
-	}
 	switch {
-	case failed && !initialized && policy == corev1.RestartPolicyNever && sidecars.running == 0:
+	case before.failed && !initialized && policy == corev1.RestartPolicyNever && before.sidecars.running == 0:
 		return miniv1.PodFailed
-	case initializing, sidecars.neverRan > 0 && !initialized, main.neverRan > 0:
+	case before.initializing, before.sidecars.neverRan > 0 && !initialized, main.neverRan > 0:
 		return miniv1.PodPending
-	case sidecars.running > 0 || main.running > 0, policy != corev1.RestartPolicyNever && policy != corev1.RestartPolicyOnFailure:
+	case before.sidecars.running > 0 || main.running > 0, policy != corev1.RestartPolicyNever && policy != corev1.RestartPolicyOnFailure:
 		return miniv1.PodRunning
 	case main.succeeded == main.ended:
 		return miniv1.PodSucceeded

@@ -86,10 +86,8 @@ func (p *planner) endUnfit() bool {
 	for _, x := range p.row {
 		history := p.observed.history(x.spec.Name)
 		for i, there := range history {
-			// A new image that is refused is as good as none: what runs is left alone.
-			// An init container that runs is as good with the image that it has.
-			changed := there.ofOtherSpec(x.spec) && p.observed.Refusal == nil && (x.kind.Lasts() || there.State == StateCreated)
-			orphaned := p.observed.Sandbox == SandboxNone
+			changed := p.outdated(x, there)
+			orphaned := p.observed.Sandbox == SandboxNone || there.State == StateCreated && !p.observed.madeHere(there)
 			second := i > 0 && history[0].MayRun()
 			switch {
 			case there.State == StateRunning && orphaned:
@@ -97,13 +95,19 @@ func (p *planner) endUnfit() bool {
 			case there.State == StateRunning && (changed || second && history[0].State == StateRunning):
 				deadline := p.observed.Signals[there.ID].Term.Add(grace(p.desired))
 				p.add(terminate(there, p.observed, deadline, p.now))
-			case there.State == StateCreated && (orphaned || changed || second || !p.observed.madeHere(there)):
+			case there.State == StateCreated && (orphaned || changed || second):
 				p.add(Action{Type: RemoveContainer, ID: there.ID})
 			}
 		}
 	}
 	p.slowDown()
 	return len(p.actions) > 0
+}
+
+// outdated tells whether a container is to make room for one of another image. A new image that is refused is as good as none: what runs
+// is left alone. So is an init container that runs: it is as good with the image that it has.
+func (p *planner) outdated(x part, c Container) bool {
+	return c.ofOtherSpec(x.spec) && p.observed.Refusal == nil && (x.kind.Lasts() || c.State == StateCreated)
 }
 
 // slowDown puts off what is to be removed while removing does not work.

@@ -36,6 +36,9 @@ func containerStatuses(pod *miniv1.MiniPod, r row, o *Observation, runtimeName s
 			d.start = false
 		}
 		status := containerStatus(pod, r, x, o, d, runtimeName, now)
+		if x.kind == miniv1.ContainerInit {
+			readyAtEnd(&status, r.passed(x, o))
+		}
 		running := status.State.Running != nil
 		status.Started = &running
 		published := pod.Status.ContainerStatuses
@@ -53,20 +56,26 @@ func containerStatuses(pod *miniv1.MiniPod, r row, o *Observation, runtimeName s
 	return inits, mains
 }
 
+// readyAtEnd makes the status one of an init container, which is ready when it ended well.
+func readyAtEnd(status *miniv1.ContainerStatus, passed bool) {
+	if passed && status.ContainerID == "" {
+		status.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: miniv1.ReasonCompleted, Message: messageNoRecord}}
+	}
+	status.Ready = status.State.Terminated != nil && status.State.Terminated.ExitCode == 0
+}
+
 func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decision decision, runtimeName string, now time.Time) miniv1.ContainerStatus {
 	c := x.spec
 	status := miniv1.ContainerStatus{Name: c.Name, Image: c.Image}
 	history := o.history(c.Name)
 	var older []Container
 	switch {
-	case len(history) == 0 && x.kind == miniv1.ContainerInit && r.passed(x, o):
-		status.State.Terminated = &corev1.ContainerStateTerminated{Reason: miniv1.ReasonCompleted, Message: messageNoRecord}
 	case len(history) == 0 || history[0].State == StateCreated:
 		status.State.Waiting = waiting(r, c, o, decision, now)
 		older = history[min(1, len(history)):]
 	case history[0].State == StateRunning:
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: *seconds(history[0].StartedAt)}
-		status.Ready = x.kind.Lasts()
+		status.Ready = true
 		older = history[1:]
 	case history[0].State == StateUnanswered:
 		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: miniv1.ReasonContainerStatusUnknown, Message: messageUnanswered}
@@ -80,9 +89,6 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 	}
 	if failure, failed := o.Failures[taskOf(c.Name)]; failed && !decision.start && status.State.Waiting != nil && gaveUp(x.restartPolicy(pod), failure) {
 		status.State = corev1.ContainerState{Terminated: notStarted(failure)}
-	}
-	if ended := status.State.Terminated; x.kind == miniv1.ContainerInit && ended != nil {
-		status.Ready = ended.ExitCode == 0
 	}
 	if i := slices.IndexFunc(older, Container.hasEnded); i >= 0 {
 		status.LastState.Terminated = terminated(older[i], runtimeName)

@@ -103,31 +103,35 @@ func (e ends) read(uid types.UID, now time.Time) (map[string]podplan.Sent, time.
 // parseEnds reads a record. What is not understood, or of another boot, is left out: then the signal is sent again.
 func parseEnds(content, boot string, at time.Duration, now time.Time) (out map[string]podplan.Sent, over time.Time) {
 	out = map[string]podplan.Sent{}
-	then := func(nanoseconds string) (time.Time, bool) {
-		began, err := strconv.ParseInt(nanoseconds, 10, 64)
-		return now.Add(time.Duration(began) - at), err == nil && began >= 0 && time.Duration(began) <= at
-	}
 	for line := range strings.Lines(content) {
-		switch words := strings.Fields(line); {
-		case len(words) == 4 && words[2] == boot:
+		switch words := strings.Fields(line); len(words) {
+		case 4:
 			sent := out[words[1]]
-			if began, ok := then(words[3]); ok && begin(&sent, words[0], began) {
+			if began, ok := moment(words[2:], boot, at, now); ok && begin(&sent, words[0], began) {
 				out[words[1]] = sent
 			}
-		case len(words) == 3 && words[0] == lineEnd && words[1] == boot:
-			if began, ok := then(words[2]); ok && over.IsZero() {
+		case 3:
+			if began, ok := moment(words[1:], boot, at, now); ok && words[0] == lineEnd && over.IsZero() {
 				over = began
 			}
-		case len(words) == 1 && words[0] == lineGoes:
-			over = time.Time{}
-		case len(words) == 2 && words[0] == lineSent:
-			if sent := out[words[1]]; !sent.Term.IsZero() {
+		case 2:
+			if sent := out[words[1]]; words[0] == lineSent && !sent.Term.IsZero() {
 				sent.Unsure = false
 				out[words[1]] = sent
+			}
+		case 1:
+			if words[0] == lineGoes {
+				over = time.Time{}
 			}
 		}
 	}
 	return out, over
+}
+
+// moment reads BOOT NANOSECONDS in the terms of a clock that shows now, at which the monotonic one shows at.
+func moment(words []string, boot string, at time.Duration, now time.Time) (time.Time, bool) {
+	began, err := strconv.ParseInt(words[1], 10, 64)
+	return now.Add(time.Duration(began) - at), err == nil && words[0] == boot && began >= 0 && time.Duration(began) <= at
 }
 
 // begin takes over what a line tells, if none before it did.

@@ -122,6 +122,22 @@ func (d *Diagnosis) tally() []part {
 	return parts
 }
 
+// isWhat says what a node is that gives a reason; %s is the Detail.
+var isWhat = map[Code]string{
+	NotRegistered:    "not registered as a core Node",
+	NotReady:         "not ready",
+	Leaving:          "leaving miniplane",
+	NoPodRange:       "without addresses for MiniPods yet",
+	Cordoned:         "cordoned",
+	PIDPressure:      "short of processes (PIDPressure)",
+	Tainted:          "tainted %s without a toleration",
+	OtherNode:        "not the one asked for, %s",
+	LabelMissing:     "without the label %s of nodeSelector",
+	AgentTooOld:      "of an older agent, which does not know %s",
+	HostPortTaken:    "using host port %s already",
+	HostPortReserved: "keeping host port %s for others (choose one outside of the manager's --reserved-host-ports and --node-port-range)",
+}
+
 func (p *part) String() string {
 	switch p.reason.Code {
 	case InsufficientCPU:
@@ -133,33 +149,11 @@ func (p *part) String() string {
 			return p.count("full of MiniPods")
 		}
 		return p.count("full of MiniPods (%d)", p.most)
-	case NotRegistered:
-		return p.count("not registered as a core Node")
-	case NotReady:
-		return p.count("not ready")
-	case Leaving:
-		return p.count("leaving miniplane")
-	case NoPodRange:
-		return p.count("without addresses for MiniPods yet")
-	case Cordoned:
-		return p.count("cordoned")
-	case PIDPressure:
-		return p.count("short of processes (PIDPressure)")
-	case Tainted:
-		return p.count("tainted %s without a toleration", p.reason.Detail)
-	case OtherNode:
-		return p.count("not the one asked for, %s", p.reason.Detail)
-	case LabelMissing:
-		return p.count("without the label %s of nodeSelector", p.reason.Detail)
-	case AgentTooOld:
-		return p.count("of an older agent, which does not know %s", p.reason.Detail)
-	case HostPortTaken:
-		return p.count("using host port %s already", p.reason.Detail)
-	case HostPortReserved:
-		return p.count("keeping host port %s for others (choose one outside of the manager's --reserved-host-ports and --node-port-range)", p.reason.Detail)
-	default:
-		return p.count("unfit (%d)", p.reason.Code)
 	}
+	if text, known := isWhat[p.reason.Code]; known {
+		return p.count("%s", strings.Replace(text, "%s", p.reason.Detail, 1))
+	}
+	return p.count("unfit (%d)", p.reason.Code)
 }
 
 // count begins a part: "1 node is …", "2 nodes are …".
