@@ -70,6 +70,12 @@ func TestCheck(t *testing.T) {
 		{"baseline, plain", baseline, pod(), nil},
 		{"baseline, privileged", baseline, pod(privileged), []string{`violates PodSecurity "baseline:latest"`,
 			`privileged (container "main" must not set securityContext.privileged=true)`}},
+		{"baseline, privileged init container", baseline, pod(func(p *miniv1.MiniPod) {
+			p.Spec.InitContainers = []miniv1.Container{{Name: "first", SecurityContext: &miniv1.SecurityContext{Privileged: new(true)}}}
+		}), []string{`privileged (container "first" must not set securityContext.privileged=true)`}},
+		{"restricted, sidecar that says nothing", restricted, pod(conforming, func(p *miniv1.MiniPod) {
+			p.Spec.InitContainers = []miniv1.Container{{Name: "side", RestartPolicy: corev1.ContainerRestartPolicyAlways}}
+		}), []string{`container "side" must set securityContext.allowPrivilegeEscalation=false`}},
 		{"baseline, host port", baseline, pod(hostPort), []string{`hostPort (container "main" uses hostPort 80)`}},
 		{"baseline, added capability", baseline, pod(container(func(s *miniv1.SecurityContext) {
 			s.Capabilities = &miniv1.Capabilities{Add: []miniv1.Capability{"NET_ADMIN"}}
@@ -164,6 +170,7 @@ func TestDigest(t *testing.T) {
 		pod(conforming), pod(hostPort), pod(appArmor), pod(conforming, hostPort),
 		pod(conforming, container(func(s *miniv1.SecurityContext) { s.RunAsUser = new(int64(0)) })),
 		pod(conforming, func(p *miniv1.MiniPod) { p.Spec.SecurityContext.RunAsNonRoot = nil }),
+		pod(conforming, func(p *miniv1.MiniPod) { p.Spec.InitContainers = []miniv1.Container{{Name: "first"}} }),
 	} {
 		digest := podsecurity.Digest(p)
 		if other, twice := seen[digest]; twice || digest == "" {

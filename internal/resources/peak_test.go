@@ -17,17 +17,23 @@ type asks struct {
 	milliCPU, mebi int64
 }
 
-// inOrder yields containers as a spec does.
-func inOrder(list []asks) func(yield func(miniv1.ContainerKind, *miniv1.Container) bool) {
-	return func(yield func(miniv1.ContainerKind, *miniv1.Container) bool) {
-		for _, a := range list {
-			requests := corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(a.milliCPU, resource.DecimalSI),
-				corev1.ResourceMemory: *resource.NewQuantity(a.mebi<<20, resource.BinarySI)}
-			if !yield(a.kind, &miniv1.Container{Resources: miniv1.ResourceRequirements{Requests: requests}}) {
-				return
-			}
+// specOf has the containers in the lists of their kinds.
+func specOf(list []asks) *miniv1.MiniPodSpec {
+	spec := &miniv1.MiniPodSpec{}
+	for _, a := range list {
+		requests := corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(a.milliCPU, resource.DecimalSI),
+			corev1.ResourceMemory: *resource.NewQuantity(a.mebi<<20, resource.BinarySI)}
+		c := miniv1.Container{Resources: miniv1.ResourceRequirements{Requests: requests}}
+		switch a.kind {
+		case miniv1.ContainerMain:
+			spec.Containers = append(spec.Containers, c)
+			continue
+		case miniv1.ContainerSidecar:
+			c.RestartPolicy = corev1.ContainerRestartPolicyAlways
 		}
+		spec.InitContainers = append(spec.InitContainers, c)
 	}
+	return spec
 }
 
 func TestPeak(t *testing.T) {
@@ -50,7 +56,7 @@ func TestPeak(t *testing.T) {
 		"all together": {[]asks{{initial, 10, 1}, {sidecar, 4, 1}, {initial, 30, 1}, {sidecar, 2, 1}, {initial, 20, 1}, {main, 8, 1}, {main, 9, 1}},
 			Amounts{34, 4 << 20}},
 	} {
-		if diff := cmp.Diff(c.want, peak(inOrder(c.list), ContainerRequests)); diff != "" {
+		if diff := cmp.Diff(c.want, Requests(specOf(c.list))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -84,7 +90,7 @@ func TestPeakIsNative(t *testing.T) {
 			a := asks{miniv1.ContainerMain, int64(random.IntN(100)), 0}
 			list, sum = append(list, a), sum+a.milliCPU
 		}
-		if got := peak(inOrder(list), ContainerRequests).MilliCPU; got != max(most, sum) {
+		if got := Requests(specOf(list)).MilliCPU; got != max(most, sum) {
 			t.Fatalf("%v: %d, want %d", list, got, max(most, sum))
 		}
 	}
