@@ -3,9 +3,12 @@ package podplan
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/podstate"
 )
 
@@ -37,7 +40,24 @@ func Status(pod *miniv1.MiniPod, o *Observation, node Node, now time.Time) miniv
 	setConditions(pod, r, &status, now)
 	summarize(r, &status)
 	setAdmission(pod, &status, o.Refusal, now)
+	if saysMore(&pod.Status, &status) {
+		return *pod.Status.DeepCopy()
+	}
 	return status
+}
+
+// saysMore tells whether a status differs from the one that stands only by what an earlier version did not say: the condition Initialized,
+// and that containers have started. That alone is worth no write, or an upgrade would write the status of every MiniPod that runs.
+func saysMore(before, now *miniv1.MiniPodStatus) bool {
+	if before.Phase != miniv1.PodRunning || meta.FindStatusCondition(before.Conditions, miniv1.ConditionInitialized) != nil {
+		return false
+	}
+	less := now.DeepCopy()
+	conditions.Remove(&less.Conditions, miniv1.ConditionInitialized)
+	for i := range less.ContainerStatuses {
+		less.ContainerStatuses[i].Started = nil
+	}
+	return equality.Semantic.DeepEqual(before, less)
 }
 
 // seconds is a time as the API server stores it.

@@ -1,6 +1,7 @@
 package podplan
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -127,6 +128,22 @@ func TestStatusFull(t *testing.T) {
 	o.Containers[0].StartedAt = at(5)
 	if again := Status(pod, &o, testNode("fake"), at(60)); again.ContainerStatuses[0].State.Running.StartedAt != stamp(5) {
 		t.Errorf("another start: %v", again.ContainerStatuses[0].State.Running)
+	}
+}
+
+// What a version says besides is no reason to write a status of before, until something else is.
+func TestStatusOfEarlierVersion(t *testing.T) {
+	pod, o := testPod().Obj(), seen(container("main", 0, 0, runs))
+	full := Status(pod, &o, testNode("fake"), t0)
+	pod.Status = *full.DeepCopy()
+	pod.Status.Conditions = slices.DeleteFunc(pod.Status.Conditions, func(c metav1.Condition) bool { return c.Type == miniv1.ConditionInitialized })
+	pod.Status.ContainerStatuses[0].Started = nil
+	if diff := cmp.Diff(pod.Status, Status(pod, &o, testNode("fake"), at(60))); diff != "" {
+		t.Errorf("it is written again (-was +is):\n%s", diff)
+	}
+	o.Set(container("main", 0, 0, exited(1, 0, 61)))
+	if got := Status(pod, &o, testNode("fake"), at(61)); len(got.Conditions) != len(full.Conditions) || got.ContainerStatuses[0].Started == nil {
+		t.Errorf("it does not say all: %+v", got)
 	}
 }
 
