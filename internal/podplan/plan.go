@@ -195,7 +195,7 @@ func restartable(policy corev1.RestartPolicy, c Container) bool {
 	case corev1.RestartPolicyNever:
 		return false
 	case corev1.RestartPolicyOnFailure:
-		return c.ExitCode != 0 || c.State == StateUnknown
+		return c.ExitCode != 0 || c.State == StateUnknown || c.ServerFailed
 	}
 	return true
 }

@@ -159,6 +159,8 @@ func TestPlanInTurn(t *testing.T) {
 		{"the first alone", pod, there(), 0, create("i", 0)},
 		{"then nothing while it runs", pod, there(container("i", 0, 0, runs)), 1, nil},
 		{"again when it failed", pod, there(failed), 1, create("i", 1)},
+		{"again when its server took it along, whatever the exit code", pod, there(container("i", 0, 0, exited(0, 0, 1), func(c *Container) { c.ServerFailed = true })), 1,
+			[]Action{{Type: CreateContainer, Container: "i", Attempt: 1}}},
 		{"not again when the MiniPod says so", once, there(failed), 1, nil},
 		{"and a sidecar of it ends", once, there(failed, s), 1, note(BeginEnd)},
 		{"which is noted before", once, began(there(failed, s), 1), 1, signal("s", SIGTERM)},
