@@ -47,7 +47,7 @@ func TestInitContainers(t *testing.T) {
 		"added":           {`[{"op":"add","path":"/spec/initContainers/-","value":{"name":"b","image":"b"}}]`, "containers cannot be added, removed or reordered"},
 		"all removed":     {`[{"op":"remove","path":"/spec/initContainers"}]`, "containers cannot be added, removed or reordered"},
 		"other order":     {`[{"op":"move","from":"/spec/initContainers/0","path":"/spec/initContainers/1"}]`, "containers cannot be added, removed or reordered"},
-		"moved to others": {`[{"op":"move","from":"/spec/initContainers/1","path":"/spec/containers/0"}]`, "containers cannot be added, removed or reordered"},
+		"moved to others": {`[{"op":"remove","path":"/spec/initContainers/1/restartPolicy"},{"op":"move","from":"/spec/initContainers/1","path":"/spec/containers/0"}]`, "containers cannot be added, removed or reordered"},
 		"its own twin":    {`[{"op":"replace","path":"/spec/initContainers/0/name","value":"side"}]`, "Duplicate value"},
 	}
 	for name, tc := range tests {
