@@ -173,8 +173,8 @@ func killedWithInit(t *testing.T, e *env) {
 	e.clean()
 }
 
-// The death of a pause is no reason to run init containers again; a sandbox that is lost is.
-func TestInitContainersInAnotherSandbox(t *testing.T) {
+// The death of a pause is no reason to run init containers again: the sandbox stays the same.
+func TestInitContainersAfterThePause(t *testing.T) {
 	e := newEnv(t)
 	e.run(e.withAllKinds("a"))
 	pod := e.shows("a", "Running")
