@@ -13,6 +13,8 @@ import (
 // linkState is a link with those of its parameters that this package sets, as linkSysctls has them.
 type linkState struct {
 	*netlink.LinkAttrs
+	// ipv4 tells that it has parameters for IPv4 at all, which a link with a tiny MTU has not.
+	ipv4                 bool
 	forwarding, rpFilter uint32
 	// ipv6 tells that it speaks IPv6, which a kernel without does not.
 	ipv6 bool
@@ -20,7 +22,7 @@ type linkState struct {
 
 // asMade tells whether the parameters are what linkSysctls made them. Whoever sets all links' disable_ipv6 does so to ours.
 func (l linkState) asMade(rpFilter string) bool {
-	return l.forwarding == 1 && strconv.FormatUint(uint64(l.rpFilter), 10) == rpFilter && !l.ipv6
+	return (!l.ipv4 || l.forwarding == 1 && strconv.FormatUint(uint64(l.rpFilter), 10) == rpFilter) && !l.ipv6
 }
 
 // listLinks lists all links with their parameters. One answer of the kernel has both. To read the parameters from /proc/sys takes longer with each
@@ -59,16 +61,28 @@ func (l *linkState) read(data []byte) {
 			continue
 		}
 		for _, family := range attributes(families.Value) {
-			for _, a := range attributes(family.Value) {
-				switch {
-				case family.Attr.Type&^unix.NLA_F_NESTED == unix.AF_INET && a.Attr.Type == inetConf:
-					l.forwarding, l.rpFilter = number(a.Value, inetForwarding), number(a.Value, inetRPFilter)
-				case family.Attr.Type&^unix.NLA_F_NESTED == unix.AF_INET6 && a.Attr.Type == inet6Conf:
-					l.ipv6 = number(a.Value, inet6Disabled) == 0
+			switch family.Attr.Type &^ unix.NLA_F_NESTED {
+			case unix.AF_INET:
+				if conf := attribute(family.Value, inetConf); conf != nil {
+					l.ipv4, l.forwarding, l.rpFilter = true, number(conf, inetForwarding), number(conf, inetRPFilter)
+				}
+			case unix.AF_INET6:
+				if conf := attribute(family.Value, inet6Conf); conf != nil {
+					l.ipv6 = number(conf, inet6Disabled) == 0
 				}
 			}
 		}
 	}
+}
+
+// attribute is the value of that type; nil if there is none.
+func attribute(data []byte, kind uint16) []byte {
+	for _, a := range attributes(data) {
+		if a.Attr.Type == kind {
+			return a.Value
+		}
+	}
+	return nil
 }
 
 // number is the i-th of an array of numbers, zero where it has none.

@@ -42,4 +42,16 @@ func TestListLinks(t *testing.T) {
 			t.Errorf("%d of %d links are it; there are:\n%s", found, len(links), names)
 		}
 	}
+	n.NS.Run("ip", "link", "set", "lo", "mtu", "60") // too small for IPv4, which has no parameters then
+	if ipv6 {
+		n.NS.Run("sysctl", "-qw", "net.ipv6.conf.lo.disable_ipv6=1")
+	}
+	var links []linkState
+	n.Do(func() { links, err = whole(listLinks) })
+	check(t, err)
+	for _, l := range links {
+		if l.Name == "lo" && (l.ipv4 || !l.asMade(rpStrict)) {
+			t.Errorf("a link that is too small: %+v", l)
+		}
+	}
 }
