@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -19,19 +20,13 @@ const shimName = "containerd-shim-miniplane-v1"
 // name of the runtime is the path of a link below it, one for each server: containerd needs no setting for it. The path holds a sum of
 // the content, so that another version stands beside it: what runs still needs the older one.
 func InstallShim(pause, server, rootDir, stateDir string) (string, error) {
-	small, err := os.ReadFile(pause)
-	if err != nil {
-		return "", fmt.Errorf("shim: %w", err)
-	}
-	large, err := os.ReadFile(server)
-	if err != nil {
-		return "", fmt.Errorf("shim: %w", err)
-	}
 	sum := sha256.New()
-	for _, part := range [][]byte{small, large, []byte(stateDir)} {
-		_, _ = fmt.Fprintf(sum, "%d ", len(part))
-		_, _ = sum.Write(part)
+	for _, program := range []string{pause, server} {
+		if err := addFile(sum, program); err != nil {
+			return "", fmt.Errorf("shim: %w", err)
+		}
 	}
+	_, _ = fmt.Fprintf(sum, "%d %s", len(stateDir), stateDir)
 	name := fmt.Sprintf("shim-%x", sum.Sum(nil)[:6])
 	dir := filepath.Join(rootDir, "bin", name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -40,20 +35,55 @@ func InstallShim(pause, server, rootDir, stateDir string) (string, error) {
 	if err := installLink(filepath.Join(stateDir, name), filepath.Join(dir, "run")); err != nil {
 		return "", fmt.Errorf("shim: %w", err)
 	}
-	for file, content := range map[string][]byte{"server": large, shimName: small} {
-		if err := installProgram(filepath.Join(dir, file), content); err != nil {
+	for file, program := range map[string]string{"server": server, shimName: pause} {
+		if err := installProgram(filepath.Join(dir, file), program); err != nil {
 			return "", fmt.Errorf("shim: %w", err)
 		}
 	}
 	return dir, nil
 }
 
-// installProgram replaces a program as a whole, if it is not there.
-func installProgram(path string, content []byte) error {
-	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, content) {
+// addFile adds a file's length and content to a sum.
+func addFile(sum io.Writer, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(sum, "%d ", info.Size())
+	_, err = io.Copy(sum, file)
+	return err
+}
+
+// installProgram puts a copy of a program in a place whose name holds its sum. What is there with its length is it: it came there as a
+// whole, when the disk had it. Reading it again would cost each start of the agent more than all else that comes before its first look.
+func installProgram(path, program string) error {
+	content, err := os.Stat(program)
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(path); err == nil && there.Size() == content.Size() {
 		return nil
 	}
-	if err := os.WriteFile(path+".tmp", content, 0o755); err != nil {
+	return copyProgram(path, program)
+}
+
+func copyProgram(path, program string) (err error) {
+	from, err := os.Open(program)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	to, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	if err = errors.Join(err, to.Sync(), to.Close()); err != nil {
 		return err
 	}
 	return os.Rename(path+".tmp", path)
