@@ -51,7 +51,7 @@ func (a *agent) followPods(ctx context.Context, pool *podworker.Pool) error {
 	if err != nil {
 		return err
 	}
-	if !toolscache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
+	if !toolscache.WaitFor(ctx, "", handler.HasSyncedChecker()) {
 		return ctx.Err()
 	}
 	return nil
@@ -85,7 +85,7 @@ func (a *agent) followPeers(ctx context.Context, net network.Network, ways chan 
 	if err != nil {
 		return err
 	}
-	if !toolscache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
+	if !toolscache.WaitFor(ctx, "", handler.HasSyncedChecker()) {
 		return nil
 	}
 	look := time.NewTicker(waysEvery)

@@ -33,7 +33,7 @@ func followServices(ctx context.Context, from cache.Cache, to *proxy.Proxier, lo
 			func(o client.Object) { to.SetHostPorts(string(o.GetUID()), proxy.HostPortsOf(o.(*miniv1.MiniPod))) },
 			func(o client.Object) { to.SetHostPorts(string(o.GetUID()), nil) }},
 	}
-	var synced []toolscache.InformerSynced
+	var synced []toolscache.DoneChecker
 	for _, f := range follow {
 		informer, err := informerOf(ctx, from, f.kind, log)
 		if err != nil {
@@ -43,9 +43,9 @@ func followServices(ctx context.Context, from cache.Cache, to *proxy.Proxier, lo
 		if err != nil {
 			return err
 		}
-		synced = append(synced, handler.HasSynced)
+		synced = append(synced, handler.HasSyncedChecker())
 	}
-	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
+	if !toolscache.WaitFor(ctx, "", synced...) {
 		return ctx.Err()
 	}
 	return nil

@@ -27,7 +27,7 @@ const (
 // catchUp returns when the cache shows every binding that there was when this process became the leader. Without that, room
 // and quota that the last leader gave away would be given away again.
 func (s *Scheduler) catchUp(ctx context.Context) error {
-	if !toolscache.WaitForCacheSync(ctx.Done(), s.fed...) {
+	if !toolscache.WaitFor(ctx, "", s.fed...) {
 		return errors.New("the informers did not sync before the end")
 	}
 	missing, err := s.boundLive(ctx)

@@ -80,7 +80,7 @@ type Scheduler struct {
 	// charging is held while a MiniPod is put on, or taken off, both accounts: the node's and the quota's.
 	charging sync.Mutex
 
-	fed     []toolscache.InformerSynced
+	fed     []toolscache.DoneChecker
 	writers *writers
 }
 
@@ -140,7 +140,7 @@ func (s *Scheduler) listen(mgr ctrl.Manager) error {
 		if err != nil {
 			return err
 		}
-		s.fed = append(s.fed, registration.HasSynced)
+		s.fed = append(s.fed, registration.HasSyncedChecker())
 	}
 	return nil
 }

@@ -36,19 +36,20 @@ const (
 func (h *Heart) Join(ctx context.Context) (netip.Prefix, error) {
 	tended := time.Time{}
 	for {
-		if h.Clock.Since(tended) >= renewEvery {
-			if tended != (time.Time{}) {
-				h.Log.Info("Waiting for a range of addresses; the manager gives it", "mininode", h.NodeName)
-			}
-			tended = h.Clock.Now()
-			h.tend(ctx)
-		}
 		node, err := h.miniNode(ctx)
 		if err == nil && node.Status.PodCIDR != "" {
 			if h.podCIDR, err = netip.ParsePrefix(node.Status.PodCIDR); err != nil {
 				return netip.Prefix{}, fmt.Errorf("MiniNode %s: status.podCIDR: %w", h.NodeName, err)
 			}
 			return h.podCIDR, nil
+		}
+		if h.Clock.Since(tended) >= renewEvery {
+			if tended != (time.Time{}) {
+				h.Log.Info("Waiting for a range of addresses; the manager gives it", "mininode", h.NodeName)
+			}
+			tended = h.Clock.Now()
+			h.tend(ctx)
+			continue
 		}
 		select {
 		case <-ctx.Done():
