@@ -18,6 +18,8 @@ const (
 	// settle is the wait after an event for those that come with it; together with the time that mending takes it is far less than a
 	// second.
 	settle = 100 * time.Millisecond
+	// firstLook is when what New has just looked at is looked at once more: something may have changed before the kernel was listened to.
+	firstLook = 2 * time.Second
 	// resync is between two looks without an event, for what the kernel tells nobody: entries of the VXLAN device.
 	resync = time.Minute
 	// mendRetry is the wait after a look that failed, as while a link is down.
@@ -31,7 +33,7 @@ func (n *Node) Run(ctx context.Context) {
 	events := make(chan struct{}, 1)
 	stop := n.listen(events)
 	defer stop()
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(firstLook)
 	defer timer.Stop()
 	soon := false
 	for {
@@ -146,6 +148,12 @@ func (n *Node) concerns(m syscall.NetlinkMessage) bool {
 	return false
 }
 
+// isDown tells whether a link is down now. Each is when it is made, and when the agent hears of that late it may be whole already.
+func (n *Node) isDown(index int) bool {
+	link, err := n.handle.LinkByIndex(index)
+	return err != nil || link.Attrs().RawFlags&unix.IFF_UP == 0
+}
+
 func (n *Node) concernsRoute(data []byte) bool {
 	if len(data) < unix.SizeofRtMsg || data[5] != routeProtocol {
 		return false
@@ -180,7 +188,7 @@ func (n *Node) concernsLink(kind uint16, data []byte) bool {
 	}
 	for _, a := range attributes(data[unix.SizeofIfInfomsg:]) {
 		if a.Attr.Type == unix.IFLA_IFNAME {
-			return n.isLinked(unix.ByteSliceToString(a.Value))
+			return n.isLinked(unix.ByteSliceToString(a.Value)) && n.isDown(index)
 		}
 	}
 	return false

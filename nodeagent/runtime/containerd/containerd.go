@@ -111,7 +111,7 @@ type Runtime struct {
 	clearing sync.Mutex // one leftover at a time
 
 	placing sync.Mutex        // held for longer than mu
-	places  *places           // nil until the first container is placed
+	places  *places           // nil until the records were listed once
 	avoid   map[int]time.Time // servers that did not answer, and until when they get no new MiniPods
 }
 

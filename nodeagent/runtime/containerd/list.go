@@ -27,9 +27,9 @@ const (
 // out those that do not answer. Nearly all of its time goes into reading the records, whose specs are long; containerd's API has no way to
 // ask for less (its filters choose records, not fields).
 func (r *Runtime) List(ctx context.Context) ([]runtime.Container, error) {
-	records, err := r.client.ContainerService().List(ctx)
+	records, err := r.records(ctx)
 	if err != nil {
-		return nil, native(err)
+		return nil, err
 	}
 	out := make([]runtime.Container, len(records))
 	gone := make([]bool, len(records))
@@ -83,16 +83,17 @@ func (r *Runtime) known(record containers.Container) (runtime.Container, bool) {
 		return out, true
 	}
 	m := r.marked(record.ID)
+	now, lives := m.process.look()
 	switch {
 	case !m.exists() && record.Labels[labelBoot] != r.bootID:
 		out.State = runtime.StateUnknown
 		return out, true
 	case !m.exists():
 		return out, true // a marker is written before anything is started
-	case m.runs(), m.executes(record):
+	case lives && m.letGo, m.executes(record):
 		out.State, out.StartedAt, out.PID = runtime.StateRunning, m.at, m.process.pid
 		r.complete(record.ID, m, out.PID)
-		if m.orphaned() {
+		if lives && m.orphaned(now) {
 			r.watch(record.ID, m)
 		}
 		return out, true

@@ -87,14 +87,8 @@ func (m marker) exists() bool { return m.unread || !m.at.IsZero() }
 // runs tells whether the first process is certain to run: it is there, it is no other that got its PID, and it was let go.
 func (m marker) runs() bool { return m.letGo && m.process.lives() }
 
-// orphaned tells of one that runs whether the server that started it is gone: then its end is told to nobody.
-func (m marker) orphaned() bool {
-	if m.server.pid == 0 {
-		return false
-	}
-	now, alive, err := seen(m.process.pid)
-	return err == nil && alive && now.parent != m.server.pid
-}
+// orphaned tells of one that runs, as it was seen, whether the server that started it is gone: then its end is told to nobody.
+func (m marker) orphaned(now sight) bool { return m.server.pid != 0 && now.parent != m.server.pid }
 
 // ended tells whether it is proven that the first process is not there any more.
 func (m marker) ended() bool { return !m.unread && m.process.gone() }
@@ -105,12 +99,15 @@ func (m marker) dead(cgroupPath string) bool {
 }
 
 // lives tells whether the process is certain to be there, and no other that got its PID.
-func (p process) lives() bool {
+func (p process) lives() bool { _, lives := p.look(); return lives }
+
+// look is what the kernel shows of it; false if it is not certain to be there.
+func (p process) look() (now sight, lives bool) {
 	if p.pid == 0 {
-		return false
+		return sight{}, false
 	}
 	now, alive, err := seen(p.pid)
-	return err == nil && alive && now.began == p.began
+	return now, err == nil && alive && now.began == p.began
 }
 
 // gone tells whether it is certain not to be there. That the kernel did not tell is no such thing.

@@ -21,15 +21,35 @@ func (r *Runtime) runtimeOf(ctx context.Context, id string) (string, error) {
 	r.placing.Lock()
 	defer r.placing.Unlock()
 	if r.places == nil {
-		records, err := r.client.ContainerService().List(ctx)
-		if err != nil {
-			return "", native(err)
+		if _, err := r.learnPlaces(ctx); err != nil {
+			return "", err
 		}
-		r.places = r.placed(records)
 	}
 	server := r.places.take(id, r.avoided)
 	serverCount.Set(float64(r.places.servers()))
 	return serverPath(r.opts.Shim, server)
+}
+
+// records lists all of them. The first time they tell where containers are.
+func (r *Runtime) records(ctx context.Context) ([]containers.Container, error) {
+	r.placing.Lock()
+	if r.places == nil {
+		defer r.placing.Unlock()
+		return r.learnPlaces(ctx)
+	}
+	r.placing.Unlock()
+	records, err := r.client.ContainerService().List(ctx)
+	return records, native(err)
+}
+
+// learnPlaces lists the records while nothing is placed.
+func (r *Runtime) learnPlaces(ctx context.Context) ([]containers.Container, error) {
+	records, err := r.client.ContainerService().List(ctx)
+	if err != nil {
+		return nil, native(err)
+	}
+	r.places = r.placed(records)
+	return records, nil
 }
 
 // placed is where containers are by their records.
