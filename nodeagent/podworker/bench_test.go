@@ -44,6 +44,8 @@ type bench struct {
 	// namespaces has "ns", the one of the test's MiniPods, without labels.
 	namespaces podsecurity.Namespaces
 	kill       func() // ends the agent
+	// adopted is called when an agent has taken up what is there and does not work yet.
+	adopted func()
 	// boot is the machine's; correction is by how much its time was set forward, which the kernel's monotonic clock does not show.
 	boot       string
 	correction time.Duration
@@ -143,6 +145,9 @@ func (b *bench) agent() {
 	b.kill = func() { cancel(); pool.Wait(); done.Wait() }
 	if err := pool.Adopt(ctx); err != nil {
 		b.t.Fatal(err)
+	}
+	if b.adopted != nil {
+		b.adopted()
 	}
 	events, err := b.api.Watch(ctx, &miniv1.MiniPodList{})
 	if err != nil {

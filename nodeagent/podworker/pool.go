@@ -73,7 +73,8 @@ type Pool struct {
 	workers map[types.UID]*worker
 	adopted map[types.UID]view // seen before the MiniPods were known
 	synced  bool
-	closed  bool // no more workers
+	stream  *stream // of events, from before what was adopted was looked at; Run's
+	closed  bool    // no more workers
 }
 
 // New makes a pool that works until ctx ends.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -15,10 +16,16 @@ import (
 	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
 
-// relist is the wait before the runtime's events are asked for again.
-const relist = 500 * time.Millisecond
+const (
+	// relist is the wait before the runtime's events are asked for again.
+	relist = 500 * time.Millisecond
+	// settled is when an agent that took up what was there looks again: what it began with is to be done first, and events tell of what
+	// happens meanwhile.
+	settled = 5 * time.Second
+)
 
 const (
 	// lookTimeout bounds a look at the whole machine, inspectTimeout that at one container.
@@ -26,17 +33,30 @@ const (
 	inspectTimeout = 10 * time.Second
 )
 
-// Adopt takes up what is on the machine. To be called once, before the first Set.
-func (p *Pool) Adopt(ctx context.Context) error { return p.look(ctx) }
+// Adopt takes up what is on the machine, and begins to listen before it looks, so that nothing is missed until Run. To be called
+// before the first Set, and again after an error.
+func (p *Pool) Adopt(ctx context.Context) error {
+	stream, err := p.subscribe(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.look(ctx); err != nil {
+		stream.stop()
+		return err
+	}
+	stream.looked = time.Now()
+	p.stream = stream
+	return nil
+}
 
-// Run listens to the runtime and looks at the whole machine now and then, until ctx ends. To be called once all MiniPods
+// Run listens to the runtime and looks at the whole machine now and then, until ctx ends. To be called once, when all MiniPods
 // that exist were Set: what belongs to none of them is removed.
 func (p *Pool) Run(ctx context.Context) {
 	p.mu.Lock()
 	p.synced = true
 	p.mu.Unlock()
-	for ctx.Err() == nil {
-		if err := p.listen(ctx); err != nil && ctx.Err() == nil {
+	for from := p.stream; ctx.Err() == nil; from = nil {
+		if err := p.listen(ctx, from); ctx.Err() == nil {
 			p.Log.Info("Lost the runtime's events; asking again", "err", err.Error())
 		}
 		select {
@@ -46,27 +66,54 @@ func (p *Pool) Run(ctx context.Context) {
 	}
 }
 
-// listen passes events to the workers until the stream ends. Events come first, then the look, so that nothing is missed
-// between the two. Looks have a goroutine of their own: however long one takes, events do not wait for it. One that fails is
-// repeated, and ends nothing.
-func (p *Pool) listen(ctx context.Context) error {
+// stream is the runtime's events from some moment on.
+type stream struct {
+	events <-chan runtime.Event
+	stop   context.CancelFunc
+	looked time.Time // when the whole machine was looked at since; zero for not yet
+}
+
+func (p *Pool) subscribe(ctx context.Context) (*stream, error) {
+	ctx, stop := context.WithCancel(ctx)
+	events, err := p.Runtime.Events(ctx)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return &stream{events: events, stop: stop}, nil
+}
+
+// listen passes events to the workers until the stream ends; without one it begins one. Events come first, then the look, so that
+// nothing is missed between the two. Looks have a goroutine of their own: however long one takes, events do not wait for it. One that
+// fails is repeated, and ends nothing.
+func (p *Pool) listen(ctx context.Context, from *stream) error {
+	if from == nil {
+		var err error
+		if from, err = p.subscribe(ctx); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var looks sync.WaitGroup
 	defer looks.Wait()
 	defer cancel()
-	events, err := p.Runtime.Events(ctx)
-	if err != nil {
-		return err
-	}
-	looks.Go(func() { p.lookAround(ctx) })
-	for event := range events {
+	defer from.stop()
+	looks.Go(func() { p.lookAround(ctx, from.looked) })
+	for event := range from.events {
 		p.dispatch(event)
 	}
 	return fmt.Errorf("the stream ended")
 }
 
-// lookAround looks at the whole machine, now and then.
-func (p *Pool) lookAround(ctx context.Context) {
+// lookAround looks at the whole machine, now and then. What was adopted is news enough for the first moments.
+func (p *Pool) lookAround(ctx context.Context, adopted time.Time) {
+	if !adopted.IsZero() {
+		p.removeStrangers(ctx, p.unclaimed())
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(adopted.Add(settled))):
+		}
+	}
 	for ctx.Err() == nil {
 		next := p.Resync
 		if err := p.look(ctx); err != nil && ctx.Err() == nil {
@@ -148,13 +195,23 @@ func (p *Pool) epochs() map[types.UID]uint64 {
 
 // observe lists everything on the machine, by MiniPod.
 func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
-	containers, err := p.Runtime.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
-	}
-	sandboxes, err := p.Sandboxes.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list sandboxes: %w", err)
+	var containers []runtime.Container
+	var sandboxes []sandbox.Sandbox
+	lists, listing := errgroup.WithContext(ctx) // a new agent waits for both
+	lists.Go(func() (err error) {
+		if containers, err = p.Runtime.List(listing); err != nil {
+			return fmt.Errorf("list containers: %w", err)
+		}
+		return nil
+	})
+	lists.Go(func() (err error) {
+		if sandboxes, err = p.Sandboxes.List(listing); err != nil {
+			return fmt.Errorf("list sandboxes: %w", err)
+		}
+		return nil
+	})
+	if err := lists.Wait(); err != nil {
+		return nil, err
 	}
 	addresses, err := p.Network.List(ctx)
 	if err != nil {
@@ -188,6 +245,13 @@ func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
 		at(string(uid), func(o *view) { o.Gone.Files = false })
 	}
 	return out, nil
+}
+
+// unclaimed is what was adopted and no MiniPod came for.
+func (p *Pool) unclaimed() map[types.UID]view {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.adopted
 }
 
 // removeStrangers has workers remove what belongs to no MiniPod of this node. What has containers is checked with the API server
