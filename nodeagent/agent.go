@@ -149,6 +149,7 @@ func (a *agent) work(ctx context.Context) error {
 	parts.run("budget", forever(a.keepBudget))
 	if a.machine.Processes != nil {
 		parts.run("processes", forever(a.relieve))
+		parts.run("limits of processes", forever(a.limitPods))
 	}
 	parts.run("cache", a.cache.Start)
 	parts.run("events", a.sendEvents)

@@ -70,7 +70,7 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 			if err := cgroup.Create(opts.CgroupParent); err != nil {
 				return err
 			}
-			return errors.Join(cgroup.SetLimits(opts.CgroupParent, l), limitPods(opts.CgroupParent, opts.PodMaxPIDs))
+			return cgroup.SetLimits(opts.CgroupParent, l)
 		},
 		Processes:  processes{opts.CgroupParent},
 		TakenPorts: func(ctx context.Context) (hostports.Taken, error) { return takenPorts(ctx, tables, former) },

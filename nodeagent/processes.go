@@ -23,6 +23,9 @@ const (
 	relieveEvery = 250 * time.Millisecond
 	// calmEvery is the time between two looks at what each MiniPod has while there is room.
 	calmEvery = time.Minute
+	// settled is when a new agent looks at each MiniPod for the first time: the kernel keeps the bounds that the last one set, and
+	// MiniPods that wait to be started come first.
+	settled = 2 * time.Second
 )
 
 // Processes are those of all MiniPods of the machine, threads counted too.
@@ -31,6 +34,8 @@ type Processes interface {
 	Count() (int64, error)
 	// ByPod is how many each MiniPod has.
 	ByPod() map[types.UID]int64
+	// Limit bounds those of each MiniPod that is there already, whatever bound it was made with.
+	Limit(most int64) error
 	// Kill ends those of one MiniPod.
 	Kill(uid types.UID)
 }
@@ -66,11 +71,11 @@ func (p processes) Kill(uid types.UID) {
 	cgroup.Kill(filepath.Join(p.parent, podworker.CgroupOfPod(uid)))
 }
 
-// limitPods bounds the processes of MiniPods that are there already, whatever bound they were made with.
-func limitPods(parent string, most int64) error {
+// Limit implements Processes.
+func (p processes) Limit(most int64) error {
 	var errs []error
-	for _, name := range cgroup.Children(parent) {
-		path := filepath.Join(parent, name)
+	for _, name := range cgroup.Children(p.parent) {
+		path := filepath.Join(p.parent, name)
 		if _, ok := podworker.PodOfCgroup(name); !ok {
 			continue
 		}
@@ -89,6 +94,20 @@ func (a *agent) countPIDs() func() (int64, error) {
 	return a.machine.Processes.Count
 }
 
+// limitPods holds MiniPods that run already to the bound for one; what is started gets it before its first process.
+func (a *agent) limitPods(ctx context.Context) {
+	for wait := settled; ; wait = a.opts.Resync {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if err := a.machine.Processes.Limit(a.opts.PodMaxPIDs); err != nil {
+			a.log.Info("Cannot bound the processes of MiniPods; trying again", "cgroup", a.opts.CgroupParent, "err", err.Error())
+		}
+	}
+}
+
 // relieve ends the processes of the MiniPod that has taken the most, when hardly any are left for the others. One bomb is kept by its own
 // limit; for several together this is what the kernel's memory killer is for memory. The containers are started again as their
 // policy says, later and later if it goes on.
@@ -97,7 +116,7 @@ func (a *agent) relieve(ctx context.Context) {
 	ticker := time.NewTicker(relieveEvery)
 	defer ticker.Stop()
 	var calm map[types.UID]int64
-	var calmAt time.Time
+	calmAt := time.Now().Add(settled - calmEvery)
 	for {
 		select {
 		case <-ctx.Done():

@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ type counted struct {
 	byPod  map[types.UID]int64
 	killed []types.UID
 	looks  int
+	most   int64
 }
 
 func (c *counted) Count() (int64, error) {
@@ -43,6 +45,13 @@ func (c *counted) ByPod() map[types.UID]int64 {
 	defer c.mu.Unlock()
 	c.looks++
 	return maps.Clone(c.byPod)
+}
+
+func (c *counted) Limit(most int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.most = most
+	return errors.New("in use")
 }
 
 func (c *counted) Kill(uid types.UID) {
@@ -97,6 +106,25 @@ func TestRelieve(t *testing.T) {
 		}
 		if event := <-told.Events; !strings.HasPrefix(event, "Warning InsufficientPIDs its 310 processes") {
 			t.Error(event)
+		}
+	})
+}
+
+// MiniPods that are there are bounded once the agent has settled, and again after a failure.
+func TestLimitPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		there := &counted{}
+		a := &agent{log: logr.Discard(), machine: &Machine{Processes: there}, opts: Options{PodMaxPIDs: 123, Resync: time.Minute}}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go a.limitPods(ctx)
+		for _, wait := range []time.Duration{settled, a.opts.Resync} {
+			time.Sleep(wait)
+			synctest.Wait()
+			if there.most != 123 {
+				t.Errorf("after %s more MiniPods have %d", wait, there.most)
+			}
+			there.most = 0
 		}
 	})
 }
