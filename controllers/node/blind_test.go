@@ -9,6 +9,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/conditions"
@@ -129,6 +131,48 @@ func TestARenewalThatTheWatchDidNotBring(t *testing.T) {
 		t.Errorf("again in %v", result.RequeueAfter)
 	}
 	s.readyIs(miniv1.ReasonAgentReady)
+}
+
+func countedEvictions(t *testing.T) (n float64) {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "miniplane_node_evictions_total" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			n += m.GetCounter().GetValue()
+		}
+	}
+	return n
+}
+
+// A cache that lags makes nobody count a MiniPod twice.
+func TestADeletionIsCountedOnce(t *testing.T) {
+	s := newStory(t)
+	var pod miniv1.MiniPod
+	key := client.ObjectKey{Namespace: "ns", Name: "pod"}
+	if err := s.client.Get(t.Context(), key, &pod); err != nil {
+		t.Fatal(err)
+	}
+	pod.Finalizers = []string{miniv1.AgentFinalizer}
+	if err := s.client.Update(t.Context(), &pod); err != nil {
+		t.Fatal(err)
+	}
+	seen := &nodelife.Observed{NodeExists: true, Life: nodelife.Life{State: nodelife.Lost}}
+	counted := countedEvictions(t)
+	if err := s.remove(t.Context(), seen, pod.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.remove(t.Context(), seen, pod.DeepCopy()); !apierrors.IsConflict(err) {
+		t.Errorf("as the cache still has it: %v", err)
+	}
+	if n := countedEvictions(t) - counted; n != 1 {
+		t.Errorf("counted %v times", n)
+	}
 }
 
 func (s *story) must(result ctrl.Result, err error) ctrl.Result {

@@ -66,9 +66,10 @@ func (r *reconciler) execute(ctx context.Context, seen nodelife.Observed, plan n
 	return err
 }
 
-// remove deletes a MiniPod, so that it is replaced.
+// remove deletes a MiniPod, so that it is replaced. One that the cache still has as it was before, because it lags, is a conflict: it would
+// be deleted, and counted, once more.
 func (r *reconciler) remove(ctx context.Context, seen *nodelife.Observed, pod *miniv1.MiniPod) error {
-	err := r.client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
+	err := r.client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID, ResourceVersion: &pod.ResourceVersion})
 	if err == nil {
 		evictions.WithLabelValues(whyEmptied(seen)).Inc()
 	}
