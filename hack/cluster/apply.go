@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
@@ -109,14 +111,28 @@ func decodeObjects(data []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
+// apply tries again as long as the API server takes too long to answer, as a new one does on a busy machine.
 func apply(ctx context.Context, client dynamic.Interface, o *unstructured.Unstructured) error {
 	resource, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
-	_, err := client.Resource(resource).Namespace(o.GetNamespace()).
-		Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: "miniplane-local-cluster", Force: true})
-	if err != nil {
+	var refused error
+	err := eventually(ctx, func() error {
+		_, err := client.Resource(resource).Namespace(o.GetNamespace()).
+			Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: "miniplane-local-cluster", Force: true})
+		if tooLate(err) {
+			return err
+		}
+		refused = err
+		return nil
+	})
+	if err = cmp.Or(err, refused); err != nil {
 		return fmt.Errorf("apply %s %s: %w", o.GetKind(), o.GetName(), err)
 	}
 	return nil
+}
+
+// tooLate tells an answer that did not come in time, or one that says that it will not.
+func tooLate(err error) bool {
+	return utilnet.IsTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err)
 }
 
 // waitEstablished waits until the API server serves all of miniplane's kinds.

@@ -325,3 +325,18 @@ func TestLimits(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Only answers that did not come in time are waited for again: what is refused is refused once.
+func TestTooLate(t *testing.T) {
+	for err, want := range map[error]bool{
+		nil: false,
+		&url.Error{Op: "Patch", URL: "https://x", Err: context.DeadlineExceeded}: true,
+		apierrors.NewTooManyRequests("busy", 1):                                  true,
+		apierrors.NewTimeoutError("slow", 1):                                     true,
+		apierrors.NewBadRequest("wrong"):                                         false,
+	} {
+		if got := tooLate(err); got != want {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+}
