@@ -6,7 +6,9 @@
 package nettest
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -56,6 +58,11 @@ func New(t testing.TB, name string) *NS {
 		lo, err := netlink.LinkByName("lo")
 		check(t, err)
 		check(t, netlink.LinkSetUp(lo))
+		// Links are what they will be at once: without this the kernel asks for a second whether somebody else has their IPv6 address, and
+		// makes a route when nobody has answered.
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0); !errors.Is(err, fs.ErrNotExist) {
+			check(t, err)
+		}
 	})
 	return n
 }
