@@ -22,8 +22,12 @@ import (
 const cleanupAtATime = 16
 
 // Cleanup ends and removes everything that an agent with these options ever made on the machine: containers, sandboxes,
-// links, routes, rules, cgroups, images, and its directories. It goes on after an error, and may be called again.
+// links, routes, rules, cgroups, images, and its directories. It goes on after an error, and may be called again. What has
+// to be the agent's own, and is not by its path, is refused before anything is touched.
 func Cleanup(ctx context.Context, opts Options, log logr.Logger) error {
+	if err := opts.ValidatePaths(); err != nil {
+		return err
+	}
 	var errs []error
 	step := func(what string, err error) {
 		if err != nil {

@@ -116,15 +116,6 @@ func besideMe(name string) string {
 
 // Complete finds out what was not given.
 func (o *Options) Complete() error {
-	if o.InstallPause {
-		var err error
-		if o.PauseBinary, err = installPause(o.PauseBinary, o.RootDir); err != nil {
-			return err
-		}
-	}
-	if err := o.installShim(); err != nil {
-		return err
-	}
 	if o.NodeIP.IsValid() {
 		return nil
 	}
@@ -133,6 +124,17 @@ func (o *Options) Complete() error {
 		return fmt.Errorf("cannot find the address of this node (%w); give it with --node-ip", err)
 	}
 	return nil
+}
+
+// Install puts the agent's programs where the machine sees them.
+func (o *Options) Install() error {
+	if o.InstallPause {
+		var err error
+		if o.PauseBinary, err = installPause(o.PauseBinary, o.RootDir); err != nil {
+			return err
+		}
+	}
+	return o.installShim()
 }
 
 // installShim puts the shim where containerd can execute it. That none is beside the agent is no error: there is another.
@@ -179,11 +181,6 @@ func (o *Options) Validate() error {
 	if o.PodCIDR.Overlaps(o.ServiceCIDR) {
 		wrong("--pod-cidr %s and --service-cidr %s overlap: choose separate ranges, and give the manager the same", o.PodCIDR, o.ServiceCIDR)
 	}
-	for name, dir := range map[string]string{"state-dir": o.StateDir, "root-dir": o.RootDir, "cgroup-parent": o.CgroupParent} {
-		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
-			wrong("--%s %q: must be an absolute path of its own, not /", name, dir)
-		}
-	}
 	if namespace, name, _ := strings.Cut(o.DaemonSet, "/"); o.DaemonSet != "" && (namespace == "" || name == "") {
 		wrong("--daemonset %q: must be the NAMESPACE/NAME of the DaemonSet that this agent belongs to", o.DaemonSet)
 	}
@@ -193,7 +190,18 @@ func (o *Options) Validate() error {
 	if !slices.Contains([]iptables.Backend{iptables.Auto, iptables.NFTables, iptables.Legacy}, o.IPTables) {
 		wrong("--iptables-backend %q: must be auto, nft or legacy", o.IPTables)
 	}
-	return errors.Join(append(errs, o.validateAmounts(), o.Logs.Validate())...)
+	return errors.Join(append(errs, o.ValidatePaths(), o.validateAmounts(), o.Logs.Validate())...)
+}
+
+// ValidatePaths finds mistakes in where the agent keeps what it makes: all that a clean-up needs, which removes what is there.
+func (o *Options) ValidatePaths() error {
+	var errs []error
+	for name, dir := range map[string]string{"state-dir": o.StateDir, "root-dir": o.RootDir, "cgroup-parent": o.CgroupParent} {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
+			errs = append(errs, fmt.Errorf("--%s %q: must be an absolute path of its own, not /", name, dir))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // leastPullDeadline is the shortest time without a byte after which a pull may be given up.

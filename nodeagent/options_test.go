@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"miniplane.dev/miniplane/nodeagent/iptables"
@@ -106,4 +107,21 @@ func TestPartsEndTogether(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	<-ended
+}
+
+// A clean-up removes all that is in the agent's directories: those that cannot be the agent's own are refused first.
+func TestCleanupOfPathsThatAreNotItsOwn(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for want, change := range map[string]func(*Options){
+		"--state-dir":     func(o *Options) { o.StateDir = "state" },
+		"--root-dir":      func(o *Options) { o.RootDir = "root" },
+		"--cgroup-parent": func(o *Options) { o.CgroupParent = "cgroup" },
+	} {
+		o := Options{StateDir: filepath.Join(t.TempDir(), "state"), RootDir: filepath.Join(t.TempDir(), "root"), CgroupParent: "/mini-test-none"}
+		o.ContainerdAddress = filepath.Join(t.TempDir(), "none")
+		change(&o)
+		if err := Cleanup(t.Context(), o, logr.Discard()); err == nil || !strings.Contains(err.Error(), want+" ") {
+			t.Errorf("want %q in %v", want, err)
+		}
+	}
 }

@@ -54,6 +54,14 @@ func (c *counted) Limit(most int64) error {
 	return errors.New("in use")
 }
 
+// limited is the limit that was set since the last call; 0 for none.
+func (c *counted) limited() (most int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	most, c.most = c.most, 0
+	return most
+}
+
 func (c *counted) Kill(uid types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,10 +129,9 @@ func TestLimitPods(t *testing.T) {
 		for _, wait := range []time.Duration{settled, a.opts.Resync} {
 			time.Sleep(wait)
 			synctest.Wait()
-			if there.most != 123 {
-				t.Errorf("after %s more MiniPods have %d", wait, there.most)
+			if most := there.limited(); most != 123 {
+				t.Errorf("after %s more MiniPods have %d", wait, most)
 			}
-			there.most = 0
 		}
 	})
 }

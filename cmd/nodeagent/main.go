@@ -41,10 +41,19 @@ func run(ctx context.Context, opts nodeagent.Options, cleanup bool, log logr.Log
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q: all settings are flags, see --help", flag.Arg(0))
 	}
-	if err := opts.Complete(); err != nil && !cleanup {
+	err := errors.Join(opts.Complete(), opts.Validate())
+	if cleanup { // needs no more than these
+		err = opts.ValidatePaths()
+	}
+	if err != nil {
 		return err
 	}
-	if err := opts.Validate(); err != nil && !cleanup {
+	giveBack, err := nodeagent.Claim(ctx, opts.StateDir, log)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
+	if err := opts.Install(); err != nil && !cleanup {
 		return err
 	}
 	if err := opts.CheckMachine(cleanup); err != nil {
