@@ -35,12 +35,14 @@ type story struct {
 	clock time.Time
 	away  bool
 	lease *coordinationv1.Lease
+	// stale is a MiniNode that the cache still has, whatever became of it.
+	stale *miniv1.MiniNode
 }
 
 func newStory(t *testing.T) *story {
 	t.Helper()
 	s := &story{T: t, clock: time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)}
-	node := &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "b"}, Status: miniv1.MiniNodeStatus{PodCIDR: "100.64.0.0/22"}}
+	node := &miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "b", UID: "its-uid"}, Status: miniv1.MiniNodeStatus{PodCIDR: "100.64.0.0/22"}}
 	conditions.Set(&node.Status.Conditions, metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue, Reason: miniv1.ReasonAgentReady})
 	fleet := nodelife.NewFleet(16*time.Second, DefaultBrake)
 	s.reconciler = &reconciler{fleet: fleet}
@@ -59,7 +61,14 @@ func newStory(t *testing.T) *story {
 		}
 		return c.Get(ctx, key, o, opts...)
 	}})
-	s.reconciler = &reconciler{client: c, reader: reader, recorder: events.NewFakeRecorder(10), now: func() time.Time { return s.clock },
+	cache := interceptor.NewClient(c, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+		if into, ok := o.(*miniv1.MiniNode); ok && s.stale != nil {
+			s.stale.DeepCopyInto(into)
+			return nil
+		}
+		return c.Get(ctx, key, o, opts...)
+	}})
+	s.reconciler = &reconciler{client: cache, reader: reader, recorder: events.NewFakeRecorder(10), now: func() time.Time { return s.clock },
 		policy: nodelife.Policy{EvictionWait: 20 * time.Second, AgentAbsence: 5 * time.Minute}, fleet: fleet, book: newBook(),
 		ranges: newRanges(c, netip.MustParsePrefix("100.64.0.0/20"), 22)}
 	s.must(s.look())
@@ -131,6 +140,35 @@ func TestARenewalThatTheWatchDidNotBring(t *testing.T) {
 		t.Errorf("again in %v", result.RequeueAfter)
 	}
 	s.readyIs(miniv1.ReasonAgentReady)
+}
+
+// A MiniNode that the cache still shows is no node that came back: what was bound to one that has left is let go of.
+func TestANodeThatLeftWhileTheCacheLags(t *testing.T) {
+	s := newStory(t)
+	var node miniv1.MiniNode
+	key := client.ObjectKey{Name: "b"}
+	if err := s.client.Get(t.Context(), key, &node); err != nil {
+		t.Fatal(err)
+	}
+	conditions.Set(&node.Status.Conditions, metav1.Condition{Type: miniv1.ConditionReady, Status: metav1.ConditionFalse, Reason: miniv1.ReasonAgentLeft})
+	if err := s.client.Status().Update(t.Context(), &node); err != nil {
+		t.Fatal(err)
+	}
+	s.must(s.look())
+	if err := s.reader.Get(t.Context(), key, &node); !apierrors.IsNotFound(err) {
+		t.Fatalf("the MiniNode of an agent that has left: %v", err)
+	}
+	s.stale = &node
+	s.stale.Name, s.stale.UID = "b", "its-uid"
+	late := builders.Pod("ns", "late").Node("b").ReadySince(s.clock).With(func(p *miniv1.MiniPod) { p.Finalizers = []string{miniv1.AgentFinalizer} }).Obj()
+	if err := s.client.Create(t.Context(), late); err != nil {
+		t.Fatal(err)
+	}
+	s.must(s.look())
+	s.must(s.look())
+	if err := s.client.Get(t.Context(), client.ObjectKeyFromObject(late), late); !apierrors.IsNotFound(err) {
+		t.Errorf("a MiniPod that was bound in the last moment: %v, %+v", err, late)
+	}
 }
 
 func countedEvictions(t *testing.T) (n float64) {

@@ -97,7 +97,7 @@ func (r *reconciler) setLeaving(ctx context.Context, node *miniv1.MiniNode, plan
 }
 
 // left forgets a node whose agent has left in order, but for that.
-func (r *reconciler) left(name string) {
-	r.book.noteLeft(name)
-	r.ranges.release(name)
+func (r *reconciler) left(node *miniv1.MiniNode) {
+	r.book.noteLeft(node)
+	r.ranges.release(node.Name)
 }

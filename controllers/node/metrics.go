@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -84,28 +85,30 @@ func (fleetCollector) Collect(out chan<- prometheus.Metric) {
 type book struct {
 	mu     sync.Mutex
 	states map[string]nodelife.State
-	left   map[string]bool
+	left   map[string]types.UID // the MiniNode that was deleted then
 }
 
-func newBook() *book { return &book{states: map[string]nodelife.State{}, left: map[string]bool{}} }
+func newBook() *book { return &book{states: map[string]nodelife.State{}, left: map[string]types.UID{}} }
 
-func (b *book) noteLeft(node string) {
+func (b *book) noteLeft(node *miniv1.MiniNode) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.left[node] = true
+	b.left[node.Name] = node.UID
 }
 
 func (b *book) hasLeft(node string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.left[node]
+	return b.left[node] != ""
 }
 
-// noteBack notes a MiniNode.
-func (b *book) noteBack(node string) {
+// noteBack notes a MiniNode that is there. A cache that lags still has the one that was deleted.
+func (b *book) noteBack(node *miniv1.MiniNode) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.left, node)
+	if b.left[node.Name] != node.UID {
+		delete(b.left, node.Name)
+	}
 }
 
 func (b *book) note(node string, state nodelife.State) (before nodelife.State) {

@@ -205,7 +205,7 @@ func (r *reconciler) take(seen *nodelife.Observed, node *corev1.Node, exists boo
 		seen.Life, seen.Pace = r.fleet.Look(seen.Name, r.now())
 		seen.Held = r.fleet.Held(seen.Name, r.now())
 		if seen.Left = seen.MiniNode == nil && r.book.hasLeft(seen.Name); seen.MiniNode != nil {
-			r.book.noteBack(seen.Name)
+			r.book.noteBack(seen.MiniNode)
 		}
 		if seen.MiniNode != nil {
 			booted := r.fleet.Boot(seen.Name, node.Status.NodeInfo.BootID, r.now())
