@@ -18,7 +18,8 @@ const (
 	// settle is the wait after an event for those that come with it; together with the time that mending takes it is far less than a
 	// second.
 	settle = 100 * time.Millisecond
-	// firstLook is when what New has just looked at is looked at once more: something may have changed before the kernel was listened to.
+	// firstLook is when all is looked at that SetPeers, the first time, has just mended: something may have changed before the kernel was
+	// listened to.
 	firstLook = 2 * time.Second
 	// resync is between two looks without an event, for what the kernel tells nobody: entries of the VXLAN device.
 	resync = time.Minute
@@ -148,6 +149,9 @@ func (n *Node) concerns(m syscall.NetlinkMessage) bool {
 	return false
 }
 
+// madeNow is what a message has for the flags that changed where a link is new.
+const madeNow = ^uint32(0)
+
 // isDown tells whether a link is down now. Each is when it is made, and when the agent hears of that late it may be whole already.
 func (n *Node) isDown(index int) bool {
 	link, err := n.handle.LinkByIndex(index)
@@ -179,16 +183,18 @@ func (n *Node) concernsLink(kind uint16, data []byte) bool {
 	if len(data) < unix.SizeofIfInfomsg {
 		return false
 	}
-	index, flags := int(binary.NativeEndian.Uint32(data[4:])), binary.NativeEndian.Uint32(data[8:])
+	index, flags, change := int(binary.NativeEndian.Uint32(data[4:])), binary.NativeEndian.Uint32(data[8:]), binary.NativeEndian.Uint32(data[12:])
 	if link, _ := n.watch.has(index); link {
 		return true
 	}
 	if kind == unix.RTM_DELLINK || flags&unix.IFF_UP != 0 {
 		return false // a MiniPod's link that is gone cannot be made here, and one that is up needs nothing
 	}
+	// One that was set down lost its route, of which the kernel says nothing, whether it is up again by now or not.
+	setDown := change&unix.IFF_UP != 0 && change != madeNow
 	for _, a := range attributes(data[unix.SizeofIfInfomsg:]) {
 		if a.Attr.Type == unix.IFLA_IFNAME {
-			return n.isLinked(unix.ByteSliceToString(a.Value)) && n.isDown(index)
+			return n.isLinked(unix.ByteSliceToString(a.Value)) && (setDown || n.isDown(index))
 		}
 	}
 	return false
