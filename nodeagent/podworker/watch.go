@@ -98,6 +98,9 @@ func (p *Pool) listen(ctx context.Context, from *stream) error {
 	defer looks.Wait()
 	defer cancel()
 	defer from.stop()
+	if !from.looked.IsZero() { // what was adopted is news enough for the first moments
+		looks.Go(func() { p.removeStrangers(ctx, p.unclaimed()) })
+	}
 	looks.Go(func() { p.lookAround(ctx, from.looked) })
 	for event := range from.events {
 		p.dispatch(event)
@@ -105,14 +108,11 @@ func (p *Pool) listen(ctx context.Context, from *stream) error {
 	return fmt.Errorf("the stream ended")
 }
 
-// lookAround looks at the whole machine, now and then. What was adopted is news enough for the first moments.
-func (p *Pool) lookAround(ctx context.Context, adopted time.Time) {
-	if !adopted.IsZero() {
-		p.removeStrangers(ctx, p.unclaimed())
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Until(adopted.Add(settled))):
-		}
+// lookAround looks at the whole machine, now and then; the first time when the last look, if there was one, is old enough.
+func (p *Pool) lookAround(ctx context.Context, looked time.Time) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Until(looked.Add(settled))):
 	}
 	for ctx.Err() == nil {
 		next := p.Resync

@@ -64,6 +64,7 @@ func newWorker(p *Pool, uid types.UID, observed view) *worker {
 	}
 	w.publisher = &publisher{worker: w, kick: make(chan struct{}, 1)}
 	w.pullContext, w.endPulls = context.WithCancel(p.ctx)
+	w.askUnanswered()
 	return w
 }
 
@@ -187,11 +188,7 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	case in.look == nil:
 	case in.epoch == w.epoch.Load():
 		w.observed.take(in.look)
-		for _, c := range w.observed.Containers {
-			if c.State == podplan.StateUnanswered {
-				w.askLater(c.ID)
-			}
-		}
+		w.askUnanswered()
 	default:
 		w.askAgain(ctx)
 	}
@@ -248,6 +245,15 @@ func (w *worker) refresh(ctx context.Context, id string) {
 		}
 	default:
 		w.observed.Drop(id)
+	}
+}
+
+// askUnanswered has the runtime asked again for all of which a look did not tell.
+func (w *worker) askUnanswered() {
+	for _, c := range w.observed.Containers {
+		if c.State == podplan.StateUnanswered {
+			w.askLater(c.ID)
+		}
 	}
 }
 
