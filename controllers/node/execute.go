@@ -38,6 +38,7 @@ func (r *reconciler) execute(ctx context.Context, seen nodelife.Observed, plan n
 	for _, pod := range plan.Release {
 		failed = append(failed, r.release(ctx, pod))
 	}
+	deleted := 0
 	for _, group := range []struct {
 		pods []*miniv1.MiniPod
 		mark func(*miniv1.MiniPod)
@@ -47,11 +48,14 @@ func (r *reconciler) execute(ctx context.Context, seen nodelife.Observed, plan n
 			if err == nil {
 				err = r.remove(ctx, &seen, pod)
 			}
+			if err == nil {
+				deleted++
+			}
 			failed = append(failed, err)
 		}
 	}
-	if n := len(plan.Delete) + len(plan.Evict) + len(plan.Move); n > 0 {
-		log.FromContext(ctx).Info("deleted MiniPods of a node", "node", seen.Name, "why", whyEmptied(&seen), "count", n)
+	if deleted > 0 {
+		log.FromContext(ctx).Info("deleted MiniPods of a node", "node", seen.Name, "why", whyEmptied(&seen), "count", deleted)
 	}
 	r.tellReleased(&seen, len(plan.Release))
 	if err := errors.Join(failed...); err != nil || !plan.DeleteMiniNode {
