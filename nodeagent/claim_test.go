@@ -2,6 +2,8 @@ package nodeagent
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,15 +16,15 @@ import (
 // Who waits has the claim when the other one has cleaned up and ended, and by a file that a third one finds, too.
 func TestClaim(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	first, err := Claim(t.Context(), dir, logr.Discard())
+	first, err := ClaimMachine(t.Context(), dir, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
 	waits := make(chan string, 1)
 	log := funcr.New(func(_, args string) { waits <- args }, funcr.Options{})
-	claimed := make(chan func())
+	claimed := make(chan *Claim)
 	go func() {
-		second, err := Claim(t.Context(), dir, log)
+		second, err := ClaimMachine(t.Context(), dir, log)
 		if err != nil {
 			t.Error(err)
 		}
@@ -31,21 +33,30 @@ func TestClaim(t *testing.T) {
 	if said := <-waits; !strings.Contains(said, "Another agent works on this machine") || !strings.Contains(said, dir) {
 		t.Errorf("said %s", said)
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "record"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	first()
+	if err := cleanupDirectories(Options{StateDir: dir, RootDir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 || left[0].Name() != claimFile {
+		t.Errorf("a clean-up leaves the claim to the end, and nothing else: %v", left)
+	}
+	first.GiveBack()
 	second := <-claimed
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancelCause(t.Context())
 	refused := make(chan error)
 	go func() {
-		_, err := Claim(ctx, dir, log)
+		_, err := ClaimMachine(ctx, dir, log)
 		refused <- err
 	}()
 	<-waits
-	cancel()
-	if err := <-refused; err == nil || !strings.Contains(err.Error(), "another agent works on this machine") {
-		t.Errorf("asked to end while it waits: %v", err)
+	cancel(errOtherAgent) // as after a minute
+	if err := <-refused; err == nil || !strings.Contains(err.Error(), "another agent works on this machine: it does not end. Stop it") {
+		t.Errorf("given up: %v", err)
 	}
-	second()
+	second.GiveBack()
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing else was there, yet the claim is left: %v", err)
+	}
 }

@@ -119,7 +119,9 @@ func cleanupDirectories(opts Options) error {
 		errs = append(errs, err)
 	}
 	for _, entry := range entries {
-		errs = append(errs, os.RemoveAll(filepath.Join(opts.StateDir, entry.Name())))
+		if entry.Name() != claimFile { // it holds until all is done
+			errs = append(errs, os.RemoveAll(filepath.Join(opts.StateDir, entry.Name())))
+		}
 	}
 	for _, dir := range []string{opts.RootDir, opts.StateDir} {
 		_ = os.Remove(dir) // if it is empty, and not a mount

@@ -114,6 +114,20 @@ func besideMe(name string) string {
 	return filepath.Join(filepath.Dir(self), name)
 }
 
+// Prepare completes the options, and finds out whether they and this machine are good for an agent, or for a clean-up, which needs less.
+func (o *Options) Prepare(cleanup bool) error {
+	if cleanup {
+		return errors.Join(o.ValidatePaths(), o.CheckMachine(true))
+	}
+	if err := o.Complete(); err != nil {
+		return err
+	}
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	return o.CheckMachine(false)
+}
+
 // Complete finds out what was not given.
 func (o *Options) Complete() error {
 	if o.NodeIP.IsValid() {
@@ -193,12 +207,23 @@ func (o *Options) Validate() error {
 	return errors.Join(append(errs, o.ValidatePaths(), o.validateAmounts(), o.Logs.Validate())...)
 }
 
+// What others keep things in, and no directory or cgroup of an agent's own.
+var (
+	othersDirs = []string{"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/run/containerd",
+		"/sbin", "/srv", "/sys", "/sys/fs/cgroup", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/share", "/var", "/var/cache", "/var/lib",
+		"/var/lib/containerd", "/var/lib/kubelet", "/var/log", "/var/run", "/var/tmp"}
+	othersCgroups = []string{"/", "/init.scope", "/kubelet", "/kubelet.slice", "/kubepods", "/kubepods.slice", "/machine.slice", "/system.slice", "/user.slice"}
+)
+
 // ValidatePaths finds mistakes in where the agent keeps what it makes: all that a clean-up needs, which removes what is there.
 func (o *Options) ValidatePaths() error {
 	var errs []error
-	for name, dir := range map[string]string{"state-dir": o.StateDir, "root-dir": o.RootDir, "cgroup-parent": o.CgroupParent} {
-		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
-			errs = append(errs, fmt.Errorf("--%s %q: must be an absolute path of its own, not /", name, dir))
+	for name, path := range map[string]struct {
+		of     string
+		others []string
+	}{"state-dir": {o.StateDir, othersDirs}, "root-dir": {o.RootDir, othersDirs}, "cgroup-parent": {o.CgroupParent, othersCgroups}} {
+		if !filepath.IsAbs(path.of) || slices.Contains(path.others, filepath.Clean(path.of)) {
+			errs = append(errs, fmt.Errorf("--%s %q: must be an absolute path of the agent's own: a clean-up removes it", name, path.of))
 		}
 	}
 	return errors.Join(errs...)

@@ -113,14 +113,16 @@ func TestPartsEndTogether(t *testing.T) {
 func TestCleanupOfPathsThatAreNotItsOwn(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for want, change := range map[string]func(*Options){
-		"--state-dir":     func(o *Options) { o.StateDir = "state" },
-		"--root-dir":      func(o *Options) { o.RootDir = "root" },
-		"--cgroup-parent": func(o *Options) { o.CgroupParent = "cgroup" },
+		"--state-dir":                 func(o *Options) { o.StateDir = "state" },
+		"--root-dir":                  func(o *Options) { o.RootDir = "root" },
+		`--state-dir "//run/"`:        func(o *Options) { o.StateDir = "//run/" },
+		`--cgroup-parent "/kubepods"`: func(o *Options) { o.CgroupParent = "/kubepods" },
+		"--cgroup-parent":             func(o *Options) { o.CgroupParent = "cgroup" },
 	} {
 		o := Options{StateDir: filepath.Join(t.TempDir(), "state"), RootDir: filepath.Join(t.TempDir(), "root"), CgroupParent: "/mini-test-none"}
 		o.ContainerdAddress = filepath.Join(t.TempDir(), "none")
 		change(&o)
-		if err := Cleanup(t.Context(), o, logr.Discard()); err == nil || !strings.Contains(err.Error(), want+" ") {
+		if err := Cleanup(t.Context(), o, logr.Discard()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q in %v", want, err)
 		}
 	}

@@ -41,22 +41,15 @@ func run(ctx context.Context, opts nodeagent.Options, cleanup bool, log logr.Log
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q: all settings are flags, see --help", flag.Arg(0))
 	}
-	err := errors.Join(opts.Complete(), opts.Validate())
-	if cleanup { // needs no more than these
-		err = opts.ValidatePaths()
+	if err := opts.Prepare(cleanup); err != nil {
+		return err
 	}
+	claim, err := nodeagent.ClaimMachine(ctx, opts.StateDir, log)
 	if err != nil {
 		return err
 	}
-	giveBack, err := nodeagent.Claim(ctx, opts.StateDir, log)
-	if err != nil {
-		return err
-	}
-	defer giveBack()
+	defer claim.GiveBack()
 	if err := opts.Install(); err != nil && !cleanup {
-		return err
-	}
-	if err := opts.CheckMachine(cleanup); err != nil {
 		return err
 	}
 	if cleanup {
