@@ -38,25 +38,7 @@ func (r *reconciler) execute(ctx context.Context, seen nodelife.Observed, plan n
 	for _, pod := range plan.Release {
 		failed = append(failed, r.release(ctx, pod))
 	}
-	deleted := 0
-	for _, group := range []struct {
-		pods []*miniv1.MiniPod
-		mark func(*miniv1.MiniPod)
-	}{{plan.Evict, markLost}, {plan.Move, nodelife.MarkMoved}, {plan.Delete, func(*miniv1.MiniPod) {}}} {
-		for _, pod := range group.pods {
-			err := r.patchStatus(ctx, pod, func() { group.mark(pod) })
-			if err == nil {
-				err = r.remove(ctx, &seen, pod)
-			}
-			if err == nil {
-				deleted++
-			}
-			failed = append(failed, err)
-		}
-	}
-	if deleted > 0 {
-		log.FromContext(ctx).Info("deleted MiniPods of a node", "node", seen.Name, "why", whyEmptied(&seen), "count", deleted)
-	}
+	failed = append(failed, r.empty(ctx, &seen, plan))
 	r.tellReleased(&seen, len(plan.Release))
 	if err := errors.Join(failed...); err != nil || !plan.DeleteMiniNode {
 		return err
@@ -68,6 +50,32 @@ func (r *reconciler) execute(ctx context.Context, seen nodelife.Observed, plan n
 		r.left(seen.MiniNode)
 	}
 	return err
+}
+
+// empty deletes what is not to stay on a node, each marked as what it is.
+func (r *reconciler) empty(ctx context.Context, seen *nodelife.Observed, plan nodelife.Plan) error {
+	markLost := func(pod *miniv1.MiniPod) { nodelife.MarkLost(pod, seen.Life, r.policy) }
+	var failed []error
+	deleted := 0
+	for _, group := range []struct {
+		pods []*miniv1.MiniPod
+		mark func(*miniv1.MiniPod)
+	}{{plan.Evict, markLost}, {plan.Move, nodelife.MarkMoved}, {plan.Delete, func(*miniv1.MiniPod) {}}} {
+		for _, pod := range group.pods {
+			err := r.patchStatus(ctx, pod, func() { group.mark(pod) })
+			if err == nil {
+				err = r.remove(ctx, seen, pod)
+			}
+			if err == nil {
+				deleted++
+			}
+			failed = append(failed, err)
+		}
+	}
+	if deleted > 0 {
+		log.FromContext(ctx).Info("deleted MiniPods of a node", "node", seen.Name, "why", whyEmptied(seen), "count", deleted)
+	}
+	return errors.Join(failed...)
 }
 
 // remove deletes a MiniPod, so that it is replaced. One that the cache still has as it was before, because it lags, is a conflict: it would
