@@ -52,7 +52,8 @@ func (p Places) Script() string {
 	return fmt.Sprintf(script, p.Cgroup, p.StateDir, p.RootDir, p.Containerd, p.Tasks)
 }
 
-// The cgroup that pauses share comes with the first and stays: what is in it counts, and it does not.
+// The cgroup that pauses share, and the link to where containerd has its bundles, come with a node's first MiniPod and stay: what is in them
+// counts, and they do not.
 //
 // A process is named by its cgroup, its network namespace and its command, so that pauses, which share a cgroup, are told apart. Shims of
 // runc's and programs that write logs are in the cgroup of whoever started them, and are known by the agent's directory in their
@@ -80,8 +81,8 @@ echo "$rules" | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^://' | say chain
 grep -o "$state/[^ ]*" /proc/self/mountinfo | say mount
 ls "$tasks/miniplane" 2>/dev/null | say bundle
 for dir in "$state" "$root"; do find "$dir" -xdev ! -type d 2>/dev/null; done |
-	grep -vE '/shim-[0-9a-f]+/([0-9]+(|\.lock|\.log)|seal\.lock|[0-9]+/containerd-shim-[a-z0-9-]+)$' | say file
-find /sys/fs/cgroup/*"$cgroup" /sys/fs/cgroup"$cgroup" -mindepth 1 -type d 2>/dev/null | sed 's|^/sys/fs/cgroup/||' | grep -v "$cgroup/pause$" | say cgroup
+	grep -vE '/shim-[0-9a-f]+/([0-9]+(|\.lock|\.log)|seal\.lock|bundles|[0-9]+/containerd-shim-[a-z0-9-]+)$' | say file
+find /sys/fs/cgroup/*"$cgroup" /sys/fs/cgroup"$cgroup" -mindepth 1 -type d 2>/dev/null | grep -v "$cgroup/pause$" | sed 's|^/sys/fs/cgroup/||' | say cgroup
 hierarchy=/sys/fs/cgroup
 [ -e $hierarchy/cgroup.controllers ] || hierarchy=$hierarchy/pids
 members=$(find "$hierarchy$cgroup" -name cgroup.procs -exec grep -H . {} + 2>/dev/null | sed -e "s|^$hierarchy||" -e 's|/cgroup.procs:| |')
