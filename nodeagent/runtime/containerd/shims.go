@@ -72,7 +72,7 @@ func installProgram(path, program string) error {
 	return copyProgram(path, program)
 }
 
-func copyProgram(path, program string) (err error) {
+func copyProgram(path, program string) error {
 	from, err := os.Open(program)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func copyProgram(path, program string) (err error) {
 		return err
 	}
 	_, err = io.Copy(to, from)
-	if err = errors.Join(err, to.Sync(), to.Close()); err != nil {
+	if err := errors.Join(err, to.Sync(), to.Close()); err != nil {
 		return err
 	}
 	return os.Rename(path+".tmp", path)
