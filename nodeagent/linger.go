@@ -21,6 +21,7 @@ import (
 	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/internal/statuspatch"
+	"miniplane.dev/miniplane/nodeagent/heartbeat"
 )
 
 // ErrUnwanted is how Run ends when the agent was told to end because its DaemonSet no longer wants this node, and all MiniPods have
@@ -147,7 +148,8 @@ func isLeaving(node *miniv1.MiniNode) bool {
 	return meta.IsStatusConditionTrue(node.Status.Conditions, miniv1.ConditionLeaving)
 }
 
-// SignOff says in the MiniNode that nothing of miniplane is left on this machine, so that the manager deletes it. It tries until ctx
+// SignOff says that nothing of miniplane is left on this machine: in the agent's Lease, which nobody holds any more and which stays, so
+// that every manager knows it of what is bound here too late; and in the MiniNode, so that the manager deletes it. It tries until ctx
 // ends.
 func SignOff(ctx context.Context, config *rest.Config, opts Options, log logr.Logger) error {
 	a := &agent{opts: opts, log: log}
@@ -170,6 +172,9 @@ func SignOff(ctx context.Context, config *rest.Config, opts Options, log logr.Lo
 func (a *agent) signOff(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	if err := heartbeat.Release(ctx, a.client, a.opts.NodeName); err != nil {
+		return err
+	}
 	var node miniv1.MiniNode
 	if err := a.client.Get(ctx, client.ObjectKey{Name: a.opts.NodeName}, &node); err != nil {
 		return client.IgnoreNotFound(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -163,6 +164,10 @@ func TestLingersUntilTheNodeIsEmpty(t *testing.T) {
 	if ready := meta.FindStatusCondition(mini.Status.Conditions, miniv1.ConditionReady); ready.Reason != miniv1.ReasonAgentLeft || ready.Status != metav1.ConditionFalse ||
 		!meta.IsStatusConditionTrue(mini.Status.Conditions, miniv1.ConditionLeaving) {
 		t.Errorf("conditions %+v", mini.Status.Conditions)
+	}
+	lease := &coordinationv1.Lease{}
+	if err := l.api.Get(t.Context(), types.NamespacedName{Namespace: miniv1.SystemNamespace, Name: l.name}, lease); err != nil || lease.Spec.HolderIdentity != nil {
+		t.Errorf("its Lease: %v, %+v", err, lease.Spec)
 	}
 }
 

@@ -158,6 +158,10 @@ func TestANodeThatLeftWhileTheCacheLags(t *testing.T) {
 	if err := s.reader.Get(t.Context(), key, &node); !apierrors.IsNotFound(err) {
 		t.Fatalf("the MiniNode of an agent that has left: %v", err)
 	}
+	s.lease.Spec.HolderIdentity = nil
+	if err := s.client.Update(t.Context(), s.lease); err != nil {
+		t.Fatal(err)
+	}
 	s.stale = &node
 	s.stale.Name, s.stale.UID = "b", "its-uid"
 	late := builders.Pod("ns", "late").Node("b").ReadySince(s.clock).With(func(p *miniv1.MiniPod) { p.Finalizers = []string{miniv1.AgentFinalizer} }).Obj()

@@ -35,7 +35,7 @@ func (r *reconciler) onNode() handler.EventHandler {
 	}
 }
 
-// onLease notes heartbeats. When an agent comes back, it is looked at. When it is the first that is heard again, so are all that are
+// onLease notes heartbeats. When an agent comes back, or has left, it is looked at. When it is the first that is heard again, so are all that are
 // silent: they may have been thought lost only because nobody was heard at all. That a machine is heard again is no news: what was
 // on it is its agent's to say.
 func (r *reconciler) onLease() handler.EventHandler {
@@ -45,6 +45,9 @@ func (r *reconciler) onLease() handler.EventHandler {
 		hear, ok := witnesses[lease.Namespace]
 		if !ok {
 			return
+		}
+		if isReleased(lease) {
+			add(q, lease.Name)
 		}
 		beat, ok := beatOf(lease)
 		if !ok {

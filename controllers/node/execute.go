@@ -47,7 +47,7 @@ func (r *reconciler) execute(ctx context.Context, seen nodelife.Observed, plan n
 	err := client.IgnoreNotFound(r.client.Delete(ctx, seen.MiniNode,
 		client.Preconditions{UID: &seen.MiniNode.UID, ResourceVersion: &seen.MiniNode.ResourceVersion}))
 	if err == nil && seen.NodeExists {
-		r.left(seen.MiniNode)
+		r.ranges.release(seen.Name)
 	}
 	return err
 }

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"context"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -57,6 +59,18 @@ func beatOf(lease *coordinationv1.Lease) (beat nodelife.Beat, ok bool) {
 		beat.Every = time.Duration(*seconds) * time.Second / 4 // kubelets and agents renew four times in that time
 	}
 	return beat, true
+}
+
+// hasLeft tells whether a node's agent has left in order and none has come since: it released its Lease when nothing of miniplane was left
+// on the machine, and the next one's first act is to hold it.
+func hasLeft(ctx context.Context, from client.Reader, node string) (bool, error) {
+	var lease coordinationv1.Lease
+	err := from.Get(ctx, client.ObjectKey{Namespace: miniv1.SystemNamespace, Name: node}, &lease)
+	return err == nil && isReleased(&lease), client.IgnoreNotFound(err)
+}
+
+func isReleased(lease *coordinationv1.Lease) bool {
+	return lease.Namespace == miniv1.SystemNamespace && ptr.Deref(lease.Spec.HolderIdentity, "") == ""
 }
 
 // wordOf is what the core Node's condition Ready says about the machine.

@@ -95,9 +95,3 @@ func (r *reconciler) setLeaving(ctx context.Context, node *miniv1.MiniNode, plan
 	r.recorder.Eventf(node, nil, kind, reason, "Leave", "%s", conditions.Note(message))
 	return nil
 }
-
-// left forgets a node whose agent has left in order, but for that.
-func (r *reconciler) left(node *miniv1.MiniNode) {
-	r.book.noteLeft(node)
-	r.ranges.release(node.Name)
-}

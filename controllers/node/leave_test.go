@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,8 +71,11 @@ func (w world) letGo(pod *miniv1.MiniPod) {
 }
 
 // signOff is an agent's last word.
-func (w world) signOff(name string) {
+func (w world) signOff(name string, a *agent) {
 	w.Helper()
+	a.stop()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: miniv1.SystemNamespace, Name: name}}
+	w.must(w.Patch(w.Context(), lease, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"holderIdentity":null}}`))))
 	var mini miniv1.MiniNode
 	w.must(w.Get(w.Context(), client.ObjectKey{Name: name}, &mini))
 	before := mini.DeepCopy()
@@ -83,7 +87,7 @@ func (w world) signOff(name string) {
 func TestNodeLeaves(t *testing.T) {
 	w := newWorld(t)
 	w.daemonSet()
-	w.manager()
+	stop := w.manager()
 	stays, goes := w.member("a"), w.member("b")
 	elsewhere, one, two := w.pod("elsewhere", "a"), w.pod("one", "b"), w.pod("two", "b", func(pod *miniv1.MiniPod) {
 		pod.Spec.Tolerations = []miniv1.Toleration{{Operator: corev1.TolerationOpExists}}
@@ -102,11 +106,13 @@ func TestNodeLeaves(t *testing.T) {
 	w.letGo(late)
 
 	stranded := w.pod("stranded", "b")
-	goes.on.Store(false)
-	w.signOff("b")
+	w.signOff("b", goes)
 	w.nodeIs("b", "gone")
 	w.podIs(stranded, "gone")
 	w.podIs(w.pod("after", "b"), "gone")
+	stop()
+	w.manager() // one that has not seen it leave
+	w.podIs(w.pod("long-after", "b"), "gone")
 	w.stays("MiniPod elsewhere", func() string { return w.state(elsewhere) + w.leaving("a") }, "Running ContainersReady", time.Second)
 
 	// It comes back like a new one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -90,7 +91,15 @@ func (w world) must(err error) {
 // agent beats for a node while it is on.
 type agent struct {
 	on    atomic.Bool
+	beat  sync.Mutex
 	beats atomic.Int32
+}
+
+// stop ends the beats: none comes after it.
+func (a *agent) stop() {
+	a.beat.Lock()
+	defer a.beat.Unlock()
+	a.on.Store(false)
 }
 
 // heard waits until each agent has beaten a few times.
@@ -161,6 +170,7 @@ func (w world) beats(namespace, name string, tend func(context.Context)) *agent 
 		defer ticker.Stop()
 		for ctx.Err() == nil {
 			<-ticker.C
+			a.beat.Lock()
 			if a.on.Load() {
 				before := lease.DeepCopy()
 				renew()
@@ -169,6 +179,7 @@ func (w world) beats(namespace, name string, tend func(context.Context)) *agent 
 				}
 				tend(ctx)
 			}
+			a.beat.Unlock()
 		}
 	}()
 	return a

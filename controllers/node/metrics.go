@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -80,36 +79,13 @@ func (fleetCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// book remembers in which state each node was when it was looked at last, and whose agents have left in order since this manager
-// began.
+// book remembers in which state each node was when it was looked at last.
 type book struct {
 	mu     sync.Mutex
 	states map[string]nodelife.State
-	left   map[string]types.UID // the MiniNode that was deleted then
 }
 
-func newBook() *book { return &book{states: map[string]nodelife.State{}, left: map[string]types.UID{}} }
-
-func (b *book) noteLeft(node *miniv1.MiniNode) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.left[node.Name] = node.UID
-}
-
-func (b *book) hasLeft(node string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.left[node] != ""
-}
-
-// noteBack notes a MiniNode that is there. A cache that lags still has the one that was deleted.
-func (b *book) noteBack(node *miniv1.MiniNode) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.left[node.Name] != node.UID {
-		delete(b.left, node.Name)
-	}
-}
+func newBook() *book { return &book{states: map[string]nodelife.State{}} }
 
 func (b *book) note(node string, state nodelife.State) (before nodelife.State) {
 	b.mu.Lock()

@@ -182,6 +182,12 @@ func (r *reconciler) look(ctx context.Context, from client.Reader, seen *nodelif
 		return err
 	}
 	exists := err == nil
+	seen.Left = false
+	if seen.MiniNode == nil {
+		if seen.Left, err = hasLeft(ctx, from, seen.Name); err != nil {
+			return err
+		}
+	}
 	if seen.Unwanted, err = unwanted(ctx, from, seen.MiniNode, &node, exists); err != nil {
 		return err
 	}
@@ -204,9 +210,6 @@ func (r *reconciler) take(seen *nodelife.Observed, node *corev1.Node, exists boo
 		}
 		seen.Life, seen.Pace = r.fleet.Look(seen.Name, r.now())
 		seen.Held = r.fleet.Held(seen.Name, r.now())
-		if seen.Left = seen.MiniNode == nil && r.book.hasLeft(seen.Name); seen.MiniNode != nil {
-			r.book.noteBack(seen.MiniNode)
-		}
 		if seen.MiniNode != nil {
 			booted := r.fleet.Boot(seen.Name, node.Status.NodeInfo.BootID, r.now())
 			seen.Life = seen.Life.SinceBoot(seen.MiniNode.Status.NodeInfo.BootID, node.Status.NodeInfo.BootID, booted)

@@ -37,7 +37,7 @@ type Observed struct {
 	Unwanted string
 	// Held: nodes that leave keep their MiniPods.
 	Held bool
-	// Left: the agent has left in order, and no other has come since. There is no MiniNode.
+	// Left: the agent has left in order, and no other has come since, says its Lease. There is no MiniNode.
 	Left bool
 	// Pods bound to the node.
 	Pods []*miniv1.MiniPod

@@ -155,3 +155,10 @@ func (h *Heart) renew(ctx context.Context, namespace string, every time.Duration
 	}
 	return h.Client.Create(ctx, lease)
 }
+
+// Release is the opposite of a beat: the agent's Lease is held by nobody, because nothing of miniplane is left on the node. A Lease that
+// is not there is released.
+func Release(ctx context.Context, api client.Client, node string) error {
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: miniv1.SystemNamespace, Name: node}}
+	return client.IgnoreNotFound(api.Patch(ctx, lease, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"holderIdentity":null}}`))))
+}
