@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/conditions"
@@ -175,23 +174,6 @@ func TestANodeThatLeftWhileTheCacheLags(t *testing.T) {
 	}
 }
 
-func countedEvictions(t *testing.T) (n float64) {
-	t.Helper()
-	families, err := metrics.Registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != "miniplane_node_evictions_total" {
-			continue
-		}
-		for _, m := range family.GetMetric() {
-			n += m.GetCounter().GetValue()
-		}
-	}
-	return n
-}
-
 // A cache that lags makes nobody count a MiniPod twice.
 func TestADeletionIsCountedOnce(t *testing.T) {
 	s := newStory(t)
@@ -205,14 +187,14 @@ func TestADeletionIsCountedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := &nodelife.Observed{NodeExists: true, Life: nodelife.Life{State: nodelife.Lost}}
-	counted := countedEvictions(t)
+	counted := testenv.Counted(t, "miniplane_node_evictions_total")
 	if err := s.remove(t.Context(), seen, pod.DeepCopy()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.remove(t.Context(), seen, pod.DeepCopy()); !apierrors.IsConflict(err) {
 		t.Errorf("as the cache still has it: %v", err)
 	}
-	if n := countedEvictions(t) - counted; n != 1 {
+	if n := testenv.Counted(t, "miniplane_node_evictions_total") - counted; n != 1 {
 		t.Errorf("counted %v times", n)
 	}
 }

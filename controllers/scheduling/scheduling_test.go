@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,25 @@ func (w *world) events(name string) []string {
 		}
 	}
 	return out
+}
+
+// Why a MiniPod waits is told in an Event when its status says so, and not before.
+func TestWhatIsNotStoredIsNotTold(t *testing.T) {
+	w := newWorld(t)
+	w.writes.deny(fmt.Sprintf("/apis/%s/namespaces/%s/minipods/refused/status", miniv1.GroupVersion, w.ns))
+	w.start()
+	w.create(builders.Pod("", "refused").Requests("1", "").With(owned).Obj())
+	w.create(builders.Pod("", "stored").Requests("1", "").With(owned).Obj())
+	told := func(name string) {
+		t.Helper()
+		w.until("an Event about "+name, func() (bool, any) { return slices.Contains(w.events(name), "FailedScheduling"), w.events(name) })
+	}
+	told("stored")
+	if events := w.events("refused"); len(events) > 0 {
+		t.Errorf("told, and not stored: %v", events)
+	}
+	w.writes.deny("")
+	told("refused")
 }
 
 func TestWakesForANewNodeATaintAndARelease(t *testing.T) {

@@ -139,3 +139,28 @@ func TestOthersFailAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// Watches that were lost in one moment are not opened again in one.
+func TestWatchesComeBackApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		back := time.Now().Add(time.Minute)
+		var mu sync.Mutex
+		late := map[time.Duration]bool{}
+		var watches sync.WaitGroup
+		for range 20 {
+			watches.Go(func() {
+				s := &server{backAt: back}
+				if _, err := s.ask(request(t.Context(), t, http.MethodGet, "https://api/pods?watch=true")); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				late[time.Since(back)] = true
+			})
+		}
+		watches.Wait()
+		if len(late) < 10 {
+			t.Errorf("20 watches came back at %d moments", len(late))
+		}
+	})
+}

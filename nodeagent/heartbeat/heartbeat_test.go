@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -307,5 +309,32 @@ func TestMaxPods(t *testing.T) {
 		if got := maxPods(500, cidr); got != want {
 			t.Errorf("%q: %d, want %d", cidr, got, want)
 		}
+	}
+}
+
+// noting is a clock that notes how long is waited, and does not wait.
+type noting struct {
+	clock.RealClock
+	waits []time.Duration
+}
+
+func (n *noting) NewTimer(d time.Duration) clock.Timer {
+	n.waits = append(n.waits, d)
+	return n.RealClock.NewTimer(0)
+}
+
+// Agents that began in one moment do not beat in one moment for ever, and each beats as often as the manager counts on.
+func TestBeatsAreSpread(t *testing.T) {
+	b, noted := newBench(t), &noting{}
+	b.heart.Clock = noted
+	ctx, cancel := context.WithCancel(t.Context())
+	b.heart.regularly(ctx, renewEvery, func() {
+		if len(noted.waits) >= 100 {
+			cancel()
+		}
+	})
+	shortest, longest := slices.Min(noted.waits), slices.Max(noted.waits)
+	if longest-shortest < renewEvery/8 || shortest < renewEvery*7/8 || longest > renewEvery*9/8 {
+		t.Errorf("waits are from %s to %s, want them spread around %s", shortest, longest, renewEvery)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
@@ -19,7 +20,7 @@ const testUID = "11111111-2222-3333-4444-555555555555"
 
 var (
 	t0          = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	testMachine = Machine{NodeName: "n1", NodeIP: "10.0.0.1"}
+	testMachine = Machine{NodeName: "n1", NodeIP: "10.0.0.1", PodMaxPIDs: 321}
 )
 
 func at(seconds int) time.Time { return t0.Add(time.Duration(seconds) * time.Second) }
@@ -101,5 +102,19 @@ func TestBox(t *testing.T) {
 		if o.take(&v); o.Sandbox != c.want || o.box != c.box {
 			t.Errorf("%s, by a look: %+v", name, o)
 		}
+	}
+}
+
+// A MiniPod is bounded by its sandbox, before its first container is there.
+func TestSandboxIsBounded(t *testing.T) {
+	b := newBench(t)
+	pod := b.create("a", func(p *miniv1.MiniPod) {
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("70m")}
+	})
+	b.shows("a", "Running")
+	got := b.sandboxes.Spec(string(pod.UID))
+	want := sandbox.Spec{PodUID: string(pod.UID), Hostname: "a", CgroupPath: b.layout.podCgroup(pod.UID), CPUMillis: 70, MaxPIDs: testMachine.PodMaxPIDs}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("sandbox (-want +got):\n%s", diff)
 	}
 }

@@ -3,8 +3,10 @@ package podworker
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
@@ -98,4 +100,24 @@ func TestConflictIsMadeGood(t *testing.T) {
 		got := b.get("a").Status
 		return got.Restarts == 1 && meta.IsStatusConditionTrue(got.Conditions, miniv1.ConditionDisruptionTarget)
 	})
+}
+
+// What is told in an Event is in the status by then, and what could not be stored is not told.
+func TestEventsFollowTheStatus(t *testing.T) {
+	b := newBench(t)
+	b.create("a")
+	w := b.pool.worker(b.shows("a", "Running").UID)
+	b.kill()
+	told := events.NewFakeRecorder(10)
+	b.pool.Recorder = told
+	want := w.latest().Status.DeepCopy()
+	want.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: miniv1.ReasonCrashLoopBackOff}}
+	b.setAway(true)
+	if err := w.publisher.write(t.Context(), want); err == nil || len(told.Events) > 0 {
+		t.Fatalf("%d Events, although the status was not stored: %v", len(told.Events), err)
+	}
+	b.setAway(false)
+	if err := w.publisher.write(t.Context(), want); err != nil || len(told.Events) != 1 {
+		t.Errorf("%d Events of one trouble, %v", len(told.Events), err)
+	}
 }

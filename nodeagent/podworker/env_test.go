@@ -186,6 +186,13 @@ func TestFiles(t *testing.T) {
 	if _, err := os.Stat(log); !os.IsNotExist(err) {
 		t.Error("the log is still there")
 	}
+	// Of a MiniPod whose directory is known, it is not looked for among all.
+	if err := l.removeFiles(pod.UID, filepath.Join(l.logsDir(), "ns_other_"+testUID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Dir(filepath.Dir(log))); err != nil {
+		t.Errorf("another directory was looked for: %v", err)
+	}
 	if err := l.removeFiles(pod.UID, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"miniplane.dev/miniplane/nodeagent/pulls"
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/test/testenv"
 )
 
 // registries is a runtime that only pulls: what is evil moves for ever, everything else is there at once.
@@ -89,5 +90,36 @@ func TestNobodyWaitsBehindAnothersShare(t *testing.T) {
 	defer cancel()
 	if image, err := c.Pull(ctx, "good", "good:1", nil); err != nil || image.ID != "good:1" {
 		t.Errorf("%+v, %v", image, err)
+	}
+}
+
+// Pulls are counted by how they ended: one that nobody waits for any more has not failed.
+func TestPullsAreCounted(t *testing.T) {
+	r := &registries{evil: map[string]bool{"slow": true}, begun: make(chan string, 10)}
+	c, results := pulls.New(pulls.Options{Runtime: r}), []string{"success", "canceled", "failure"}
+	counted := func() (out [3]float64) {
+		for i, result := range results {
+			out[i] = testenv.Counted(t, "miniplane_agent_image_pulls_total", result)
+		}
+		return out
+	}
+	before := counted()
+	if _, err := c.Pull(t.Context(), "ns", "fast", nil); err != nil {
+		t.Fatal(err)
+	}
+	<-r.begun
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-r.begun; cancel() }()
+	if _, err := c.Pull(ctx, "ns", "slow", nil); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	for _, under := c.Waiting(); under > 0; _, under = c.Waiting() {
+		<-time.After(time.Millisecond)
+	}
+	after := counted()
+	for i, want := range []float64{1, 1, 0} {
+		if got := after[i] - before[i]; got != want {
+			t.Errorf("%v pulls ended with %s, want %v", got, results[i], want)
+		}
 	}
 }

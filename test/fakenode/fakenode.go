@@ -21,6 +21,7 @@ import (
 type Sandboxes struct {
 	mu    sync.Mutex
 	there map[string]sandbox.Sandbox
+	specs map[string]sandbox.Spec
 	made  int
 	dir   string
 	// Fail, when set, is asked before each operation.
@@ -31,7 +32,14 @@ var _ sandbox.Manager = (*Sandboxes)(nil)
 
 // NewSandboxes makes one without sandboxes. Their files are below a directory.
 func NewSandboxes(dir string) *Sandboxes {
-	return &Sandboxes{there: map[string]sandbox.Sandbox{}, dir: dir}
+	return &Sandboxes{there: map[string]sandbox.Sandbox{}, specs: map[string]sandbox.Spec{}, dir: dir}
+}
+
+// Spec is what a sandbox was wanted like last.
+func (s *Sandboxes) Spec(podUID string) sandbox.Spec {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.specs[podUID]
 }
 
 // Ensure implements sandbox.Manager.
@@ -41,6 +49,7 @@ func (s *Sandboxes) Ensure(_ context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.specs[spec.PodUID] = spec
 	if box, ok := s.there[spec.PodUID]; ok && box.PausePID != 0 {
 		return box, nil
 	}

@@ -39,6 +39,8 @@ var deadlines = []struct {
 	{"/containerd.services.namespaces.v1.Namespaces/", 15 * time.Second},
 	{"/containerd.services.images.v1.Images/", 15 * time.Second},
 	{"/containerd.services.snapshots.v1.Snapshots/", time.Minute},
+	{"/containerd.services.leases.v1.Leases/", time.Minute},
+	{"/containerd.services.content.v1.Content/", time.Minute},
 }
 
 // bounded gives every call an end, and counts those that came to it.
