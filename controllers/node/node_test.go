@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/test/testenv"
 )
 
 func TestLostNode(t *testing.T) {
@@ -25,6 +26,8 @@ func TestLostNode(t *testing.T) {
 		pod.Spec.Tolerations = []miniv1.Toleration{{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists}}
 	})
 	w.stays("MiniNode b", func() string { return w.ready("b") }, "True AgentReady", grace+time.Second)
+	losses := func() float64 { return testenv.Counted(t, "miniplane_node_losses_total", "node") }
+	counted := losses()
 
 	lost.on.Store(false)
 	silent := time.Now()
@@ -39,6 +42,9 @@ func TestLostNode(t *testing.T) {
 		t.Errorf("deleted after %v of silence", took)
 	}
 	w.podIs(bare, "gone")
+	if n := losses() - counted; n != 1 {
+		t.Errorf("%v losses are counted", n)
+	}
 
 	// The finalizer stays as long as the node may come back: only its agent knows that nothing runs any more.
 	w.stays("MiniPod pod", func() string { return w.state(pod) }, "NodeLost NodeLost disrupted deleting", time.Second)

@@ -41,10 +41,14 @@ func TestAgentIsAwayAndTheMachineIsNot(t *testing.T) {
 	})
 	heard(t, agent, kubelet)
 	before := w.version(pod)
+	losses := testenv.Counted(t, "miniplane_node_losses_total", "agent")
 
 	agent.on.Store(false)
 	silent := time.Now()
 	w.nodeIs("b", "Unknown AgentAbsent")
+	if n := testenv.Counted(t, "miniplane_node_losses_total", "agent") - losses; n != 1 {
+		t.Errorf("%v losses of agents are counted", n)
+	}
 	w.podIs(hasty, "NodeLost NodeLost disrupted deleting")
 	w.stays("MiniPod pod", func() string { return w.version(pod) }, before, time.Until(silent.Add(grace+absence-time.Second)))
 	w.untilTold("b", miniv1.ReasonAgentAbsent, "but the machine lives")
