@@ -15,3 +15,12 @@ func TestBackoffIsCountedByTheAgent(t *testing.T) {
 		t.Errorf("starts again at %s, want %s", got, at(30))
 	}
 }
+
+// What ends because its server failed is started again at once, and its crashes before that are remembered.
+func TestServerFailureIsNoCrash(t *testing.T) {
+	last := container("main", 3, 2, exited(137, 0, 1))
+	last.ServerFailed = true
+	if at, crashes := restart(last, at(1)); !at.IsZero() || crashes != 2 {
+		t.Errorf("starts again at %s, with %d crashes", at, crashes)
+	}
+}

@@ -42,6 +42,7 @@ func TestStatusBrief(t *testing.T) {
 		return func(pod *miniv1.MiniPod) { pod.Spec.Containers[0].ImagePullPolicy = p }
 	}
 	oom := func(c *Container) { exited(137, 0, 1)(c); c.OOMKilled = true }
+	takenAlong := func(c *Container) { exited(137, 0, 1)(c); c.ServerFailed = true }
 	cases := []struct {
 		name string
 		pod  *miniv1.MiniPod
@@ -60,6 +61,7 @@ func TestStatusBrief(t *testing.T) {
 		{"succeeded", testPod().With(onFailure).Obj(), seen(container("main", 1, 1, exited(0, 0, 1))), at(2), brief{"Succeeded", "Completed", "0/1", 1, miniv1.ReasonPodCompleted}},
 		{"failed", testPod().With(never).Obj(), seen(container("main", 0, 0, exited(3, 0, 1))), at(2), brief{"Failed", "Error", "0/1", 0, notReady}},
 		{"oom", testPod().With(never).Obj(), seen(container("main", 0, 0, oom)), at(2), brief{"Failed", "OOMKilled", "0/1", 0, notReady}},
+		{"its server failed", testPod().With(never).Obj(), seen(container("main", 0, 0, takenAlong)), at(2), brief{"Failed", "ShimFailed", "0/1", 0, notReady}},
 		{"reboot", testPod().With(never).Obj(), seen(container("main", 0, 0, unknown)), at(2), brief{"Failed", "ContainerStatusUnknown", "0/1", 0, notReady}},
 		{"one completed, one runs", testPod("main", "b").With(onFailure).Obj(), seen(container("main", 0, 0, exited(0, 0, 1)), container("b", 0, 0, runs)), at(2),
 			brief{"Running", "NotReady", "1/2", 0, notReady}},
