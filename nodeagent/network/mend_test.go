@@ -13,9 +13,9 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"miniplane.dev/miniplane/nodeagent/nettest"
+	"miniplane.dev/miniplane/test/testenv"
 )
 
 // longest is how long mending may take here: a second, and what a busy machine adds.
@@ -137,8 +137,13 @@ func TestMending(t *testing.T) {
 		{"loose sources", run("sysctl", "-qw", "net.ipv4.conf."+link+".rp_filter=2")},
 	} {
 		t.Run(harm.name, func(t *testing.T) {
+			restored := func() float64 { return testenv.Counted(t, "miniplane_agent_network_restored_total") }
+			before := restored()
 			n.wantBack(changes, n.healthy, harm.do)
 			mustAsk(t, n.NS, "tcp", addr.String()+":80")
+			if restored() == before {
+				t.Error("it was made again, and not counted")
+			}
 		})
 	}
 }
@@ -196,18 +201,7 @@ func TestAttachedMeanwhile(t *testing.T) {
 	const pods, times = 8, 10
 	n := alone(t)
 	n.setPeers()
-	counted := func() (sum float64) {
-		families, err := metrics.Registry.Gather()
-		check(t, err)
-		for _, family := range families {
-			for _, m := range family.GetMetric() {
-				if family.GetName() == "miniplane_agent_network_restored_total" {
-					sum += m.GetCounter().GetValue()
-				}
-			}
-		}
-		return sum
-	}
+	counted := func() float64 { return testenv.Counted(t, "miniplane_agent_network_restored_total") }
 	before := counted()
 	var working, looking sync.WaitGroup
 	done := make(chan struct{})

@@ -20,6 +20,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/conntrack"
 	"miniplane.dev/miniplane/nodeagent/iptables"
 	"miniplane.dev/miniplane/nodeagent/iptables/fake"
+	"miniplane.dev/miniplane/test/testenv"
 )
 
 // flows are fake: those that are there, less those that were deleted.
@@ -250,6 +251,9 @@ func TestANewAgentRemovesWhatItDoesNotKnow(t *testing.T) {
 }
 
 func TestRun(t *testing.T) {
+	restored := func() float64 { return testenv.Counted(t, "miniplane_agent_rules_restored_total") }
+	before := restored()
+	defer func() { same(t, "counted repairs", 1.0, restored()-before) }()
 	synctest.Test(t, func(t *testing.T) {
 		p, tables, _ := newProxier()
 		var held atomic.Bool

@@ -50,6 +50,22 @@ func TestWhoIsBelieved(t *testing.T) {
 	}
 }
 
+// Where the kernel cannot say by which link a source is reached, a MiniPod can speak in the name of another of its node, and no further.
+func TestWithoutReversePath(t *testing.T) {
+	cfg, tables := testConfig, &fake.Tables{}
+	cfg.NoReversePath = true
+	w := &world{t: t, rules: newRuleset(cfg), tables: tables, kernel: &fake.Kernel{Tables: tables, Local: []netip.Addr{ip("10.0.0.1")}, Link: links}}
+	w.setPeers(testPeers)
+	w.apply()
+	if err := tables.EnsureFirst(t.Context(), jumps); err != nil {
+		t.Fatal(err)
+	}
+	for src, want := range map[string]bool{localPod: false, otherLocal: false, remotePod: true, "10.9.0.3": true, outside: true} {
+		v := w.kernel.Send(fake.Packet{Protocol: "tcp", Src: ip(src), Dst: at("192.0.2.1:80"), In: "mini100x64x0x7"})
+		same(t, src+" is dropped", want, v.Dropped)
+	}
+}
+
 // A peer that is gone is believed no more.
 func TestPeersComeAndGo(t *testing.T) {
 	p, tables, _ := newProxier()
