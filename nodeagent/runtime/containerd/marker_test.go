@@ -32,6 +32,9 @@ func TestUnreadProvesNothing(t *testing.T) {
 	if other.runs() || !other.dead(empty) {
 		t.Errorf("another that has its PID: %+v", other)
 	}
+	if other.dead("/") {
+		t.Error("there are processes in its cgroup")
+	}
 	var blind marker
 	withoutFiles(t, func() {
 		blind = r.marked("c")
