@@ -3,6 +3,7 @@ package containerd
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -49,6 +50,17 @@ func TestPlaces(t *testing.T) {
 		if got, want := again.choose(nobody), p.choose(nobody); got != want {
 			t.Fatalf("the next agent chooses %d, this one %d", got, want)
 		}
+	}
+}
+
+// TestPlacesAreFew: where all other servers do not answer, the one that does gets no more than it may have either.
+func TestPlacesAreFew(t *testing.T) {
+	p := newPlaces(2)
+	for i := range 8 {
+		p.take(uid(i), func(server int) bool { return server != 0 })
+	}
+	if loads := p.loads(); slices.Max(loads) > 2 {
+		t.Errorf("servers have %v MiniPods, and may have 2", loads)
 	}
 }
 
