@@ -69,6 +69,22 @@ type Container struct {
 	// +optional
 	Resources ResourceRequirements `json:"resources,omitzero"`
 
+	// livenessProbe tells whether the container has to be ended and started again. It begins when the container has started.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.successThreshold) || self.successThreshold in [0, 1]",message="successThreshold of a livenessProbe must be 1"
+	LivenessProbe *Probe `json:"livenessProbe,omitempty"`
+
+	// readinessProbe tells whether the container can serve. MiniServices send no connections to a MiniPod while a container of it cannot.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.terminationGracePeriodSeconds)",message="terminationGracePeriodSeconds cannot be set for a readinessProbe, which ends nothing"
+	ReadinessProbe *Probe `json:"readinessProbe,omitempty"`
+
+	// startupProbe tells whether the container has started. The other probes wait for it, and so do the containers after a sidecar. One
+	// that fails ends the container as a livenessProbe does.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.successThreshold) || self.successThreshold in [0, 1]",message="successThreshold of a startupProbe must be 1"
+	StartupProbe *Probe `json:"startupProbe,omitempty"`
+
 	// securityContext is as whom, and with which rights, the container runs. It goes before the MiniPod's.
 	// +optional
 	SecurityContext *SecurityContext `json:"securityContext,omitempty"`

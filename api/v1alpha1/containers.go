@@ -46,3 +46,27 @@ func kindOfInit(c *Container) ContainerKind {
 	}
 	return ContainerInit
 }
+
+// ProbeKind is what a probe finds out.
+type ProbeKind string
+
+// Kinds of probes.
+const (
+	ProbeStartup   ProbeKind = "startup"
+	ProbeReadiness ProbeKind = "readiness"
+	ProbeLiveness  ProbeKind = "liveness"
+)
+
+// Probes are those that the container has, the startupProbe first, for which the others wait.
+func (c *Container) Probes() iter.Seq2[ProbeKind, *Probe] {
+	return func(yield func(ProbeKind, *Probe) bool) {
+		_ = (c.StartupProbe == nil || yield(ProbeStartup, c.StartupProbe)) &&
+			(c.ReadinessProbe == nil || yield(ProbeReadiness, c.ReadinessProbe)) &&
+			(c.LivenessProbe == nil || yield(ProbeLiveness, c.LivenessProbe))
+	}
+}
+
+// HasProbes tells whether the container is asked how it is.
+func (c *Container) HasProbes() bool {
+	return c.LivenessProbe != nil || c.ReadinessProbe != nil || c.StartupProbe != nil
+}

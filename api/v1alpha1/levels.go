@@ -6,15 +6,35 @@ package v1alpha1
 const (
 	// SpecLevelInitContainers is that of spec.initContainers.
 	SpecLevelInitContainers int32 = 1
+	// SpecLevelProbes is that of livenessProbe, readinessProbe and startupProbe of containers.
+	SpecLevelProbes int32 = 2
 
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelInitContainers
+	NewestSpecLevel = SpecLevelProbes
 )
+
+// specLevelFields are the fields that levels brought.
+var specLevelFields = map[int32]string{
+	SpecLevelInitContainers: "spec.initContainers",
+	SpecLevelProbes:         "probes of containers",
+}
 
 // Level is what an agent has to know to run the MiniPod.
 func (s *MiniPodSpec) Level() int32 {
+	level := int32(0)
 	if len(s.InitContainers) > 0 {
-		return SpecLevelInitContainers
+		level = SpecLevelInitContainers
+	}
+	for _, c := range s.AllContainers() {
+		level = max(level, c.level())
+	}
+	return level
+}
+
+// level is what an agent has to know to run the container.
+func (c *Container) level() int32 {
+	if c.HasProbes() {
+		return SpecLevelProbes
 	}
 	return 0
 }
@@ -29,8 +49,8 @@ func (i *MiniNodeInfo) Level() int32 {
 
 // SpecLevelField is the field that a level brought.
 func SpecLevelField(level int32) string {
-	if level == SpecLevelInitContainers {
-		return "spec.initContainers"
+	if field, known := specLevelFields[level]; known {
+		return field
 	}
 	return "something newer than this version"
 }

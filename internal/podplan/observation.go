@@ -34,6 +34,8 @@ type Observation struct {
 	// Ended is when containers ended, by ID, in the terms of this process's clock. The runtime's own time of it is by a clock
 	// that may have been corrected since.
 	Ended map[string]time.Time
+	// Health is what probes found out of containers, by ID; nil where there are none.
+	Health map[string]Health
 	// EndBegan is when the end of the MiniPod began; zero if it did not, or if nobody has to wait for a turn. It is written down.
 	EndBegan time.Time
 	// Refusal is why nothing may be made of the MiniPod as it is now; nil when it may, or when nothing is to be made.
@@ -170,6 +172,7 @@ func (o *Observation) Drop(id string) {
 	}
 	delete(o.Signals, id)
 	delete(o.Ended, id)
+	delete(o.Health, id)
 }
 
 // IndexOf finds a container by its ID; -1 if it is not there.

@@ -42,7 +42,9 @@ func (p *planner) plan() []Action {
 	case podstate.IsFinished(p.desired):
 		return p.release()
 	}
-	return p.run()
+	p.run()
+	p.tellLater()
+	return p.actions
 }
 
 func (p *planner) add(actions ...Action) { p.actions = append(p.actions, actions...) }
@@ -54,22 +56,24 @@ func (p *planner) waitUntil(t time.Time) {
 	}
 }
 
-// run goes: what runs and must not, then the ground that containers stand on, then the containers, then old ones.
-func (p *planner) run() []Action {
+// run goes: what runs and must not, what failed its probes, then the ground that containers stand on, then the containers, then old ones.
+func (p *planner) run() {
 	over := p.row.over(p.desired, p.observed)
 	if !over && !p.observed.EndBegan.IsZero() { // it had begun to end by itself, and was changed
-		return []Action{{Type: CancelEnd}}
+		p.add(Action{Type: CancelEnd})
+		return
 	}
 	if p.endUnfit() || over && p.endInTurn() {
-		return p.actions
+		return
 	}
+	p.endUnhealthy()
 	var wanted []next
 	if !over {
 		wanted = p.wanted()
 	}
 	if !p.ground(len(wanted) > 0) {
 		p.images(wanted)
-		return p.actions
+		return
 	}
 	for _, next := range wanted {
 		p.bringUp(next)
@@ -77,7 +81,6 @@ func (p *planner) run() []Action {
 	if work, _ := Split(p.actions); len(work) == 0 && teardownBackoff(p.observed, p.now) == nil {
 		p.prune()
 	}
-	return p.actions
 }
 
 // endUnfit ends containers that run from an older spec, or without the sandbox that they joined, or beside another of their
@@ -174,7 +177,7 @@ func (r row) decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
 		d.next.attempt = last.Attempt + 1
 		if last.ofOtherSpec(x.spec) || x.kind == miniv1.ContainerInit && last.succeeded() { // which is for a sandbox that is gone
 			d.start = true
-		} else if d.start = restartable(policy, last); d.start {
+		} else if d.start = restartable(policy, last) || policy != corev1.RestartPolicyNever && o.unhealthy(last); d.start {
 			d.at, d.next.crashes = restart(last, o.endOf(last))
 		}
 	}

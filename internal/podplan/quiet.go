@@ -14,6 +14,8 @@ const (
 	quietPull = 5 * time.Second
 	// quietInit is the same while an init container runs: most take no longer.
 	quietInit = 2 * time.Second
+	// quietReady is the same while containers run that have not shown yet that they can serve: most soon do.
+	quietReady = time.Second
 	// quietChange is the same for a MiniPod that ran already: others must hear soon that it does not serve.
 	quietChange = 2 * time.Second
 )
@@ -23,6 +25,8 @@ func Quiet(pod *miniv1.MiniPod, o *Observation, work []Action) time.Duration {
 	switch undecided := o.undecided(); {
 	case !undecided && len(work) == 0 && pod.Status.Phase == miniv1.PodPending && o.initRuns(pod):
 		return quietInit
+	case !undecided && len(work) == 0 && pod.Status.Phase == miniv1.PodPending && o.awaitsReady(pod):
+		return quietReady
 	case !undecided && !o.busy(work):
 		return 0
 	case pod.Status.Phase != miniv1.PodPending || undecided:

@@ -88,7 +88,7 @@ func (r row) falling(left func(part) bool) Stage {
 }
 
 // passed tells whether what comes after a part may start: after an init container when it ended well in this sandbox, after a sidecar
-// while it runs. Once a main container was made in this sandbox all is passed: then sidecars and main ones are restarted each for
+// while it runs and has started. Once a main container was made in this sandbox all is passed: then sidecars and main ones are restarted each for
 // itself, and no init container is run again.
 func (r row) passed(p part, o *Observation) bool {
 	history := o.history(p.spec.Name)
@@ -100,7 +100,7 @@ func (r row) passed(p part, o *Observation) bool {
 	case p.kind == miniv1.ContainerInit:
 		return history[0].succeeded() && o.madeHere(history[0])
 	}
-	return history[0].State == StateRunning
+	return history[0].State == StateRunning && o.started(p.spec, history[0])
 }
 
 // initialized tells whether there was ever a main container in this sandbox. One that runs counts in whatever sandbox it is: beside it

@@ -39,8 +39,8 @@ func containerStatuses(pod *miniv1.MiniPod, r row, o *Observation, runtimeName s
 		if x.kind == miniv1.ContainerInit {
 			readyAtEnd(&status, r.passed(x, o))
 		}
-		running := status.State.Running != nil
-		status.Started = &running
+		started := status.State.Running != nil && o.started(x.spec, o.history(x.spec.Name)[0])
+		status.Started = &started
 		published := pod.Status.ContainerStatuses
 		if x.kind != miniv1.ContainerMain {
 			published = pod.Status.InitContainerStatuses
@@ -75,7 +75,7 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 		older = history[min(1, len(history)):]
 	case history[0].State == StateRunning:
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: *seconds(history[0].StartedAt)}
-		status.Ready = true
+		status.Ready = o.ready(c, history[0], now)
 		older = history[1:]
 	case history[0].State == StateUnanswered:
 		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: miniv1.ReasonContainerStatusUnknown, Message: messageUnanswered}

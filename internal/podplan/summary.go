@@ -39,7 +39,7 @@ func summarizeInit(r row, status *miniv1.MiniPodStatus, ready *int) bool {
 		switch state := c.State; {
 		case state.Terminated != nil && state.Terminated.ExitCode == 0:
 			continue
-		case r[i].kind == miniv1.ContainerSidecar && state.Running != nil:
+		case r[i].kind == miniv1.ContainerSidecar && c.Started != nil && *c.Started:
 			if c.Ready {
 				*ready++
 			}

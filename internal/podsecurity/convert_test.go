@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podsecurity"
@@ -17,6 +18,10 @@ func fill(t *testing.T, v reflect.Value) {
 	t.Helper()
 	if v.Type() == reflect.TypeFor[resource.Quantity]() {
 		v.Set(reflect.ValueOf(resource.MustParse("3")))
+		return
+	}
+	if v.Type() == reflect.TypeFor[intstr.IntOrString]() {
+		v.Set(reflect.ValueOf(intstr.FromInt32(7)))
 		return
 	}
 	switch v.Kind() {
@@ -56,6 +61,16 @@ func TestNothingIsLost(t *testing.T) {
 	meta, spec, err := podsecurity.AsPod(pod)
 	if err != nil {
 		t.Fatal(err)
+	}
+	probes := 0
+	for _, c := range pod.Spec.AllContainers() {
+		for _, probe := range c.Probes() {
+			probes++
+			probe.PeriodMilliseconds = 0 // is of our own, and left out
+		}
+	}
+	if probes != 6 {
+		t.Errorf("%d probes", probes)
 	}
 	if diff := cmp.Diff(pod.Annotations, meta.Annotations); diff != "" {
 		t.Errorf("annotations (-MiniPod +Pod):\n%s", diff)

@@ -22,6 +22,8 @@ type containerSubject struct {
 	Name      string                  `json:"n"`
 	Security  *miniv1.SecurityContext `json:"s,omitempty"`
 	HostPorts bool                    `json:"h,omitempty"`
+	// Hosts that probes ask in place of the MiniPod.
+	Hosts []string `json:"o,omitempty"`
 }
 
 // judged are the beginnings of annotations that old versions of the checks look at.
@@ -47,8 +49,8 @@ func Digest(pod *miniv1.MiniPod) string {
 	s.Pod = pod.Spec.SecurityContext
 	speaks := s.Annotations != nil || s.Pod != nil
 	for _, c := range pod.Spec.AllContainers() {
-		part := containerSubject{Name: c.Name, Security: c.SecurityContext, HostPorts: hasHostPorts(c)}
-		speaks = speaks || part.Security != nil || part.HostPorts
+		part := containerSubject{Name: c.Name, Security: c.SecurityContext, HostPorts: hasHostPorts(c), Hosts: hostsOf(c)}
+		speaks = speaks || part.Security != nil || part.HostPorts || part.Hosts != nil
 		s.Containers = append(s.Containers, part)
 	}
 	if !speaks {
@@ -69,4 +71,17 @@ func hasHostPorts(c *miniv1.Container) bool {
 		}
 	}
 	return false
+}
+
+// hostsOf are the hosts that a container's probes ask, each with the probe and how it asks.
+func hostsOf(c *miniv1.Container) (out []string) {
+	for kind, probe := range c.Probes() {
+		switch {
+		case probe.HTTPGet != nil && probe.HTTPGet.Host != "":
+			out = append(out, string(kind)+" http "+probe.HTTPGet.Host)
+		case probe.TCPSocket != nil && probe.TCPSocket.Host != "":
+			out = append(out, string(kind)+" tcp "+probe.TCPSocket.Host)
+		}
+	}
+	return out
 }

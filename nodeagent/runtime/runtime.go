@@ -45,6 +45,9 @@ type Runtime interface {
 	Start(ctx context.Context, id string) error
 	// Kill sends a signal to the container's first process. NotFound when it does not run.
 	Kill(ctx context.Context, id string, signal Signal) error
+	// Exec runs a command in a running container and waits for its end. Nothing follows about the command from an error: it could not
+	// be started, or nobody tells how it ended. NotFound if there is no such container.
+	Exec(ctx context.Context, id string, command Command) (Executed, error)
 	// Remove deletes a container and everything it had, killing it first if it runs. It is complete: when it returns nil
 	// no process, mount, snapshot, record or cgroup of the container is left. Nil if there is no such container.
 	Remove(ctx context.Context, id string) error

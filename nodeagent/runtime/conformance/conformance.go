@@ -96,6 +96,8 @@ func Run(t *testing.T, h Harness) {
 		{"EventsEnd", testEventsEnd},
 		{"NewAgent", testNewAgent},
 		{"Parallel", testParallel},
+		{"Exec", testExec},
+		{"ExecTimeout", testExecTimeout},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
 	}

@@ -43,6 +43,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
@@ -94,11 +95,12 @@ type Runtime struct {
 	bootID  string
 	persist sync.WaitGroup // exit labels being written
 
-	mu      sync.Mutex
-	started map[string]prepared  // what Create knows and Start needs
-	ooms    map[string]bool      // containers with an OOM event
-	silent  map[string]time.Time // shims that did not answer, and when
-	orphans orphans
+	mu        sync.Mutex
+	started   map[string]prepared      // what Create knows and Start needs
+	processes map[string]specs.Process // of containers in which commands were run
+	ooms      map[string]bool          // containers with an OOM event
+	silent    map[string]time.Time     // shims that did not answer, and when
+	orphans   orphans
 	// name is this agent's, and no other's before or after it; released is set once nothing is held for earlier ones.
 	name     string
 	released bool
@@ -150,7 +152,7 @@ func New(opts Options) (*Runtime, error) {
 		Logs: stdio.NewCounter(filepath.Join(opts.StateDir, "containers", "*", "log")),
 		opts: opts, client: c, snaps: c.SnapshotService(snapshotter),
 		settled: settled, bootID: strings.TrimSpace(string(bootID)), oomMin: lowestOOMScore(), name: rand.Text(),
-		started: map[string]prepared{}, ooms: map[string]bool{}, silent: map[string]time.Time{}, avoid: map[int]time.Time{},
+		started: map[string]prepared{}, processes: map[string]specs.Process{}, ooms: map[string]bool{}, silent: map[string]time.Time{}, avoid: map[int]time.Time{},
 	}
 	r.images.byDigest = map[string]*imageFacts{}
 	return r, nil

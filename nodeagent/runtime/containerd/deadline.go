@@ -54,7 +54,7 @@ func bounded(ctx context.Context, method string, req, reply any, conn *grpc.Clie
 		}
 	}
 	err := call(ctx, method, req, reply, conn, opts...)
-	if status.Code(err) == codes.DeadlineExceeded {
+	if status.Code(err) == codes.DeadlineExceeded && !strings.HasSuffix(method, "/Wait") { // which is answered when something happens
 		service, name, _ := strings.Cut(strings.TrimPrefix(method, "/containerd.services."), "/")
 		unanswered.WithLabelValues(service, name).Inc()
 	}

@@ -118,6 +118,9 @@ func (r *Runtime) socket(id string) string { return filepath.Join(r.dir(id), "lo
 
 // removeDir removes what StateDir has of a container.
 func (r *Runtime) removeDir(id string) error {
+	r.mu.Lock()
+	delete(r.processes, id)
+	r.mu.Unlock()
 	counts := stdio.ReadCounts(r.socket(id))
 	if err := os.RemoveAll(r.dir(id)); err != nil {
 		return err

@@ -44,6 +44,7 @@ type Runtime struct {
 	mu         sync.Mutex
 	now        func() time.Time
 	program    Program
+	execs      Execute
 	images     map[string]*runtime.Image // by name
 	users      map[string]uint32         // that images run as; root when not here
 	registry   map[string]error          // what a pull of a reference gives; nil: works

@@ -1,7 +1,9 @@
 package fake_test
 
 import (
+	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -17,6 +19,16 @@ func TestConformance(t *testing.T) {
 			t.Error(err)
 		}
 		return fake.Behaviour{Output: p.Print, Exits: p.Exits, ExitCode: p.ExitCode, IgnoresTerm: p.IgnoreTerm}
+	})
+	r.SetExec(func(ctx context.Context, _ runtime.ContainerSpec, args []string) (int, string) {
+		var p conformance.Program
+		if err := json.Unmarshal([]byte(args[1]), &p); err != nil {
+			t.Error(err)
+		}
+		if !p.Exits {
+			return fake.Hangs(ctx)
+		}
+		return p.ExitCode, strings.Join(append(p.Print, ""), "\n")
 	})
 	login := runtime.RegistryAuth{Registry: "r.example", Username: "me", Password: "secret"}
 	r.SetPrivate("r.example/private:1", login)

@@ -27,6 +27,7 @@ const (
 	OpEvents  Op = "Events"
 	OpInspect Op = "Inspect"
 	OpSweep   Op = "Sweep"
+	OpExec    Op = "Exec"
 )
 
 // Call is one call that was made. Subject is a container's ID or an image's reference.

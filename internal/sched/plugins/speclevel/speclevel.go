@@ -16,10 +16,10 @@ func (Plugin) Name() string { return "SpecLevel" }
 // Skip tells whether every agent knows the spec.
 func (Plugin) Skip(pod *framework.Pod) bool { return pod.SpecLevel == 0 }
 
-// Filter names the first field that the agent does not know.
+// Filter names the newest field that the MiniPod uses.
 func (Plugin) Filter(pod *framework.Pod, node *framework.NodeInfo) framework.Reason {
 	if pod.SpecLevel <= node.Spec.SpecLevel {
 		return framework.Reason{}
 	}
-	return framework.Reason{Code: framework.AgentTooOld, Detail: miniv1.SpecLevelField(node.Spec.SpecLevel + 1)}
+	return framework.Reason{Code: framework.AgentTooOld, Detail: miniv1.SpecLevelField(pod.SpecLevel)}
 }

@@ -16,6 +16,9 @@ func TestFilter(t *testing.T) {
 	with := builders.Pod("ns", "with").With(func(p *miniv1.MiniPod) {
 		p.Spec.InitContainers = []miniv1.Container{{Name: "first", Image: "i"}}
 	}).Obj()
+	probed := builders.Pod("ns", "probed").With(func(p *miniv1.MiniPod) {
+		p.Spec.Containers[0].LivenessProbe = &miniv1.Probe{Exec: &miniv1.ExecAction{Command: []string{"true"}}}
+	}).Obj()
 	old := framework.Reason{Code: framework.AgentTooOld, Detail: "spec.initContainers"}
 	cases := []struct {
 		name string
@@ -28,6 +31,9 @@ func TestFilter(t *testing.T) {
 		{"an agent that says nothing of it", with, miniv1.MiniNodeInfo{AgentVersion: "v1"}, old},
 		{"an agent that knows it", with, miniv1.MiniNodeInfo{AgentVersion: "v2", SpecLevel: 1, SpecLevelOf: "v2"}, framework.Reason{}},
 		{"an agent that knows more", with, miniv1.MiniNodeInfo{AgentVersion: "v3", SpecLevel: 7, SpecLevelOf: "v3"}, framework.Reason{}},
+		{"an agent that knows less", probed, miniv1.MiniNodeInfo{AgentVersion: "v2", SpecLevel: 1, SpecLevelOf: "v2"},
+			framework.Reason{Code: framework.AgentTooOld, Detail: "probes of containers"}},
+		{"an agent that knows as much", probed, miniv1.MiniNodeInfo{AgentVersion: "v3", SpecLevel: 2, SpecLevelOf: "v3"}, framework.Reason{}},
 		{"an old agent, after one that knew it", with, miniv1.MiniNodeInfo{AgentVersion: "v1", SpecLevel: 1, SpecLevelOf: "v2"}, old},
 	}
 	for _, c := range cases {

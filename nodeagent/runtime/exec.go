@@ -1,0 +1,21 @@
+package runtime
+
+import "time"
+
+// Command is one to run in a container, as whom and with what the container's own program runs.
+type Command struct {
+	// Args are the program and its arguments.
+	Args []string
+	// Timeout is how long it may run, from its start. Then it is killed.
+	Timeout time.Duration
+	// MaxOutput is how many bytes of its output are kept, of both streams together. The rest is read and thrown away.
+	MaxOutput int
+}
+
+// Executed is how a command ended.
+type Executed struct {
+	ExitCode int
+	Output   []byte
+	// TimedOut: it was killed because its time was over. Then there is no exit code.
+	TimedOut bool
+}
