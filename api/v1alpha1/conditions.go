@@ -147,6 +147,12 @@ const (
 	ReasonRunContainerError     = "RunContainerError"
 )
 
+// Reasons of Events about probes, as a kubelet's.
+const (
+	ReasonUnhealthy = "Unhealthy"
+	ReasonKilling   = "Killing"
+)
+
 // Reasons a container ended.
 const (
 	ReasonCompleted = "Completed"

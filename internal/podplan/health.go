@@ -58,7 +58,7 @@ func (o *Observation) Heed(pod *miniv1.MiniPod) {
 			if _, known := o.Health[c.ID]; known || c.Name != spec.Name || c.State != StateRunning {
 				continue
 			}
-			o.SetHealth(c.ID, Health{Facts: published(pod, spec.Name, c.ID)})
+			o.SetHealth(c.ID, Health{Facts: probe.Begin(spec, published(pod, spec.Name, c.ID))})
 		}
 	}
 }
@@ -105,8 +105,17 @@ func (o *Observation) ready(spec *miniv1.Container, c Container, now time.Time) 
 	return o.started(spec, c) && (spec.ReadinessProbe == nil || h.ready(now))
 }
 
+// FactsOf are what is known of a container: by its probes, and by why an earlier agent began to end it.
+func (o *Observation) FactsOf(c Container) probe.Facts {
+	facts := o.Health[c.ID].Facts
+	if facts.Failed == "" {
+		facts.Failed = o.Signals[c.ID].Failed
+	}
+	return facts
+}
+
 // unhealthy tells whether a container is, or was, to be ended because of a probe.
-func (o *Observation) unhealthy(c Container) bool { return o.Health[c.ID].Failed != "" }
+func (o *Observation) unhealthy(c Container) bool { return o.FactsOf(c).Failed != "" }
 
 // endUnhealthy ends containers that failed a probe. Nobody waits for that.
 func (p *planner) endUnhealthy() {
@@ -119,7 +128,7 @@ func (p *planner) endUnhealthy() {
 				p.add(wait...)
 				continue
 			}
-			period := probeGrace(p.desired, x.spec, p.observed.Health[c.ID].Failed)
+			period := probeGrace(p.desired, x.spec, p.observed.FactsOf(c).Failed)
 			p.add(terminate(c, p.observed, p.observed.Signals[c.ID].Term.Add(period), p.now))
 		}
 	}

@@ -121,6 +121,8 @@ type Sent struct {
 	Left time.Time
 	// Unsure: whether SIGTERM was sent is not known; it is sent again, and the time counts from the first.
 	Unsure bool
+	// Failed is the probe because of which it was sent; empty if it was for another reason.
+	Failed miniv1.ProbeKind
 }
 
 // began is when the grace period of a container began; zero if it did not.

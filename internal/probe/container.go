@@ -24,7 +24,7 @@ type Container struct {
 // started at a time, by the clock that shows now. Of a container that has run for longer than a period, as of all of a node when an
 // agent comes anew, the first runs are spread over that period by permille, from 0 to 999.
 func NewContainer(spec *miniv1.Container, was Facts, started, now time.Time, permille int) *Container {
-	c := &Container{facts: was, started: started, probes: map[miniv1.ProbeKind]*series{}}
+	c := &Container{facts: Begin(spec, was), started: started, probes: map[miniv1.ProbeKind]*series{}}
 	if started.After(now) { // by a clock that was set back since
 		c.started = now
 	}
@@ -33,9 +33,6 @@ func NewContainer(spec *miniv1.Container, was Facts, started, now time.Time, per
 		s.verdict = kind == miniv1.ProbeLiveness || kind == miniv1.ProbeReadiness && was.Ready
 		c.probes[kind] = s
 	}
-	if c.probes[miniv1.ProbeStartup] == nil {
-		c.facts.Started = true
-	}
 	for kind, s := range c.probes {
 		if at := c.first(s, now); now.Sub(c.started) > s.Period {
 			s.begin(at.Add(s.Period * time.Duration(permille) / 1000))
@@ -43,8 +40,14 @@ func NewContainer(spec *miniv1.Container, was Facts, started, now time.Time, per
 			c.probes[kind].begin(at)
 		}
 	}
-	c.sum()
 	return c
+}
+
+// Begin is what is known of a container before it is asked: what was, and what no probe has to show.
+func Begin(spec *miniv1.Container, was Facts) Facts {
+	was.Started = was.Started || spec.StartupProbe == nil
+	was.Ready = was.Started && (was.Ready || spec.ReadinessProbe == nil)
+	return was
 }
 
 // first is when a probe begins that may.
@@ -83,7 +86,7 @@ func (c *Container) Timeout(kind miniv1.ProbeKind) time.Duration {
 }
 
 // Take takes in the result of a run that began at a time. It tells whether the facts changed, and whether people should be told
-// that the probe fails: once in each row of failures.
+// of the result: once in each row of failures, or of runs without any.
 func (c *Container) Take(kind miniv1.ProbeKind, r Result, began, now time.Time) (changed, tell bool) {
 	s := c.probes[kind]
 	if s == nil {

@@ -33,6 +33,7 @@ type series struct {
 	verdict bool
 	last    Result
 	inRow   int
+	unknown int // in a row
 	// counts is when the next run is due that counts, due when the next one is.
 	counts, due time.Time
 	impatience  time.Duration
@@ -42,11 +43,17 @@ type series struct {
 func (s *series) begin(at time.Time) { s.counts, s.due, s.impatience = at, at, firstImpatience }
 
 // take takes in the result of a run that began at a time, and tells whether the verdict changed, and whether people should be told that
-// it fails.
+// it fails, or has no result.
 func (s *series) take(r Result, began time.Time) (changed, tell bool) {
 	counts := !began.Before(s.counts)
 	if counts {
 		s.counts = began.Add(s.Period)
+	}
+	if r == Unknown {
+		s.unknown++
+		tell = s.unknown == toldAfter
+	} else {
+		s.unknown = 0
 	}
 	if r == Success || r == Failure && counts {
 		changed, tell = s.judge(r)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
 )
 
@@ -47,8 +48,12 @@ const (
 	lineSent = "sent" // sent ID: it was
 	lineEnd  = "end"  // end BOOT NANOSECONDS: the end of a MiniPod begins, in which containers take turns
 	lineGoes = "goes" // goes: it goes on after all
+	lineFail = "fail" // fail ID PROBE: SIGTERM is about to be sent because a probe failed
 	lineLeft = "left" // left ID BOOT NANOSECONDS: nobody tells of the container, and it has its grace period from now on
 )
+
+// fatal are the probes because of which containers are ended.
+var fatal = map[string]miniv1.ProbeKind{string(miniv1.ProbeLiveness): miniv1.ProbeLiveness, string(miniv1.ProbeStartup): miniv1.ProbeStartup}
 
 // over records that the end of a MiniPod is about to begin.
 func (e ends) over(uid types.UID) error {
@@ -66,6 +71,13 @@ func (e ends) begin(uid types.UID, id string) error {
 // leave records that the grace period begins of a container that nobody tells of.
 func (e ends) leave(uid types.UID, id string) error {
 	return e.add(uid, fmt.Sprintf("%s %s %s %d\n", lineLeft, id, e.boot, e.now()))
+}
+
+// failed records that a container is about to be ended because of a probe.
+func (e ends) failed(probe miniv1.ProbeKind) func(types.UID, string) error {
+	return func(uid types.UID, id string) error {
+		return e.add(uid, fmt.Sprintf("%s %s %s\n", lineFail, id, probe))
+	}
 }
 
 // sent records that it was.
@@ -114,6 +126,7 @@ func parseEnds(content, boot string, at time.Duration, now time.Time) (out map[s
 			if began, ok := moment(words[1:], boot, at, now); ok && words[0] == lineEnd && over.IsZero() {
 				over = began
 			}
+			blame(out, words)
 		case 2:
 			if sent := out[words[1]]; words[0] == lineSent && !sent.Term.IsZero() {
 				sent.Unsure = false
@@ -126,6 +139,15 @@ func parseEnds(content, boot string, at time.Duration, now time.Time) (out map[s
 		}
 	}
 	return out, over
+}
+
+// blame takes over which probe a container is ended for.
+func blame(out map[string]podplan.Sent, words []string) {
+	if probe, known := fatal[words[2]]; known && words[0] == lineFail {
+		sent := out[words[1]]
+		sent.Failed = probe
+		out[words[1]] = sent
+	}
 }
 
 // moment reads BOOT NANOSECONDS in the terms of a clock that shows now, at which the monotonic one shows at.
@@ -147,10 +169,36 @@ func begin(s *podplan.Sent, line string, at time.Time) bool {
 	return true
 }
 
-// remove forgets a MiniPod.
-func (e ends) remove(uid types.UID) error {
-	if err := os.Remove(e.path(uid)); err != nil && !os.IsNotExist(err) {
+// forget takes the lines of a container that is gone out of a record, which would grow with each restart otherwise.
+func (e ends) forget(uid types.UID, id string) error {
+	content, err := os.ReadFile(e.path(uid))
+	if err != nil {
+		return ignoreAbsent(err)
+	}
+	var kept strings.Builder
+	for line := range strings.Lines(string(content)) {
+		if words := strings.Fields(line); len(words) < 2 || words[1] != id {
+			kept.WriteString(line)
+		}
+	}
+	if kept.Len() == 0 {
+		return e.remove(uid)
+	}
+	next := e.path(uid) + ".next"
+	if err := os.WriteFile(next, []byte(kept.String()), 0o600); err != nil {
 		return err
 	}
-	return nil
+	return os.Rename(next, e.path(uid))
+}
+
+func ignoreAbsent(err error) error {
+	if os.IsNotExist(err) {
+		return nil
+	}
+	return err
+}
+
+// remove forgets a MiniPod.
+func (e ends) remove(uid types.UID) error {
+	return ignoreAbsent(os.Remove(e.path(uid)))
 }

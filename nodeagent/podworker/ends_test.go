@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
@@ -169,6 +170,32 @@ func TestRecordWhereNoneCanBe(t *testing.T) {
 	}
 }
 
+// A record does not grow with restarts.
+func TestForgottenContainer(t *testing.T) {
+	e := newEnds(t.TempDir())
+	for _, id := range []string{"a", "b"} {
+		for _, line := range []func(types.UID, string) error{e.failed(miniv1.ProbeLiveness), e.begin, e.sent} {
+			if err := line("u", id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := e.forget("u", "a"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := e.read("u", t0); len(got) != 1 || got["b"].Failed != miniv1.ProbeLiveness || got["b"].Unsure {
+		t.Errorf("left: %+v", got)
+	}
+	for range 2 {
+		if err := e.forget("u", "b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(e.path("u")); !os.IsNotExist(err) {
+		t.Errorf("an empty record is left: %v", err)
+	}
+}
+
 func TestParseEnds(t *testing.T) {
 	for content, want := range map[string]map[string]podplan.Sent{
 		"": {},
@@ -178,8 +205,11 @@ func TestParseEnds(t *testing.T) {
 		"left a this 1000000000\nleft a this 2000000000\nsent a\n":         {"a": {Left: at(7)}},
 		"left a this 1000000000\nterm a this 2000000000\nsent a\n":         {"a": {Left: at(7), Term: at(8)}},
 		"left a other 1000000000\nleft a this 5000000000\nleft a\n":        {},
-		"term a this 5000000000\n":                                         {}, // after now: not by this clock
-		"term a this -5\nterm a this x\nsent\nnonsense\nterm a":            {},
+		"fail a liveness\nterm a this 1000000000\nsent a\n":                {"a": {Term: at(7), Failed: "liveness"}},
+		"fail a startup\n":                                      {"a": {Failed: "startup"}},
+		"fail a else\nfail a\n":                                 {},
+		"term a this 5000000000\n":                              {}, // after now: not by this clock
+		"term a this -5\nterm a this x\nsent\nnonsense\nterm a": {},
 	} {
 		got, _ := parseEnds(content, "this", 4*time.Second, at(10))
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -215,7 +245,7 @@ func FuzzParseEnds(f *testing.F) {
 					t.Errorf("%s: %+v, now is %s", id, sent, t0)
 				}
 			}
-			if sent.Term.IsZero() && sent.Left.IsZero() {
+			if sent.Term.IsZero() && sent.Left.IsZero() && sent.Failed == "" {
 				t.Errorf("%s: nothing is known of it: %+v", id, sent)
 			}
 		}

@@ -9,8 +9,12 @@ import (
 	"miniplane.dev/miniplane/internal/podplan"
 )
 
-// actionStart is what the agent was doing when there is something to tell: events.k8s.io asks for it.
-const actionStart = "StartContainer"
+// What the agent was doing when there is something to tell: events.k8s.io asks for it.
+const (
+	actionStart = "StartContainer"
+	actionProbe = "ProbeContainer"
+	actionEnd   = "EndContainer"
+)
 
 // tell writes an Event for each new trouble, after the status that shows it was stored.
 func tell(recorder events.EventRecorder, before, after *miniv1.MiniPod) {

@@ -175,6 +175,10 @@ func (w *worker) kill(ctx context.Context, a podplan.Action) (change, error) {
 	sent := w.observed.Signals[a.ID]
 	if a.Signal == podplan.SIGTERM && sent.Term.IsZero() {
 		sent.Term = now
+		if probe := w.observed.Health[a.ID].Failed; probe != "" {
+			sent.Failed = probe
+			w.record(w.pool.ends.failed(probe), a.ID)
+		}
 		w.record(w.pool.ends.begin, a.ID)
 	}
 	err := w.pool.Runtime.Kill(ctx, a.ID, signals[a.Signal])
@@ -235,6 +239,9 @@ func (w *worker) remove(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 	}
 	if a.Type == podplan.PruneContainer {
 		w.pool.Layout.removeLog(desired, w.observed.Containers[w.observed.IndexOf(a.ID)])
+		if _, asked := w.observed.Signals[a.ID]; asked {
+			w.record(w.pool.ends.forget, a.ID)
+		}
 	}
 	return func(o *view) { o.Drop(a.ID) }, nil
 }

@@ -16,6 +16,7 @@ import (
 	"miniplane.dev/miniplane/internal/podsecurity"
 	"miniplane.dev/miniplane/nodeagent/hostports"
 	"miniplane.dev/miniplane/nodeagent/network"
+	"miniplane.dev/miniplane/nodeagent/prober"
 	"miniplane.dev/miniplane/nodeagent/pulls"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
@@ -54,6 +55,7 @@ type Options struct {
 
 const (
 	launchesPerCore = 4
+	execsPerCore    = 4 // commands of probes
 	removalsPerCore = 8
 	defaultResync   = time.Minute // nothing should need it: what changes is told
 )
@@ -64,6 +66,8 @@ type Pool struct {
 	ctx      context.Context // of Run's caller; ends the writers of statuses
 	launches *lane
 	removals *lane
+	execs    *lane
+	prober   *prober.Prober
 	puller   *pulls.Coordinator
 	ends     ends
 	writers  sync.WaitGroup
@@ -94,16 +98,19 @@ func New(ctx context.Context, o Options) *Pool {
 	if o.Namespaces == nil {
 		o.Namespaces = &podsecurity.Namespaces{}
 	}
-	return &Pool{
+	p := &Pool{
 		Options:  o,
 		ctx:      ctx,
 		launches: newLane(o.Launches, o.Clock),
 		removals: newLane(removalsPerCore*gort.NumCPU(), o.Clock),
+		execs:    newLane(execsPerCore*gort.NumCPU(), o.Clock),
 		puller:   pulls.New(pulls.Options{Runtime: o.Runtime, Parallel: o.ParallelPulls, Deadline: o.PullDeadline}),
 		ends:     newEnds(o.Layout.endsDir()),
 		workers:  map[types.UID]*worker{},
 		adopted:  map[types.UID]view{},
 	}
+	p.prober = prober.New(ctx, prober.Options{Exec: p.exec, Turn: p.takeTurn, Clock: o.Clock})
+	return p
 }
 
 // Set tells of a MiniPod that is bound to this node, or of a change of one.

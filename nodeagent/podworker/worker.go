@@ -25,8 +25,9 @@ type worker struct {
 	busySince time.Time
 	slot      *place // one of the pool's launches
 	publisher *publisher
-	asking    map[string]bool // containers that will be asked for again
-	portsFree bool            // its host ports were found free
+	asking    map[string]bool  // containers that will be asked for again
+	portsFree bool             // its host ports were found free
+	watches   map[string]watch // containers that are probed, by ID; nil where there are none
 
 	// pullContext ends with the last wish for images.
 	pullContext context.Context
@@ -110,6 +111,7 @@ func (w *worker) latest() *miniv1.MiniPod {
 func (w *worker) run(ctx context.Context) {
 	defer w.freeSlot()
 	defer w.endPulls()
+	defer w.endProbes()
 	for {
 		until := w.converge(ctx)
 		if ctx.Err() != nil || w.pool.retire(w) || !w.sleep(ctx, until) {
@@ -125,6 +127,7 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 		if w.observed.Refusal = w.pool.refusal(desired, &w.observed.Observation); w.observed.Refusal == nil {
 			w.observed.Refusal = w.portRefusal(ctx, desired)
 		}
+		w.probe(desired)
 		now := w.pool.Clock.Now()
 		var work []podplan.Action
 		work, until = podplan.Split(podplan.Plan(desired, w.observed.Observation, now))

@@ -18,4 +18,6 @@ type Executed struct {
 	Output   []byte
 	// TimedOut: it was killed because its time was over. Then there is no exit code.
 	TimedOut bool
+	// Ran is how long it ran until it ended, or until somebody noticed that its time was over.
+	Ran time.Duration
 }

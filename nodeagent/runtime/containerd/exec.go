@@ -56,15 +56,16 @@ func (r *Runtime) Exec(ctx context.Context, id string, command runtime.Command) 
 		r.killExec(ctx, id, exec) // it may have started nevertheless
 		return runtime.Executed{}, fmt.Errorf("start a command in container %q: %w", id, native(err))
 	}
-	deadline := time.Now().Add(command.Timeout)
-	code, ended, err := r.waitExec(ctx, id, exec, deadline)
+	began := time.Now()
+	code, ended, err := r.waitExec(ctx, id, exec, began.Add(command.Timeout))
+	ran := time.Since(began)
 	if err != nil || !ended {
 		r.killExec(ctx, id, exec)
 	}
 	if err != nil {
 		return runtime.Executed{}, fmt.Errorf("command in container %q: %w", id, err)
 	}
-	return runtime.Executed{ExitCode: code, Output: out.take(), TimedOut: !ended}, nil
+	return runtime.Executed{ExitCode: code, Output: out.take(), TimedOut: !ended, Ran: ran}, nil
 }
 
 // waitExec waits for the end of a command; false when it did not end in time.
@@ -74,14 +75,17 @@ func (r *Runtime) waitExec(ctx context.Context, id, exec string, deadline time.T
 		if left <= 0 {
 			return 0, false, nil
 		}
-		wait, cancel := context.WithTimeout(ctx, min(left, execWait))
+		// Not a deadline, of which containerd is told, and which it may notice first, in words of its own.
+		wait, cancel := context.WithCancel(ctx)
+		timer := time.AfterFunc(min(left, execWait), cancel)
 		end, err := r.client.TaskService().Wait(wait, &tasks.WaitRequest{ContainerID: id, ExecID: exec})
+		over := !timer.Stop()
 		cancel()
-		switch err = native(err); {
+		switch {
 		case err == nil:
 			return int(end.ExitStatus), true, nil
-		case ctx.Err() != nil || !errdefs.IsDeadlineExceeded(err):
-			return 0, false, err
+		case ctx.Err() != nil || !over:
+			return 0, false, native(err)
 		}
 	}
 }

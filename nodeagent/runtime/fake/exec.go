@@ -43,14 +43,16 @@ func (r *Runtime) Exec(ctx context.Context, id string, command runtime.Command) 
 	}
 	running, cancel := context.WithTimeout(ctx, command.Timeout)
 	defer cancel()
+	began := time.Now()
 	code, output := execs(running, spec, command.Args)
+	ran := time.Since(began)
 	if err := ctx.Err(); err != nil {
 		return runtime.Executed{}, err
 	}
 	if running.Err() != nil {
-		return runtime.Executed{TimedOut: true}, nil
+		return runtime.Executed{TimedOut: true, Ran: ran}, nil
 	}
-	return runtime.Executed{ExitCode: code, Output: []byte(output)[:min(len(output), command.MaxOutput)]}, nil
+	return runtime.Executed{ExitCode: code, Output: []byte(output)[:min(len(output), command.MaxOutput)], Ran: ran}, nil
 }
 
 // Hangs is a command that does nothing until it is killed.
