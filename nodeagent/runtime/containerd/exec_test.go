@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"miniplane.dev/miniplane/test/containerdenv"
 )
@@ -123,6 +124,52 @@ func TestExecStopped(t *testing.T) {
 	if left := n.leftovers("stops"); len(left) > 0 {
 		t.Error(left)
 	}
+	ends(t, "its first process", init)
+}
+
+// unheard is a command's output that nobody reads.
+type unheard struct {
+	cio.IO
+	config cio.Config
+}
+
+func (u unheard) Config() cio.Config { return u.config }
+func (u unheard) Cancel()            {}
+func (u unheard) Wait()              {}
+func (u unheard) Close() error       { return nil }
+
+// TestExecUnheard: a command whose caller is gone before it has started runs, ends, and is collected; the container can end.
+func TestExecUnheard(t *testing.T) {
+	n := newNode(t)
+	r := n.runtime(t)
+	n.start(t, r, "unheard", "while :; do sleep 1; done")
+	c := n.Client(t)
+	defer c.Close()
+	ctx := namespaces.WithNamespace(t.Context(), containerdenv.Namespace)
+	container, err := c.LoadContainer(ctx, "unheard")
+	must(t, err)
+	task, err := container.Task(ctx, nil)
+	must(t, err)
+	spec, err := container.Spec(ctx)
+	must(t, err)
+	process := *spec.Process
+	process.Args = shell("echo words")
+	path := filepath.Join(n.Dir, "fifo")
+	must(t, unix.Mkfifo(path, 0o600))
+	p, err := task.Exec(ctx, "command", &process, func(string) (cio.IO, error) {
+		return unheard{config: cio.Config{Stdout: path, Stderr: path}}, nil
+	})
+	must(t, err)
+	ended, err := p.Wait(ctx)
+	must(t, err)
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	must(t, p.Start(limited))
+	if end := <-ended; end.ExitCode() != 0 {
+		t.Errorf("it ended with %d: %v", end.ExitCode(), end.Error())
+	}
+	init := int(task.Pid())
+	must(t, r.Remove(t.Context(), "unheard"))
 	ends(t, "its first process", init)
 }
 

@@ -171,22 +171,23 @@ func (s *streams) copyIn(path string, to *os.File) error {
 	return nil
 }
 
-// copyOut copies to a FIFO until the process's side is closed. It holds the reading end too, so that it does not matter
-// whether a reader is there already, or any more.
+// copyOut copies to a FIFO until the process's side is closed. It holds the reading end too, and first, so that it does not matter whether
+// a reader is there already, or any more: who waited here for one that died would never collect the process, for which the container's own
+// end would wait.
 func (s *streams) copyOut(path string, from *os.File) error {
 	if path == "" || from == nil {
 		return nil
 	}
+	held, err := fifo.OpenFifo(context.Background(), path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	s.keep(held)
 	to, err := fifo.OpenFifo(context.Background(), path, syscall.O_WRONLY, 0)
 	if err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
 	s.keep(to)
-	held, err := fifo.OpenFifo(context.Background(), path, syscall.O_RDONLY, 0)
-	if err != nil {
-		return fmt.Errorf("output: %w", err)
-	}
-	s.keep(held)
 	s.copying.Go(func() {
 		_, _ = io.Copy(to, from)
 		_ = to.Close()
