@@ -65,8 +65,7 @@ func fixtures(t *testing.T) []fixture {
 	return out
 }
 
-// asMiniPod changes what a user would change: apiVersion and kind. MiniPods have no init containers yet, and every fixture has
-// one; it becomes a container, which has the same fields and is judged by the same rules.
+// asMiniPod changes what a user would change: apiVersion and kind.
 func asMiniPod(t *testing.T, text, namespace string) *unstructured.Unstructured {
 	t.Helper()
 	object := &unstructured.Unstructured{}
@@ -77,11 +76,6 @@ func asMiniPod(t *testing.T, text, namespace string) *unstructured.Unstructured 
 	object.SetKind("MiniPod")
 	object.SetNamespace(namespace)
 	object.SetName("fixture") // theirs have underscores
-	spec := object.Object["spec"].(map[string]any)
-	if first, ok := spec["initContainers"].([]any); ok {
-		spec["containers"] = append(slices.Clone(first), spec["containers"].([]any)...)
-		delete(spec, "initContainers")
-	}
 	return object
 }
 
@@ -90,8 +84,7 @@ func asMiniPod(t *testing.T, text, namespace string) *unstructured.Unstructured 
 var lacking = []string{
 	`spec.ephemeralContainers`, `spec.hostUsers`, `spec.os`, `spec.volumes`, `spec.securityContext.appArmorProfile`,
 	`spec.securityContext.seLinuxOptions`, `spec.securityContext.sysctls`, `spec.securityContext.windowsOptions`,
-	`spec.containers[].lifecycle`, `spec.containers[].livenessProbe`, `spec.containers[].readinessProbe`,
-	`spec.containers[].startupProbe`, `spec.containers[].securityContext.appArmorProfile`,
+	`spec.containers[].lifecycle`, `spec.containers[].securityContext.appArmorProfile`,
 	`spec.containers[].securityContext.procMount`, `spec.containers[].securityContext.seLinuxOptions`,
 	`spec.containers[].securityContext.windowsOptions`,
 	`spec.securityContext.seccompProfile.localhostProfile`, `spec.containers[].securityContext.seccompProfile.localhostProfile`,
@@ -102,11 +95,12 @@ var notACapability = regexp.MustCompile(`securityContext\.capabilities\.add\[0\]
 
 var unknownField = regexp.MustCompile(`unknown field "([^"]+)"`)
 
-// lacks lists the unsupported fields that a strict API server named.
+// lacks lists the unsupported fields that a strict API server named; those of all containers as of one kind.
 func lacks(err error) []string {
 	var out []string
 	for _, match := range unknownField.FindAllStringSubmatch(err.Error(), -1) {
-		out = append(out, regexp.MustCompile(`\[\d+\]`).ReplaceAllString(match[1], "[]"))
+		field := regexp.MustCompile(`\[\d+\]`).ReplaceAllString(match[1], "[]")
+		out = append(out, strings.Replace(field, "spec.initContainers[]", "spec.containers[]", 1))
 	}
 	return out
 }
