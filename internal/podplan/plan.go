@@ -177,7 +177,7 @@ func (r row) decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
 		d.next.attempt = last.Attempt + 1
 		if last.ofOtherSpec(x.spec) || x.kind == miniv1.ContainerInit && last.succeeded() { // which is for a sandbox that is gone
 			d.start = true
-		} else if d.start = restartable(policy, last) || policy != corev1.RestartPolicyNever && o.unhealthy(last); d.start {
+		} else if d.start = restartable(policy, last, o.unhealthy(last)); d.start {
 			d.at, d.next.crashes = restart(last, o.endOf(last))
 		}
 	}
@@ -192,13 +192,13 @@ func gaveUp(policy corev1.RestartPolicy, f Failure) bool {
 	return f.Reason == miniv1.ReasonRunContainerError && policy == corev1.RestartPolicyNever
 }
 
-// restartable tells whether the restart policy starts an ended container again.
-func restartable(policy corev1.RestartPolicy, c Container) bool {
+// restartable tells whether the restart policy starts an ended container again; that of an unhealthy one says nothing about its exit code.
+func restartable(policy corev1.RestartPolicy, c Container, unhealthy bool) bool {
 	switch policy {
 	case corev1.RestartPolicyNever:
 		return false
 	case corev1.RestartPolicyOnFailure:
-		return c.ExitCode != 0 || c.State == StateUnknown || c.ServerFailed
+		return c.ExitCode != 0 || c.State == StateUnknown || c.ServerFailed || unhealthy
 	}
 	return true
 }
