@@ -36,6 +36,7 @@ import (
 	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/internal/patience"
 	"miniplane.dev/miniplane/internal/podsecurity"
+	"miniplane.dev/miniplane/internal/resources"
 	"miniplane.dev/miniplane/nodeagent/grants"
 	"miniplane.dev/miniplane/nodeagent/heartbeat"
 	"miniplane.dev/miniplane/nodeagent/hostports"
@@ -283,16 +284,19 @@ func (a *agent) untilDone(ctx context.Context, what string, try func(context.Con
 func (a *agent) runPods(ctx context.Context, net network.Network) error {
 	version := a.waitForRuntime(ctx)
 	name, _, _ := strings.Cut(version, "://")
+	_, allocatable := a.host.capacity(&a.opts)
 	ctx, cancel := context.WithCancel(ctx)
 	namespaces := &podsecurity.Namespaces{}
 	pool := podworker.New(ctx, podworker.Options{
 		Namespaces: namespaces,
 		Runtime:    a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
-		Client:        a.client,
-		Uses:          a.uses,
-		Recorder:      a.recorder,
-		Layout:        podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
-		Machine:       podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory, PodMaxPIDs: a.opts.PodMaxPIDs},
+		Client:   a.client,
+		Uses:     a.uses,
+		Changes:  a.uses,
+		Recorder: a.recorder,
+		Layout:   podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
+		Machine: podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory,
+			Node: resources.FromList(allocatable), PodMaxPIDs: a.opts.PodMaxPIDs},
 		RuntimeName:   name,
 		TakenPorts:    a.machine.TakenPorts,
 		Log:           a.log.WithName("pods"),

@@ -58,6 +58,12 @@ type Container struct {
 	// +kubebuilder:validation:MaxItems=64
 	Ports []ContainerPort `json:"ports,omitempty"`
 
+	// envFrom sets a variable for each key of ConfigMaps and Secrets, before env, which goes before them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	EnvFrom []EnvFromSource `json:"envFrom,omitempty"`
+
 	// env are environment variables, set in this order.
 	// +optional
 	// +listType=map
@@ -115,41 +121,6 @@ type ContainerPort struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	HostPort int32 `json:"hostPort,omitempty"`
-}
-
-// EnvVar is one environment variable. Give either value or valueFrom.
-// +kubebuilder:validation:XValidation:rule="!(has(self.value) && size(self.value) > 0 && has(self.valueFrom))",message="set either value or valueFrom, not both"
-type EnvVar struct {
-	// name of the variable.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:Pattern=`^[^=]+$`
-	Name string `json:"name"`
-
-	// value of the variable. $(NAME) is replaced by the value of a variable above it.
-	// +optional
-	// +kubebuilder:validation:MaxLength=131072
-	Value string `json:"value,omitempty"`
-
-	// valueFrom takes the value from the MiniPod itself.
-	// +optional
-	ValueFrom *EnvVarSource `json:"valueFrom,omitempty"`
-}
-
-// EnvVarSource is where the value of an environment variable comes from.
-type EnvVarSource struct {
-	// fieldRef takes a field of the MiniPod.
-	// +required
-	FieldRef *ObjectFieldSelector `json:"fieldRef,omitempty"`
-}
-
-// ObjectFieldSelector names a field of the MiniPod.
-type ObjectFieldSelector struct {
-	// fieldPath is the field.
-	// +required
-	// +kubebuilder:validation:Enum=metadata.name;metadata.namespace;metadata.uid;spec.nodeName;status.hostIP;status.podIP
-	FieldPath string `json:"fieldPath,omitempty"`
 }
 
 // ResourceRequirements are what a container asks for and may use.

@@ -8,15 +8,18 @@ const (
 	SpecLevelInitContainers int32 = 1
 	// SpecLevelProbes is that of livenessProbe, readinessProbe and startupProbe of containers.
 	SpecLevelProbes int32 = 2
+	// SpecLevelVolumes is that of volumes, and of environment variables that come from elsewhere. 3 is that of hooks.
+	SpecLevelVolumes int32 = 4
 
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelProbes
+	NewestSpecLevel = SpecLevelVolumes
 )
 
 // specLevelFields are the fields that levels brought.
 var specLevelFields = map[int32]string{
 	SpecLevelInitContainers: "spec.initContainers",
 	SpecLevelProbes:         "probes of containers",
+	SpecLevelVolumes:        "volumes, and variables from ConfigMaps, Secrets and resources",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -33,10 +36,30 @@ func (s *MiniPodSpec) Level() int32 {
 
 // level is what an agent has to know to run the container.
 func (c *Container) level() int32 {
+	if len(c.EnvFrom) > 0 {
+		return SpecLevelVolumes
+	}
+	for i := range c.Env {
+		if from := c.Env[i].ValueFrom; from != nil && !firstFields[from.fieldPath()] {
+			return SpecLevelVolumes
+		}
+	}
 	if c.HasProbes() {
 		return SpecLevelProbes
 	}
 	return 0
+}
+
+// firstFields are what fieldRef could name from the beginning.
+var firstFields = map[string]bool{"metadata.name": true, "metadata.namespace": true, "metadata.uid": true,
+	"spec.nodeName": true, "status.hostIP": true, "status.podIP": true}
+
+// fieldPath is the field that the value is; empty if it is none.
+func (s *EnvVarSource) fieldPath() string {
+	if s.FieldRef == nil {
+		return ""
+	}
+	return s.FieldRef.FieldPath
 }
 
 // Level is what the agent of the node knows. What one of another version said, which may have been a newer one, does not count.

@@ -33,14 +33,42 @@ const (
 )
 
 // Reference is what a MiniPod uses of its namespace.
-type Reference struct{ Resource, Name string }
+type Reference struct {
+	Resource, Name string
+	// Watch says that who uses it hears when it changes, or comes.
+	Watch bool
+}
 
 // References are all Secrets and ConfigMaps that a MiniPod uses, in order and each once.
 func References(spec *miniv1.MiniPodSpec) []Reference {
 	var out []Reference
 	for _, secret := range spec.ImagePullSecrets {
-		if secret.Name != "" {
-			out = append(out, Reference{Secrets, secret.Name})
+		out = append(out, Reference{Resource: Secrets, Name: secret.Name})
+	}
+	for _, c := range spec.AllContainers() {
+		out = append(out, OfContainer(c)...)
+	}
+	return sorted(out)
+}
+
+// OfContainer are the Secrets and ConfigMaps that the variables of a container come from.
+func OfContainer(c *miniv1.Container) []Reference {
+	var out []Reference
+	for i := range c.EnvFrom {
+		if from := c.EnvFrom[i].ConfigMapRef; from != nil {
+			out = append(out, Reference{ConfigMaps, from.Name, true})
+		}
+		if from := c.EnvFrom[i].SecretRef; from != nil {
+			out = append(out, Reference{Secrets, from.Name, true})
+		}
+	}
+	for i := range c.Env {
+		from := c.Env[i].ValueFrom
+		if from != nil && from.ConfigMapKeyRef != nil {
+			out = append(out, Reference{ConfigMaps, from.ConfigMapKeyRef.Name, true})
+		}
+		if from != nil && from.SecretKeyRef != nil {
+			out = append(out, Reference{Secrets, from.SecretKeyRef.Name, true})
 		}
 	}
 	return sorted(out)
@@ -58,11 +86,20 @@ func Used(pods []*miniv1.MiniPod) []Reference {
 	return sorted(out)
 }
 
+// sorted has each object once, watched if anybody watches it. What has no name is none.
 func sorted(refs []Reference) []Reference {
+	refs = slices.DeleteFunc(refs, func(r Reference) bool { return r.Name == "" })
 	slices.SortFunc(refs, func(a, b Reference) int {
-		return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Name, b.Name), cmp.Compare(number(b.Watch), number(a.Watch)))
 	})
-	return slices.Compact(refs)
+	return slices.CompactFunc(refs, func(a, b Reference) bool { return a.Resource == b.Resource && a.Name == b.Name })
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // Unused remembers since when each reference that a node may read has not been used.
@@ -94,6 +131,9 @@ func Plan(used, granted []Reference, unused Unused, now time.Time, keep time.Dur
 	}
 	return sorted(want), again
 }
+
+// Verbs of rights.
+const get, watch = "get", "watch"
 
 const (
 	prefix = "miniplane:node:"
@@ -135,19 +175,26 @@ func (n Node) Account() *corev1.ServiceAccount {
 	return &corev1.ServiceAccount{ObjectMeta: n.meta(miniv1.NodesNamespace, n.Name), AutomountServiceAccountToken: &no}
 }
 
-// Role lets its holder get these and nothing else.
+// Role lets its holder get these, watch those of them that are watched, and nothing else.
 func (n Node) Role(namespace string, refs []Reference) *rbacv1.Role {
 	role := &rbacv1.Role{ObjectMeta: n.meta(namespace, RoleName(n.Name))}
+	rule := func(verb, resource string, names []string) {
+		if len(names) > 0 {
+			role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{resource}, ResourceNames: names, Verbs: []string{verb}})
+		}
+	}
 	for _, resource := range []string{ConfigMaps, Secrets} {
-		var names []string
+		var all, watched []string
 		for _, ref := range refs {
-			if ref.Resource == resource {
-				names = append(names, ref.Name)
+			if ref.Resource != resource {
+				continue
+			}
+			if all = append(all, ref.Name); ref.Watch {
+				watched = append(watched, ref.Name)
 			}
 		}
-		if len(names) > 0 {
-			role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{resource}, ResourceNames: names, Verbs: []string{"get"}})
-		}
+		rule(get, resource, all)
+		rule(watch, resource, watched)
 	}
 	return role
 }
@@ -158,7 +205,7 @@ func Granted(role *rbacv1.Role) []Reference {
 	for _, rule := range role.Rules {
 		for _, resource := range rule.Resources {
 			for _, name := range rule.ResourceNames {
-				out = append(out, Reference{resource, name})
+				out = append(out, Reference{resource, name, slices.Contains(rule.Verbs, watch)})
 			}
 		}
 	}

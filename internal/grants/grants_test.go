@@ -84,7 +84,7 @@ func pod(change func(*miniv1.MiniPod), names ...string) *miniv1.MiniPod {
 func secrets(names ...string) []Reference {
 	var out []Reference
 	for _, name := range names {
-		out = append(out, Reference{Secrets, name})
+		out = append(out, Reference{Resource: Secrets, Name: name})
 	}
 	return out
 }
@@ -137,7 +137,7 @@ func TestPlanHistory(t *testing.T) {
 }
 
 func TestRoleSaysWhatIsGranted(t *testing.T) {
-	refs := []Reference{{ConfigMaps, "c"}, {Secrets, "a"}, {Secrets, "b"}}
+	refs := []Reference{{ConfigMaps, "c", true}, {Secrets, "a", true}, {Secrets, "b", false}}
 	n := Node{Name: "n.example", UID: "u"}
 	role, binding := n.Role("ns", refs), n.Binding("ns")
 	if diff := cmp.Diff(refs, Granted(role)); diff != "" {
@@ -188,7 +188,7 @@ func FuzzRole(f *testing.F) {
 		want, _ := Plan(used, nil, Unused{}, time.Unix(0, 0), time.Minute)
 		role := Node{Name: node, UID: "u"}.Role("ns", want)
 		for _, rule := range role.Rules {
-			if !slices.Equal(rule.Verbs, []string{"get"}) || !slices.Equal(rule.APIGroups, []string{""}) || len(rule.NonResourceURLs) > 0 ||
+			if !slices.Equal(rule.Verbs, []string{"get"}) && !slices.Equal(rule.Verbs, []string{"watch"}) || !slices.Equal(rule.APIGroups, []string{""}) || len(rule.NonResourceURLs) > 0 ||
 				len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, "") || !slices.Equal(rule.Resources, []string{Secrets}) {
 				t.Errorf("%q, %q: rule %+v", first, second, rule)
 			}

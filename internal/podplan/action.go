@@ -14,6 +14,7 @@ const (
 	WriteFiles      ActionType = "WriteFiles"
 	LookupImage     ActionType = "LookupImage"
 	PullImage       ActionType = "PullImage"
+	ReadEnvironment ActionType = "ReadEnvironment" // of the ConfigMaps and Secrets that a container's variables come from
 	CreateContainer ActionType = "CreateContainer"
 	StartContainer  ActionType = "StartContainer"
 	KillContainer   ActionType = "KillContainer"
@@ -43,7 +44,7 @@ const (
 // Action is one thing to do. The fields that its type does not need are empty.
 type Action struct {
 	Type ActionType
-	// Container is the name of the container in the spec: LookupImage, PullImage, CreateContainer, StartContainer.
+	// Container is the name of the container in the spec: LookupImage, PullImage, ReadEnvironment, CreateContainer, StartContainer.
 	Container string
 	// ID of the container: StartContainer, KillContainer, RemoveContainer, LeaveTime, PruneContainer.
 	ID string

@@ -15,6 +15,8 @@ const (
 	TaskGround TaskKind = "Ground"
 	// TaskContainer is to make one container and to start it.
 	TaskContainer TaskKind = "Container"
+	// TaskEnvironment is to read what the variables of one container come from. A failure of it is one of making the container.
+	TaskEnvironment TaskKind = "Environment"
 	// TaskTeardown is to take away what must not be there.
 	TaskTeardown TaskKind = "Teardown"
 )
@@ -34,10 +36,13 @@ var (
 
 func taskOf(container string) Task { return Task{Kind: TaskContainer, Of: container} }
 
+// ContainerTask is to make one container and to start it.
+func ContainerTask(container string) Task { return taskOf(container) }
+
 // task is what an action is a part of.
 func (a Action) task() Task {
 	switch a.Type {
-	case LookupImage, PullImage, CreateContainer, StartContainer:
+	case LookupImage, PullImage, ReadEnvironment, CreateContainer, StartContainer:
 		return taskOf(a.Container)
 	case EnsureSandbox, AttachNetwork, WriteFiles:
 		return groundTask

@@ -27,6 +27,8 @@ type Observation struct {
 	TakenUp time.Time
 	// Images is what is known about the image of the next container to create, by the container's name.
 	Images map[string]Image
+	// Jobs are those that run, or have ended well and whose results wait to be used; nil where there are none.
+	Jobs map[Task]JobState
 	// Failures are the last failed attempts to do something, by what it is a part of.
 	Failures map[Task]Failure
 	// Signals were sent to containers, by ID.

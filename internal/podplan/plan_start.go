@@ -44,16 +44,17 @@ func (p *planner) bringUp(n next) {
 		p.add(Action{Type: StartContainer, Container: n.spec.Name, ID: n.created, Attempt: n.attempt})
 		return
 	}
-	if p.image(n.spec) {
+	if image, environment := p.image(n.spec), p.environment(n.spec); image && environment {
 		p.add(Action{Type: CreateContainer, Container: n.spec.Name, Attempt: n.attempt, Crashes: n.crashes})
 	}
 }
 
-// images looks for the images of containers that cannot be created yet, so that they are there when they can.
+// images looks for the images and variables of containers that cannot be created yet, so that they are there when they can.
 func (p *planner) images(wanted []next) {
 	for _, n := range wanted {
 		if n.created == "" {
 			p.image(n.spec)
+			p.environment(n.spec)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func Quiet(pod *miniv1.MiniPod, o *Observation, work []Action) time.Duration {
 		return 0
 	case pod.Status.Phase != miniv1.PodPending || undecided:
 		return quietChange
-	case len(work) == 0: // pulling, and nothing else is being done
+	case len(work) == 0: // pulling, or asking the API server, and nothing else is being done
 		return quietPull
 	}
 	return quietStart
@@ -49,7 +49,7 @@ func (o *Observation) busy(work []Action) bool {
 			return true
 		}
 	}
-	return false
+	return o.waits()
 }
 
 // initRuns tells whether an init container is at work, whose end changes the status.

@@ -52,13 +52,14 @@ func init() { metrics.Registry.MustRegister(waits) }
 
 // Reader reads as the node's ServiceAccount.
 type Reader struct {
-	node   string
-	log    logr.Logger
-	agent  client.Client // as the agent itself
-	next   client.Client // with the token
-	tokens *tokens
-	reads  singleflight.Group
-	turns  turns
+	node    string
+	log     logr.Logger
+	agent   client.Client    // as the agent itself
+	next    client.WithWatch // with the token
+	tokens  *tokens
+	reads   singleflight.Group
+	turns   turns
+	follows follows
 }
 
 // New makes a reader for a node. The configuration and the client are those of the agent.
@@ -69,7 +70,7 @@ func New(config *rest.Config, agent client.Client, node string, log logr.Logger)
 	config.UserAgent = "miniplane-agent-grants"
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &bearer{next} })
 	var err error
-	r.next, err = client.New(config, client.Options{Scheme: agent.Scheme(), Mapper: agent.RESTMapper()})
+	r.next, err = client.NewWithWatch(config, client.Options{Scheme: agent.Scheme(), Mapper: agent.RESTMapper()})
 	return r, err
 }
 

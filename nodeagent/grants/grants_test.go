@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -30,6 +31,7 @@ type server struct {
 
 	mu                  sync.Mutex // for reads
 	asked, reads, alone int
+	watches             []*watch.FakeWatcher // nil for one that was refused
 	log                 []string
 }
 
@@ -84,7 +86,7 @@ func (c tokenRequests) Create(_ context.Context, account, request client.Object,
 
 // asNode speaks to the server with a token.
 type asNode struct {
-	client.Client
+	client.WithWatch
 	s *server
 }
 

@@ -56,6 +56,8 @@ type bench struct {
 	read   []string // Secrets that the agent read
 	taken  hostports.Taken
 	looks  int // for taken ports
+
+	changes Follower
 }
 
 func newBench(t *testing.T, before ...func(*bench)) *bench {
@@ -132,7 +134,7 @@ func (b *bench) agent() {
 		log = testr.New(b.t)
 	}
 	pool := New(ctx, Options{Runtime: b.runtime, Sandboxes: b.sandboxes, Network: b.network, Client: b.counted(), Layout: b.layout,
-		Namespaces: &b.namespaces, Machine: testMachine, RuntimeName: "fake", Log: log, Clock: b.clock, Resync: time.Hour,
+		Namespaces: &b.namespaces, Machine: testMachine, RuntimeName: "fake", Log: log, Clock: b.clock, Resync: time.Hour, Changes: b.changes,
 		TakenPorts: func(context.Context) (hostports.Taken, error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

@@ -63,8 +63,11 @@ func TestContainerSpec(t *testing.T) {
 		p.Spec.Hostname = "other"
 	}).Obj()
 	o := seen()
-	got := containerSpec(Layout{RootDir: "/root", StateDir: "/state", CgroupParent: "/mini"}, Machine{NodeName: "n1", NodeIP: "10.0.0.1", MemoryBytes: 1 << 30},
+	got, err := containerSpec(Layout{RootDir: "/root", StateDir: "/state", CgroupParent: "/mini"}, Machine{NodeName: "n1", NodeIP: "10.0.0.1", MemoryBytes: 1 << 30},
 		pod, &o, podplan.Action{Container: "main", Attempt: 3, Crashes: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := "/files/"
 	want := runtime.ContainerSpec{
 		ID: containerID(testUID, "main", 3), Group: testUID, Image: "echo:test",

@@ -77,8 +77,8 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 			writeFiles(desired, address.String(), w.observed.box.Files)
 	case podplan.LookupImage:
 		return w.lookupImage(ctx, desired, a)
-	case podplan.PullImage:
-		return w.startPull(desired, a), nil
+	case podplan.PullImage, podplan.ReadEnvironment:
+		return w.startJob(desired, a), nil
 	case podplan.CreateContainer:
 		return w.create(ctx, desired, a)
 	case podplan.StartContainer:
@@ -101,6 +101,14 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 		return nil, w.removeFinalizer(ctx, desired)
 	}
 	return nil, fmt.Errorf("unknown action %q", a.Type)
+}
+
+// startJob begins what waits for somebody else.
+func (w *worker) startJob(desired *miniv1.MiniPod, a podplan.Action) change {
+	if a.Type == podplan.PullImage {
+		return w.startPull(desired, a)
+	}
+	return w.readEnvironment(desired, a)
 }
 
 func (w *worker) ensureSandbox(ctx context.Context, desired *miniv1.MiniPod) (change, error) {
@@ -127,12 +135,15 @@ func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 			return nil, err
 		}
 	}
-	spec := containerSpec(w.pool.Layout, w.pool.Machine, desired, &w.observed, a)
+	spec, err := containerSpec(w.pool.Layout, w.pool.Machine, desired, &w.observed, a)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o750); err != nil && !stdio.NoRoom(err) {
 		return nil, err
 	}
 	imageID := w.observed.Images[a.Container].ID
-	err := w.pool.Runtime.Create(ctx, spec)
+	err = w.pool.Runtime.Create(ctx, spec)
 	switch {
 	case errdefs.IsAlreadyExists(err):
 		return func(*view) { w.refresh(ctx, spec.ID) }, nil
@@ -143,6 +154,7 @@ func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 	}
 	return func(o *view) {
 		delete(o.Images, a.Container)
+		o.dropObjects(a.Container)
 		o.Gone.Files = false
 		o.Set(containerOf(runtime.Container{ID: spec.ID, Labels: spec.Labels, Image: spec.Image, ImageID: imageID, State: runtime.StateCreated}))
 	}, nil
@@ -263,6 +275,9 @@ func (w *worker) fail(desired *miniv1.MiniPod, a podplan.Action, err error) {
 	words := wordsOf(err)
 	w.pool.Log.Info("Failed; trying again later", "action", a.Type, "pod", w.uid, "container", a.Container+a.ID, "err", words)
 	w.observed.Failed(desired, a, failureReason(a, err), words, w.pool.Clock.Now())
+	if a.Type == podplan.CreateContainer {
+		w.observed.dropObjects(a.Container) // the next try reads them again
+	}
 }
 
 // failureReason is what a waiting container shows; empty when somebody just did not answer.

@@ -29,8 +29,10 @@ type Options struct {
 	Network   network.Network
 	// Client writes statuses and finalizers and reads single objects from the API server itself, not from a cache.
 	Client client.Client
-	// Uses reads the Secrets that MiniPods use; the Client when nil.
+	// Uses reads the Secrets and ConfigMaps that MiniPods use; the Client when nil.
 	Uses Reader
+	// Changes tell of changes of what MiniPods use; what they wait for is asked for now and then only when this is nil.
+	Changes Follower
 	// Recorder tells people what goes wrong; nobody is told when it is nil.
 	Recorder events.EventRecorder
 	Layout   Layout

@@ -1,6 +1,7 @@
 package podworker
 
 import (
+	"fmt"
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,16 +27,22 @@ type Machine struct {
 	NodeName, NodeIP string
 	// MemoryBytes of the machine.
 	MemoryBytes int64
+	// Node is what the node has for all its MiniPods together.
+	Node resources.Amounts
 	// PodMaxPIDs is how many processes and threads one MiniPod may have; 0 is no limit.
 	PodMaxPIDs int64
 }
 
 // containerSpec is what the runtime is told about one container.
-func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.Action) runtime.ContainerSpec {
+func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.Action) (runtime.ContainerSpec, error) {
 	c := podplan.ContainerNamed(pod, a.Container)
 	id := containerID(pod.UID, c.Name, a.Attempt)
 	security := securityOf(pod, c)
-	env, values := environment(pod, c, Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String()})
+	facts := Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String(), Node: m.Node}
+	env, values, err := environment(pod, c, facts, o.objects[c.Name])
+	if err != nil {
+		return runtime.ContainerSpec{}, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
+	}
 	return runtime.ContainerSpec{
 		ID:         id,
 		Group:      string(pod.UID),
@@ -53,7 +60,7 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.
 		Resources:  resourcesOf(pod, c, m.MemoryBytes),
 		Security:   security,
 		LogPath:    l.logPath(pod, c.Name, a.Attempt),
-	}
+	}, nil
 }
 
 // sharedMemory is the mount of what all containers of the MiniPod share as /dev/shm.

@@ -6,12 +6,15 @@ import (
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
+	"miniplane.dev/miniplane/nodeagent/volumes"
 )
 
 // view is what is known of one MiniPod on this machine: what plans are made from, and what it takes besides to do them.
 type view struct {
 	podplan.Observation
 	box *sandbox.Sandbox // nil when there is none
+	// objects are what the variables of the next container of a name come from. They may be secret, and are kept until it is made.
+	objects map[string]volumes.Objects
 	// owner is the MiniPod that the containers of a look say they were made for; empty when there are none.
 	owner types.NamespacedName
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/grants"
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -28,6 +29,7 @@ type worker struct {
 	asking    map[string]bool  // containers that will be asked for again
 	portsFree bool             // its host ports were found free
 	watches   map[string]watch // containers that are probed, by ID; nil where there are none
+	following map[grants.Reference]*followed
 
 	// pullContext ends with the last wish for images.
 	pullContext context.Context
@@ -57,7 +59,8 @@ type inbox struct {
 
 func newWorker(p *Pool, uid types.UID, observed view) *worker {
 	observed.Begin(p.Clock.Now())
-	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1), asking: map[string]bool{}}
+	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1), asking: map[string]bool{},
+		following: map[grants.Reference]*followed{}}
 	if len(observed.Containers) > 0 {
 		signals, over := p.ends.read(uid, w.observed.TakenUp)
 		maps.Copy(w.observed.Signals, signals)
@@ -112,6 +115,7 @@ func (w *worker) run(ctx context.Context) {
 	defer w.freeSlot()
 	defer w.endPulls()
 	defer w.endProbes()
+	defer w.unfollow()
 	for {
 		until := w.converge(ctx)
 		if ctx.Err() != nil || w.pool.retire(w) || !w.sleep(ctx, until) {
@@ -131,6 +135,7 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 		now := w.pool.Clock.Now()
 		var work []podplan.Action
 		work, until = podplan.Split(podplan.Plan(desired, w.observed.Observation, now))
+		w.follow(desired)
 		w.report(desired, work, now)
 		starting := podplan.Launches(work)
 		if !starting {

@@ -16,7 +16,7 @@ func (Plugin) Name() string { return "SpecLevel" }
 // Skip tells whether every agent knows the spec.
 func (Plugin) Skip(pod *framework.Pod) bool { return pod.SpecLevel == 0 }
 
-// Filter names the newest field that the MiniPod uses.
+// Filter names the newest field of the MiniPod that the agent does not know.
 func (Plugin) Filter(pod *framework.Pod, node *framework.NodeInfo) framework.Reason {
 	if pod.SpecLevel <= node.Spec.SpecLevel {
 		return framework.Reason{}
