@@ -22,7 +22,7 @@ type Container struct {
 	// imagePullPolicy is one of Always, IfNotPresent and Never. Where it is not given, images tagged :latest, or not
 	// tagged, are pulled Always, others IfNotPresent.
 	// +optional
-	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never;""
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
 	// restartPolicy can be given to an init container, and be Always there: that makes it a sidecar. All other containers are started
@@ -50,11 +50,10 @@ type Container struct {
 	// +kubebuilder:validation:MaxLength=4096
 	WorkingDir string `json:"workingDir,omitempty"`
 
-	// ports tell which ports the container listens on. A MiniService can name them; a hostPort is opened on the node.
+	// ports tell which ports the container listens on. A MiniService can name them; a hostPort is opened on the node. One number may have
+	// several names.
 	// +optional
-	// +listType=map
-	// +listMapKey=containerPort
-	// +listMapKey=protocol
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Ports []ContainerPort `json:"ports,omitempty"`
 
@@ -64,10 +63,9 @@ type Container struct {
 	// +kubebuilder:validation:MaxItems=32
 	EnvFrom []EnvFromSource `json:"envFrom,omitempty"`
 
-	// env are environment variables, set in this order.
+	// env are environment variables, set in this order; of one that is given twice, the last counts.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
 	Env []EnvVar `json:"env,omitempty"`
 
@@ -94,6 +92,21 @@ type Container struct {
 	// securityContext is as whom, and with which rights, the container runs. It goes before the MiniPod's.
 	// +optional
 	SecurityContext *SecurityContext `json:"securityContext,omitempty"`
+
+	// terminationMessagePath is the file in which the container may say, before it ends, why: what is in it then is the message of its
+	// status, 4096 bytes of its end at most. /dev/termination-log when not given.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:Pattern=`^(/.*)?$`
+	TerminationMessagePath string `json:"terminationMessagePath,omitempty"`
+
+	// terminationMessagePolicy is File (the default), or FallbackToLogsOnError: then the end of the log of a container that failed and wrote
+	// nothing there is its message.
+	// +optional
+	// +kubebuilder:validation:Enum=File;FallbackToLogsOnError;""
+	TerminationMessagePolicy corev1.TerminationMessagePolicy `json:"terminationMessagePolicy,omitempty"`
+
+	NativeContainerDefaults `json:",inline"`
 }
 
 // ContainerPort is a port that a container listens on.
@@ -101,7 +114,7 @@ type ContainerPort struct {
 	// name of the port, unique in the MiniPod, by which a MiniService can refer to it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=15
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$`
 	Name string `json:"name,omitempty"`
 
 	// containerPort is the port number in the MiniPod, 1 to 65535.
@@ -113,12 +126,12 @@ type ContainerPort struct {
 	// protocol is TCP (the default) or UDP.
 	// +optional
 	// +default="TCP"
-	// +kubebuilder:validation:Enum=TCP;UDP
+	// +kubebuilder:validation:Enum=TCP;UDP;""
 	Protocol corev1.Protocol `json:"protocol,omitempty"`
 
-	// hostPort opens this port on the node, on all its addresses, for the container. One MiniPod per node can have it.
+	// hostPort opens this port on the node, on all its addresses, for the container. One MiniPod per node can have it. 0 is none.
 	// +optional
-	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
 	HostPort int32 `json:"hostPort,omitempty"`
 }

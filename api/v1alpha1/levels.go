@@ -8,18 +8,18 @@ const (
 	SpecLevelInitContainers int32 = 1
 	// SpecLevelProbes is that of livenessProbe, readinessProbe and startupProbe of containers.
 	SpecLevelProbes int32 = 2
-	// SpecLevelVolumes is that of volumes, and of environment variables that come from elsewhere. 3 is that of hooks.
-	SpecLevelVolumes int32 = 4
+	// SpecLevelEnvironment is that of environment variables that come from elsewhere.
+	SpecLevelEnvironment int32 = 3
 
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelVolumes
+	NewestSpecLevel = SpecLevelEnvironment
 )
 
 // specLevelFields are the fields that levels brought.
 var specLevelFields = map[int32]string{
 	SpecLevelInitContainers: "spec.initContainers",
 	SpecLevelProbes:         "probes of containers",
-	SpecLevelVolumes:        "volumes, and variables from ConfigMaps, Secrets and resources",
+	SpecLevelEnvironment:    "variables from ConfigMaps, Secrets and resources",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -37,11 +37,11 @@ func (s *MiniPodSpec) Level() int32 {
 // level is what an agent has to know to run the container.
 func (c *Container) level() int32 {
 	if len(c.EnvFrom) > 0 {
-		return SpecLevelVolumes
+		return SpecLevelEnvironment
 	}
 	for i := range c.Env {
 		if from := c.Env[i].ValueFrom; from != nil && !firstFields[from.fieldPath()] {
-			return SpecLevelVolumes
+			return SpecLevelEnvironment
 		}
 	}
 	if c.HasProbes() {

@@ -23,7 +23,7 @@ type MiniDeploymentSpec struct {
 
 	// template of the MiniPods. Changing it starts a rollout.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="!has(self.spec.restartPolicy) || self.spec.restartPolicy == 'Always'",message="restartPolicy must be Always in a MiniDeployment"
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec.restartPolicy) || self.spec.restartPolicy in ['', 'Always']",message="restartPolicy must be Always in a MiniDeployment"
 	Template MiniPodTemplateSpec `json:"template"`
 
 	// strategy of a rollout.

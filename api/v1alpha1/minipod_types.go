@@ -26,7 +26,7 @@ type MiniPodSpec struct {
 	// restartPolicy says when an ended container is started again: Always (the default), OnFailure or Never.
 	// +optional
 	// +default="Always"
-	// +kubebuilder:validation:Enum=Always;OnFailure;Never
+	// +kubebuilder:validation:Enum=Always;OnFailure;Never;""
 	RestartPolicy corev1.RestartPolicy `json:"restartPolicy,omitempty"`
 
 	// terminationGracePeriodSeconds is the time between SIGTERM and SIGKILL at deletion, in seconds; 30 when not given.
@@ -56,28 +56,28 @@ type MiniPodSpec struct {
 	// hostname of the MiniPod; its name, up to 63 characters, when not given.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$`
 	Hostname string `json:"hostname,omitempty"`
 
 	// imagePullSecrets name Secrets of type kubernetes.io/dockerconfigjson in the same namespace.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
 	// securityContext is as whom, and with which rights, all containers run.
 	// +optional
 	SecurityContext *PodSecurityContext `json:"securityContext,omitempty"`
+
+	NativePodDefaults `json:",inline"`
 }
 
 // LocalObjectReference names an object in the same namespace.
 type LocalObjectReference struct {
-	// name of the object.
-	// +required
-	// +kubebuilder:validation:MinLength=1
+	// name of the object; an empty one names nothing.
+	// +optional
 	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 }
 
 // Toleration lets a MiniPod onto a node with a matching taint. The fields are core/v1's.
@@ -92,7 +92,7 @@ type Toleration struct {
 
 	// operator is Equal (the default) or Exists.
 	// +optional
-	// +kubebuilder:validation:Enum=Equal;Exists
+	// +kubebuilder:validation:Enum=Equal;Exists;""
 	Operator corev1.TolerationOperator `json:"operator,omitempty"`
 
 	// value of the taint, with operator Equal.
@@ -102,7 +102,7 @@ type Toleration struct {
 
 	// effect of the taint; empty matches every effect.
 	// +optional
-	// +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule;NoExecute
+	// +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule;NoExecute;""
 	Effect corev1.TaintEffect `json:"effect,omitempty"`
 
 	// tolerationSeconds is how long, in seconds, a NoExecute taint is tolerated after it appeared; for ever when not given.
@@ -299,4 +299,8 @@ type TemplateMeta struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
+
+	// creationTimestamp is accepted, as null, for the sake of manifests that kubectl generated, and not used.
+	// +optional
+	CreationTimestamp *metav1.Time `json:"creationTimestamp,omitempty"` //nolint:kubeapilinter // the name is metav1's
 }

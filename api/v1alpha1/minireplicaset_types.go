@@ -26,7 +26,7 @@ type MiniReplicaSetSpec struct {
 
 	// template of the MiniPods. A change is for MiniPods created later; a MiniDeployment rolls changes out.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="!has(self.spec.restartPolicy) || self.spec.restartPolicy == 'Always'",message="restartPolicy must be Always in a MiniReplicaSet"
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec.restartPolicy) || self.spec.restartPolicy in ['', 'Always']",message="restartPolicy must be Always in a MiniReplicaSet"
 	Template MiniPodTemplateSpec `json:"template"`
 }
 

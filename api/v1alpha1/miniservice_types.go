@@ -7,17 +7,17 @@ import (
 )
 
 // MiniServiceSpec says which MiniPods are reached under which ports.
-// +kubebuilder:validation:XValidation:rule="self.type == 'NodePort' || !has(self.ports) || self.ports.all(p, !has(p.nodePort))",message="nodePort can be set only when type is NodePort"
+// +kubebuilder:validation:XValidation:rule="self.type == 'NodePort' || !has(self.ports) || self.ports.all(p, !has(p.nodePort) || p.nodePort == 0)",message="nodePort can be set only when type is NodePort"
 // +kubebuilder:validation:XValidation:rule="self.type != 'NodePort' || !has(self.clusterIP) || self.clusterIP != 'None'",message="a headless service (clusterIP None) cannot have type NodePort"
 // +kubebuilder:validation:XValidation:rule="!has(self.ports) || size(self.ports) == 1 || self.ports.all(p, has(p.name) && size(p.name) > 0)",message="every port needs a name when there are several"
 // +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.name) || size(p.name) == 0 || self.ports.exists_one(q, has(q.name) && q.name == p.name))",message="port names must be unique"
-// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.nodePort) || self.ports.exists_one(q, has(q.nodePort) && q.nodePort == p.nodePort && q.protocol == p.protocol))",message="each nodePort can be used once per protocol"
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.nodePort) || p.nodePort == 0 || self.ports.exists_one(q, has(q.nodePort) && q.nodePort == p.nodePort && (q.protocol == 'UDP') == (p.protocol == 'UDP')))",message="each nodePort can be used once per protocol"
 // +kubebuilder:validation:XValidation:rule="!has(self.sessionAffinityConfig) || self.sessionAffinity == 'ClientIP'",message="sessionAffinityConfig can be set only when sessionAffinity is ClientIP"
 type MiniServiceSpec struct {
 	// type is ClusterIP (the default) or NodePort.
 	// +optional
 	// +default="ClusterIP"
-	// +kubebuilder:validation:Enum=ClusterIP;NodePort
+	// +kubebuilder:validation:Enum=ClusterIP;NodePort;""
 	Type corev1.ServiceType `json:"type,omitempty"`
 
 	// selector matches the labels of the MiniPods that serve.
@@ -45,12 +45,14 @@ type MiniServiceSpec struct {
 	// stays with one backend).
 	// +optional
 	// +default="None"
-	// +kubebuilder:validation:Enum=None;ClientIP
+	// +kubebuilder:validation:Enum=None;ClientIP;""
 	SessionAffinity corev1.ServiceAffinity `json:"sessionAffinity,omitempty"`
 
 	// sessionAffinityConfig tunes the affinity.
 	// +optional
 	SessionAffinityConfig *SessionAffinityConfig `json:"sessionAffinityConfig,omitempty"`
+
+	NativeServiceDefaults `json:",inline"`
 }
 
 // SessionAffinityConfig tunes the session affinity.
@@ -76,13 +78,13 @@ type ServicePort struct {
 	// name of the port; needed when there are several.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$`
 	Name string `json:"name,omitempty"`
 
 	// protocol is TCP (the default) or UDP.
 	// +optional
 	// +default="TCP"
-	// +kubebuilder:validation:Enum=TCP;UDP
+	// +kubebuilder:validation:Enum=TCP;UDP;""
 	Protocol corev1.Protocol `json:"protocol,omitempty"`
 
 	// port on the virtual IP, 1 to 65535.
@@ -99,10 +101,10 @@ type ServicePort struct {
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]|[a-z0-9][-a-z0-9]{0,13}[a-z0-9])$`
 	TargetPort *intstr.IntOrString `json:"targetPort,omitempty"`
 
-	// nodePort asks for this port on every node, with type NodePort. One is chosen when not given; it stands in
+	// nodePort asks for this port on every node, with type NodePort. One is chosen when not given, or 0; it stands in
 	// status.ports.
 	// +optional
-	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
 	NodePort int32 `json:"nodePort,omitempty"`
 }
@@ -126,6 +128,10 @@ type MiniServiceStatus struct {
 	// +kubebuilder:validation:MaxItems=64
 	Ports []ServicePortStatus `json:"ports,omitempty"`
 
+	// loadBalancer is accepted, empty, for the sake of manifests that kubectl generated, and not used.
+	// +optional
+	LoadBalancer *LoadBalancerStatus `json:"loadBalancer,omitempty"`
+
 	// portSummary is what `kubectl get` shows under PORT(S), as in "80:30080/TCP".
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
@@ -138,6 +144,9 @@ type MiniServiceStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
+
+// LoadBalancerStatus is always empty.
+type LoadBalancerStatus struct{}
 
 // ServicePortStatus is what the system gave one port of a service.
 type ServicePortStatus struct {

@@ -36,6 +36,8 @@ type Observation struct {
 	// Ended is when containers ended, by ID, in the terms of this process's clock. The runtime's own time of it is by a clock
 	// that may have been corrected since.
 	Ended map[string]time.Time
+	// LastWords are what containers that ended said at last, by ID; empty where they said nothing.
+	LastWords map[string]string
 	// Health is what probes found out of containers, by ID; nil where there are none.
 	Health map[string]Health
 	// EndBegan is when the end of the MiniPod began; zero if it did not, or if nobody has to wait for a turn. It is written down.
@@ -144,7 +146,7 @@ func NewObservation() Observation {
 func (o *Observation) Begin(now time.Time) {
 	o.TakenUp = now
 	o.Images, o.Failures = map[string]Image{}, map[Task]Failure{}
-	o.Signals, o.Ended = map[string]Sent{}, map[string]time.Time{}
+	o.Signals, o.Ended, o.LastWords = map[string]Sent{}, map[string]time.Time{}, map[string]string{}
 }
 
 // Look takes over what a new look at the machine showed, and keeps what only this process remembers.
@@ -176,6 +178,7 @@ func (o *Observation) Drop(id string) {
 	}
 	delete(o.Signals, id)
 	delete(o.Ended, id)
+	delete(o.LastWords, id)
 	delete(o.Health, id)
 }
 

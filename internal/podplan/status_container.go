@@ -3,6 +3,7 @@ package podplan
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,6 +48,7 @@ func containerStatuses(pod *miniv1.MiniPod, r row, o *Observation, runtimeName s
 		}
 		keepStart(&status, published)
 		keepEnd(&status, published)
+		keepWords(&status, published, o)
 		if x.kind == miniv1.ContainerMain {
 			mains = append(mains, status)
 		} else {
@@ -84,14 +86,14 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 		status.State.Waiting = waiting(r, c, o, decision, now)
 		older = history
 	default:
-		status.State.Terminated = terminated(history[0], runtimeName)
+		status.State.Terminated = terminated(o, history[0], runtimeName)
 		older = history[1:]
 	}
 	if failure, failed := o.Failures[taskOf(c.Name)]; failed && !decision.start && status.State.Waiting != nil && gaveUp(x.restartPolicy(pod), failure) {
 		status.State = corev1.ContainerState{Terminated: notStarted(failure)}
 	}
 	if i := slices.IndexFunc(older, Container.hasEnded); i >= 0 {
-		status.LastState.Terminated = terminated(older[i], runtimeName)
+		status.LastState.Terminated = terminated(o, older[i], runtimeName)
 	}
 	if len(history) > 0 {
 		last := history[0]
@@ -152,7 +154,7 @@ func imageWaiting(c *miniv1.Container, image Image, now time.Time) *corev1.Conta
 		Message: fmt.Sprintf(imagePullBackOffFormat, c.Image, image.Message)}
 }
 
-func terminated(c Container, runtimeName string) *corev1.ContainerStateTerminated {
+func terminated(o *Observation, c Container, runtimeName string) *corev1.ContainerStateTerminated {
 	out := &corev1.ContainerStateTerminated{ExitCode: int32(c.ExitCode), ContainerID: fullID(runtimeName, c.ID)}
 	if !c.StartedAt.IsZero() {
 		out.StartedAt = *seconds(c.StartedAt)
@@ -172,6 +174,9 @@ func terminated(c Container, runtimeName string) *corev1.ContainerStateTerminate
 		out.Reason = miniv1.ReasonCompleted
 	default:
 		out.Reason = miniv1.ReasonError
+	}
+	if out.Message == "" {
+		out.Message = o.LastWords[c.ID]
 	}
 	return out
 }
@@ -208,6 +213,27 @@ func keepEnd(status *miniv1.ContainerStatus, published []miniv1.ContainerStatus)
 	}
 }
 
+// keepWords keeps what containers said at last, as it was published, where nobody can read it any more.
+func keepWords(status *miniv1.ContainerStatus, published []miniv1.ContainerStatus, o *Observation) {
+	for _, now := range []*corev1.ContainerStateTerminated{status.State.Terminated, status.LastState.Terminated} {
+		if now == nil || now.Message != "" {
+			continue
+		}
+		if _, heard := o.LastWords[shortID(now.ContainerID)]; heard {
+			continue
+		}
+		for _, before := range published {
+			for _, then := range []*corev1.ContainerStateTerminated{before.State.Terminated, before.LastState.Terminated} {
+				if then != nil && then.ContainerID == now.ContainerID {
+					now.Message = then.Message
+				}
+			}
+		}
+	}
+}
+
 func apart(a, b metav1.Time) time.Duration { return a.Sub(b.Time).Abs() }
 
 func fullID(runtimeName, id string) string { return runtimeName + "://" + id }
+
+func shortID(full string) string { return full[strings.LastIndexByte(full, '/')+1:] }

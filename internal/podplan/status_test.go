@@ -158,3 +158,25 @@ func TestStatusOfFinished(t *testing.T) {
 		t.Errorf("a finished MiniPod changed (-want +got):\n%s", diff)
 	}
 }
+
+// What a container said at last is its message, and stays it where nobody can read it any more.
+func TestLastWords(t *testing.T) {
+	pod := testPod().Obj()
+	o := seen(container("main", 1, 1, runs), container("main", 0, 0, exited(3, -2, -1)))
+	message := func() string {
+		pod.Status = Status(pod, &o, testNode("fake"), at(2))
+		return pod.Status.ContainerStatuses[0].LastState.Terminated.Message
+	}
+	o.LastWords = map[string]string{id("main", 0): "no database"}
+	if got := message(); got != "no database" {
+		t.Errorf("read: %q", got)
+	}
+	o.LastWords = nil // another agent, and the sandbox is gone
+	if got := message(); got != "no database" {
+		t.Errorf("as it was published: %q", got)
+	}
+	o.LastWords = map[string]string{id("main", 0): ""}
+	if got := message(); got != "" {
+		t.Errorf("read again: %q", got)
+	}
+}

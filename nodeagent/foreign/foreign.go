@@ -34,6 +34,21 @@ func Read(dir *os.Root, name string, most int64) ([]byte, error) {
 	return text, err
 }
 
+// Tail reads the end of a file: as many bytes at most. It is for what somebody tells people, of which a part is better than nothing. Its
+// errors are Read's.
+func Tail(dir *os.Root, name string, most int64) ([]byte, error) {
+	file, err := open(dir, name, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.NewSectionReader(file, max(0, info.Size()-most), most))
+}
+
 // Write makes the content of a file what is given, and leaves alone a file that has it. The file stays the same one, which is
 // what containers have mounted, and what it takes of its file system is used again: so one that is full does not matter as long as
 // the file does not grow.

@@ -139,6 +139,13 @@ func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 	if err != nil {
 		return nil, err
 	}
+	words, err := offerLastWords(w.observed.box.Files, podplan.ContainerNamed(desired, a.Container), a.Attempt)
+	switch {
+	case err == nil:
+		spec.Mounts = append(spec.Mounts, words)
+	case !stdio.NoRoom(err): // it runs without it, rather than not at all
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o750); err != nil && !stdio.NoRoom(err) {
 		return nil, err
 	}
@@ -249,8 +256,12 @@ func (w *worker) remove(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 	if turn.lend(func() { err = w.pool.Runtime.Remove(ctx, a.ID) }); err != nil {
 		return nil, err
 	}
+	removed := w.observed.Containers[w.observed.IndexOf(a.ID)]
+	if w.observed.box != nil {
+		forgetLastWords(w.observed.box.Files, removed)
+	}
 	if a.Type == podplan.PruneContainer {
-		w.pool.Layout.removeLog(desired, w.observed.Containers[w.observed.IndexOf(a.ID)])
+		w.pool.Layout.removeLog(desired, removed)
 		if _, asked := w.observed.Signals[a.ID]; asked {
 			w.record(w.pool.ends.forget, a.ID)
 		}

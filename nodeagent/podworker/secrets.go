@@ -52,7 +52,7 @@ func (c credentials) explain(err error) error {
 // over, as a native Pod's is: the image may be public. One that cannot be read is passed over too, for the same reason, but told of in
 // unread: it would else look as if the registry refused its password.
 func (p *Pool) pullSecrets(ctx context.Context, pod *miniv1.MiniPod) (out credentials) {
-	refs := pod.Spec.ImagePullSecrets
+	refs := slices.DeleteFunc(slices.Clone(pod.Spec.ImagePullSecrets), func(ref miniv1.LocalObjectReference) bool { return ref.Name == "" })
 	secrets, errs := make([]corev1.Secret, len(refs)), make([]error, len(refs))
 	var group sync.WaitGroup
 	for i, ref := range refs {

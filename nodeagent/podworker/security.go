@@ -1,6 +1,8 @@
 package podworker
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -61,7 +63,7 @@ func kernelID(n *int64) *uint32 {
 func names(capabilities []miniv1.Capability) []string {
 	var out []string
 	for _, c := range capabilities {
-		out = append(out, string(c))
+		out = append(out, strings.ToUpper(string(c)))
 	}
 	return out
 }

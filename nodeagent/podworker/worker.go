@@ -207,6 +207,7 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 		take(&w.observed)
 	}
 	w.observed.NoteEnds(w.pool.Clock.Now())
+	w.hearLastWords(in.desired)
 	if in.desired == nil || podstate.IsDeleting(in.desired) || podstate.IsFinished(in.desired) {
 		w.endPulls()
 	}

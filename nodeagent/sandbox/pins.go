@@ -21,7 +21,7 @@ var namespaces = []string{"net", "ipc", "uts"}
 var memory = map[string]string{
 	shmName: "mode=1777,size=65536k",
 	// Containers can write to the files, and cannot make any.
-	filesName: "mode=755,size=1024k,nr_inodes=16",
+	filesName: "mode=755,size=1024k,nr_inodes=128",
 }
 
 // shmName is what all containers of the sandbox have at /dev/shm, filesName holds single files that they have, /etc/hosts for

@@ -1,0 +1,127 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// NativePodDefaults are fields that a native Pod carries when it comes out of an API server, or of a chart, and that say nothing as long as they
+// have these values. They are taken, so that such a Pod becomes a MiniPod by another apiVersion and kind, and they change nothing. Other values
+// would, and are refused.
+type NativePodDefaults struct {
+	// dnsPolicy says nothing: containers have the node's /etc/resolv.conf.
+	// +optional
+	// +kubebuilder:validation:Enum=ClusterFirst;Default;""
+	DNSPolicy corev1.DNSPolicy `json:"dnsPolicy,omitempty"`
+
+	// enableServiceLinks says nothing: no variables are made of services, whatever it says.
+	// +optional
+	EnableServiceLinks *bool `json:"enableServiceLinks,omitempty"`
+
+	// schedulerName says nothing: MiniPods are placed by miniplane's scheduler.
+	// +optional
+	// +kubebuilder:validation:Enum=default-scheduler;""
+	SchedulerName string `json:"schedulerName,omitempty"`
+
+	// serviceAccountName says nothing: MiniPods get no token, so that it does not matter whose it would be.
+	// +optional
+	// +kubebuilder:validation:Enum=default;""
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+
+	// serviceAccount is the older name of serviceAccountName.
+	// +optional
+	// +kubebuilder:validation:Enum=default;""
+	DeprecatedServiceAccount string `json:"serviceAccount,omitempty"`
+
+	// automountServiceAccountToken says nothing: MiniPods get no token.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	AutomountServiceAccountToken *bool `json:"automountServiceAccountToken,omitempty"`
+
+	// priority says nothing: all MiniPods have the same.
+	// +optional
+	// +kubebuilder:validation:Enum=0
+	Priority *int32 `json:"priority,omitempty"`
+
+	// priorityClassName says nothing: all MiniPods have the same priority.
+	// +optional
+	// +kubebuilder:validation:Enum=""
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+
+	// preemptionPolicy says nothing: no MiniPod takes another's place.
+	// +optional
+	// +kubebuilder:validation:Enum=PreemptLowerPriority;Never;""
+	PreemptionPolicy *corev1.PreemptionPolicy `json:"preemptionPolicy,omitempty"`
+
+	// hostNetwork says nothing: a MiniPod has a network of its own.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	HostNetwork bool `json:"hostNetwork,omitempty"`
+
+	// hostPID says nothing: a container has processes of its own.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	HostPID bool `json:"hostPID,omitempty"`
+
+	// hostIPC says nothing: a MiniPod has an IPC namespace of its own.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	HostIPC bool `json:"hostIPC,omitempty"`
+
+	// shareProcessNamespace says nothing: a container sees its own processes only.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	ShareProcessNamespace *bool `json:"shareProcessNamespace,omitempty"`
+
+	// setHostnameAsFQDN says nothing: the host name has no domain.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	SetHostnameAsFQDN *bool `json:"setHostnameAsFQDN,omitempty"`
+}
+
+// NativeContainerDefaults are the same for a container.
+type NativeContainerDefaults struct {
+	// stdin says nothing: nobody can write to a container's input.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	Stdin bool `json:"stdin,omitempty"`
+
+	// stdinOnce says when that input ends.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	StdinOnce bool `json:"stdinOnce,omitempty"`
+
+	// tty says nothing: a container has no terminal.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	TTY bool `json:"tty,omitempty"`
+}
+
+// NativeServiceDefaults are the same for a Service.
+type NativeServiceDefaults struct {
+	// internalTrafficPolicy says nothing: clients reach backends of all nodes.
+	// +optional
+	// +kubebuilder:validation:Enum=Cluster
+	InternalTrafficPolicy *corev1.ServiceInternalTrafficPolicy `json:"internalTrafficPolicy,omitempty"`
+
+	// externalTrafficPolicy says nothing: clients from outside reach backends of all nodes.
+	// +optional
+	// +kubebuilder:validation:Enum=Cluster;""
+	ExternalTrafficPolicy corev1.ServiceExternalTrafficPolicy `json:"externalTrafficPolicy,omitempty"`
+
+	// ipFamilies says nothing: addresses are IPv4.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1
+	// +kubebuilder:validation:items:Enum=IPv4
+	IPFamilies []corev1.IPFamily `json:"ipFamilies,omitempty"`
+
+	// ipFamilyPolicy says nothing: addresses are of one family.
+	// +optional
+	// +kubebuilder:validation:Enum=SingleStack
+	IPFamilyPolicy *corev1.IPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
+
+	// publishNotReadyAddresses says nothing: only what is ready serves.
+	// +optional
+	// +kubebuilder:validation:Enum=false
+	PublishNotReadyAddresses bool `json:"publishNotReadyAddresses,omitempty"`
+}
