@@ -60,7 +60,7 @@ cat <<EOF
   export KUBECONFIG=$KUBECONFIG PATH=$PWD/bin:\$PATH
   kubectl get all
   kubectl scale minideployment web --replicas=20 && kubectl get mdeploy web -w
-  kubectl patch minideployment web --type=merge -p '{"spec":{"template":{"spec":{"containers":[{"name":"echo","image":"miniplane.dev/echo:v2"}]}}}}'
+  kubectl patch minideployment web --type=json -p '[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"miniplane.dev/echo:v2"}]'
   kubectl describe minipod hello
   make cluster-up NODES=3            # a third node joins
   bin/cluster node-stop mini-1       # pull a node's plug, and watch its MiniPods move
