@@ -67,7 +67,7 @@ func nodesOf(nodes int, mode string) (int, error) {
 	case "", "local":
 	case modeFull:
 		if usual = 1; nodes > 1 {
-			return 0, errors.New("a full cluster has one node; for several use make e2e-kind")
+			return 0, errors.New("a full cluster has one node; for several use make kind-up")
 		}
 	default:
 		return 0, fmt.Errorf("there is no mode %q, only local and full", mode)

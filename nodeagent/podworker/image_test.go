@@ -3,6 +3,7 @@ package podworker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -77,8 +78,11 @@ func TestPullSecrets(t *testing.T) {
 	}).Obj()
 	want := []runtime.RegistryAuth{{Registry: "r", Username: "u", Password: "p", Secret: "ns/s/"}}
 	got := b.pool.pullSecrets(context.Background(), pod)
-	if diff := cmp.Diff(want, got.auths); diff != "" || got.unread != nil {
-		t.Errorf("%v; auths (-want +got):\n%s", got.unread, diff)
+	if diff := cmp.Diff(want, got.auths); diff != "" {
+		t.Errorf("auths (-want +got):\n%s", diff)
+	}
+	if said := fmt.Sprint(got.useless); !strings.Contains(said, `pull secret ns/none: secrets "none" not found`) || !strings.Contains(said, "pull secret ns/broken: ") || strings.Contains(said, "ns/s:") {
+		t.Errorf("of no use: %s", said)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,21 +35,20 @@ func (p plain) Get(ctx context.Context, key types.NamespacedName, object client.
 // credentials are what a MiniPod's pull secrets hold.
 type credentials struct {
 	auths []runtime.RegistryAuth
-	// unread says which of the Secrets could not be read, and why; nil if that is none.
-	unread error
+	// useless says which of the Secrets are of no use, and why; nil if that is none.
+	useless error
 }
 
-// explain adds to an error what could not be read, which may be its cause.
+// explain adds to an error which Secrets were of no use, which may be its cause.
 func (c credentials) explain(err error) error {
-	if err == nil || c.unread == nil {
+	if err == nil || c.useless == nil {
 		return err
 	}
-	return fmt.Errorf("without what could not be read (%v): %w", c.unread, err) //nolint:errorlint // what err is decides what comes next
+	return fmt.Errorf("without secrets that are of no use (%v): %w", c.useless, err) //nolint:errorlint // what err is decides what comes next
 }
 
-// pullSecrets reads the credentials that the MiniPod names, as they are now. A Secret that is missing or broken is passed
-// over, as a native Pod's is: the image may be public. One that cannot be read is passed over too, for the same reason, but told of in
-// unread: it would else look as if the registry refused its password.
+// pullSecrets reads the credentials that the MiniPod names, as they are now. A Secret that is missing, broken, or cannot be read is passed
+// over, as a native Pod's is: the image may be public. It is told of in useless: it would else look as if the registry refused its password.
 func (p *Pool) pullSecrets(ctx context.Context, pod *miniv1.MiniPod) (out credentials) {
 	refs := slices.DeleteFunc(slices.Clone(pod.Spec.ImagePullSecrets), func(ref miniv1.LocalObjectReference) bool { return ref.Name == "" })
 	secrets, errs := make([]corev1.Secret, len(refs)), make([]error, len(refs))
@@ -66,10 +64,9 @@ func (p *Pool) pullSecrets(ctx context.Context, pod *miniv1.MiniPod) (out creden
 		found, err := []runtime.RegistryAuth(nil), errs[i]
 		if err == nil {
 			found, err = registryAuths(&secrets[i])
-		} else if !apierrors.IsNotFound(err) {
-			out.unread = errors.Join(out.unread, fmt.Errorf("pull secret %s: %w", name, err))
 		}
 		if err != nil {
+			out.useless = errors.Join(out.useless, fmt.Errorf("pull secret %s: %w", name, err))
 			p.Log.Info("Cannot use a pull secret; pulling without it", "secret", name, "err", err.Error())
 		}
 		out.auths = append(out.auths, found...)
