@@ -255,6 +255,12 @@ func TestRegistryAuths(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("auths: %v\n%s", err, diff)
 	}
+	for _, auth := range []string{`dTI6cDI6Mw==`, `dTI6cDI6Mw`, `dTI6\ncDI6Mw==\n`} { // as base64 writes it, without padding, and in lines
+		got, err := registryAuths(secret(`{"auths":{"a":{"auth":"` + auth + `"}}}`))
+		if err != nil || len(got) != 1 || got[0].Password != "p2:3" {
+			t.Errorf("%s: %v, %v", auth, got, err)
+		}
+	}
 	for _, bad := range []string{`{`, `{"auths":{"a":{"auth":"!"}}}`, `{"auths":{"a":{"auth":"dTI="}}}`} {
 		if _, err := registryAuths(secret(bad)); err == nil {
 			t.Errorf("%s: no error", bad)

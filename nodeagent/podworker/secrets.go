@@ -110,7 +110,8 @@ func (a dockerAuth) credentials() (username, password string, err error) {
 	if a.Username != "" || a.Auth == "" {
 		return a.Username, a.Password, nil
 	}
-	plain, err := base64.StdEncoding.DecodeString(a.Auth)
+	// With or without padding: people make it by hand, and a kubelet takes both.
+	plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(a.Auth), "="))
 	if err != nil {
 		return "", "", fmt.Errorf("auth is not base64")
 	}
