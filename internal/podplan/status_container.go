@@ -3,7 +3,6 @@ package podplan
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -213,27 +212,6 @@ func keepEnd(status *miniv1.ContainerStatus, published []miniv1.ContainerStatus)
 	}
 }
 
-// keepWords keeps what containers said at last, as it was published, where nobody can read it any more.
-func keepWords(status *miniv1.ContainerStatus, published []miniv1.ContainerStatus, o *Observation) {
-	for _, now := range []*corev1.ContainerStateTerminated{status.State.Terminated, status.LastState.Terminated} {
-		if now == nil || now.Message != "" {
-			continue
-		}
-		if _, heard := o.LastWords[shortID(now.ContainerID)]; heard {
-			continue
-		}
-		for _, before := range published {
-			for _, then := range []*corev1.ContainerStateTerminated{before.State.Terminated, before.LastState.Terminated} {
-				if then != nil && then.ContainerID == now.ContainerID {
-					now.Message = then.Message
-				}
-			}
-		}
-	}
-}
-
 func apart(a, b metav1.Time) time.Duration { return a.Sub(b.Time).Abs() }
 
 func fullID(runtimeName, id string) string { return runtimeName + "://" + id }
-
-func shortID(full string) string { return full[strings.LastIndexByte(full, '/')+1:] }

@@ -17,12 +17,10 @@ import (
 	"miniplane.dev/miniplane/nodeagent/stdio"
 )
 
-// What a container may say before it ends, in bytes: alone, and all of a MiniPod together; and of its log, in lines too. They are a kubelet's.
+// What of its log can be the message of a container that ended, in bytes and in lines. They are a kubelet's.
 const (
-	maxLastWords    = 4096
-	maxAllLastWords = 12 << 10
-	maxLogWords     = 2048
-	maxLogLines     = 80
+	maxLogWords = 2048
+	maxLogLines = 80
 )
 
 // lastWordsName is the name of the file, among those of the sandbox, that an attempt sees as its terminationMessagePath. No other file
@@ -49,11 +47,11 @@ func offerLastWords(files string, c *miniv1.Container, attempt int) (runtime.Mou
 
 // hearLastWords reads what containers said that are newly known to have ended. One whose sandbox is gone says nothing any more.
 func (w *worker) hearLastWords(desired *miniv1.MiniPod) {
-	if desired == nil || w.observed.box == nil || w.observed.box.Files == "" {
+	if desired == nil || w.observed.LastWords == nil || w.observed.box == nil || w.observed.box.Files == "" {
 		return
 	}
 	for _, c := range w.observed.Containers {
-		if _, heard := w.observed.LastWords[c.ID]; heard || c.State != podplan.StateExited || w.observed.LastWords == nil {
+		if _, heard := w.observed.LastWords[c.ID]; heard || c.State != podplan.StateExited {
 			continue
 		}
 		spec := podplan.ContainerNamed(desired, c.Name)
@@ -67,15 +65,11 @@ func (w *worker) hearLastWords(desired *miniv1.MiniPod) {
 func (w *worker) lastWords(desired *miniv1.MiniPod, spec *miniv1.Container, c podplan.Container) string {
 	words := ""
 	if dir, err := os.OpenRoot(w.observed.box.Files); err == nil {
-		all := 0
-		for range desired.Spec.AllContainers() {
-			all++
-		}
-		text, _ := foreign.Tail(dir, lastWordsName(c.Name, c.Attempt), int64(min(maxLastWords, maxAllLastWords/all)))
+		text, _ := foreign.Tail(dir, lastWordsName(c.Name, c.Attempt), podplan.MaxLastWords(desired))
 		words = string(text)
 		_ = dir.Close()
 	}
-	if words == "" && c.ExitCode != 0 && spec.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError {
+	if words == "" && c.LogSpeaks(spec) {
 		words, _ = stdio.Tail(w.pool.Layout.logPath(desired, c.Name, c.Attempt), maxLogLines, maxLogWords)
 	}
 	return strings.ToValidUTF8(words, "\uFFFD")

@@ -35,6 +35,24 @@ func load(t *testing.T, path, namespace string) (*unstructured.Unstructured, str
 	return object, want
 }
 
+// created is what a manifest of a MiniPod becomes, in a namespace of its own.
+func created(t *testing.T, c client.Client, manifest string) (*unstructured.Unstructured, *miniv1.MiniPod) {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(manifest), object); err != nil {
+		t.Fatal(err)
+	}
+	object.SetNamespace(testenv.Namespace(t, c))
+	if err := strict(c).Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	pod := &miniv1.MiniPod{}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), pod); err != nil {
+		t.Fatal(err)
+	}
+	return object, pod
+}
+
 func TestInvalidManifestsAreRefused(t *testing.T) {
 	_, c := testenv.Start(t)
 	namespace := testenv.Namespace(t, c)

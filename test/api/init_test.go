@@ -8,7 +8,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
-	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/test/testenv"
 )
 
@@ -21,18 +20,7 @@ const withInit = `{apiVersion: miniplane.dev/v1alpha1, kind: MiniPod, metadata: 
 // ends are nobody's.
 func TestInitContainers(t *testing.T) {
 	_, c := testenv.Start(t)
-	object := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(withInit), object); err != nil {
-		t.Fatal(err)
-	}
-	object.SetNamespace(testenv.Namespace(t, c))
-	if err := strict(c).Create(t.Context(), object); err != nil {
-		t.Fatal(err)
-	}
-	pod := &miniv1.MiniPod{}
-	if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), pod); err != nil {
-		t.Fatal(err)
-	}
+	object, pod := created(t, c, withInit)
 	var kinds []string
 	for kind, container := range pod.Spec.AllContainers() {
 		kinds = append(kinds, container.Name+" "+string(kind))

@@ -3,9 +3,7 @@ package api
 import (
 	"testing"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/test/testenv"
@@ -23,18 +21,7 @@ const withProbes = `{apiVersion: miniplane.dev/v1alpha1, kind: MiniPod, metadata
 // A MiniPod that exists keeps its probes, and what a native Pod says of them is taken.
 func TestProbes(t *testing.T) {
 	_, c := testenv.Start(t)
-	object := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(withProbes), object); err != nil {
-		t.Fatal(err)
-	}
-	object.SetNamespace(testenv.Namespace(t, c))
-	if err := strict(c).Create(t.Context(), object); err != nil {
-		t.Fatal(err)
-	}
-	pod := &miniv1.MiniPod{}
-	if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), pod); err != nil {
-		t.Fatal(err)
-	}
+	object, pod := created(t, c, withProbes)
 	main := pod.Spec.Containers[0]
 	if main.ReadinessProbe.PeriodMilliseconds != 250 || main.ReadinessProbe.HTTPGet.Port.StrVal != "web" || main.LivenessProbe.TCPSocket.Port.IntVal != 80 ||
 		pod.Spec.Level() != miniv1.SpecLevelProbes {
