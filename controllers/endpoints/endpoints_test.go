@@ -281,7 +281,8 @@ func TestEveryChangeIsSeen(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("status written to slice seen: p50 %v, max %v", took[len(took)/2], took[len(took)-1])
-	if more := lags() - measured; more < 19 { // the last may be on its way
-		t.Errorf("%v lags measured", more)
+	// News that a write told before it was counted has no lag, and the last may be on its way; none is measured twice.
+	if more := lags() - measured; more < 10 || more > 20 {
+		t.Errorf("%v lags measured for 20 changes", more)
 	}
 }
