@@ -45,12 +45,15 @@ import (
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
+	"miniplane.dev/miniplane/nodeagent/volumes"
 )
 
 // Machine is what the agent works on: the real one is opened by OpenMachine, tests have one in memory.
 type Machine struct {
 	Runtime   runtime.Runtime
 	Sandboxes sandbox.Manager
+	// Volumes of MiniPods.
+	Volumes volumes.Manager
 	// OpenNetwork takes up the network, once the node's range is known.
 	OpenNetwork func(podCIDR netip.Prefix) (network.Network, error)
 	// RunProxy makes virtual IPs work, and decides who may speak in whose name, until ctx ends; nil for none. It hears each time
@@ -289,7 +292,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 	namespaces := &podsecurity.Namespaces{}
 	pool := podworker.New(ctx, podworker.Options{
 		Namespaces: namespaces,
-		Runtime:    a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net,
+		Runtime:    a.machine.Runtime, Sandboxes: a.machine.Sandboxes, Network: net, Volumes: a.machine.Volumes,
 		Client:   a.client,
 		Uses:     a.uses,
 		Changes:  a.uses,

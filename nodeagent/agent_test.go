@@ -75,7 +75,7 @@ func newNode(t *testing.T, name string) *node {
 // fakeMachine is one in memory.
 func fakeMachine(runtime *fake.Runtime, net *fakenode.Network, sandboxes *fakenode.Sandboxes) *Machine {
 	return &Machine{
-		Runtime: runtime, Sandboxes: sandboxes, Close: func() {},
+		Runtime: runtime, Sandboxes: sandboxes, Volumes: fakenode.NewVolumes(), Close: func() {},
 		OpenNetwork: func(netip.Prefix) (network.Network, error) { return net, nil },
 		SetBudget:   func(cgroup.Limits) error { return nil },
 		Check:       func(context.Context) error { return nil },

@@ -16,6 +16,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
+	"miniplane.dev/miniplane/nodeagent/volumes"
 )
 
 // cleanupAtATime is how many containers are removed at the same time.
@@ -38,6 +39,7 @@ func Cleanup(ctx context.Context, opts Options, log logr.Logger) error {
 	}
 	step("containers and images", cleanupRuntime(ctx, opts))
 	step("shims", containerd.StopShims(ctx, opts.StateDir))
+	step("volumes", volumes.Cleanup(opts.StateDir, opts.RootDir))
 	step("sandboxes", cleanupSandboxes(ctx, opts))
 	step("network", network.Cleanup(ctx, opts.StateDir))
 	step("iptables chains", cleanupTables(ctx))

@@ -21,6 +21,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
+	"miniplane.dev/miniplane/nodeagent/volumes"
 )
 
 // OpenMachine opens the machine that the agent runs on: its containerd and its kernel. Nothing is changed yet but for
@@ -38,6 +39,10 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 	if err != nil {
 		return nil, errors.Join(err, rt.Close())
 	}
+	vols, err := volumes.New(opts.StateDir, opts.RootDir)
+	if err != nil {
+		return nil, errors.Join(err, rt.Close())
+	}
 	tables, former, err := iptables.Find(context.Background(), opts.IPTables)
 	if err != nil {
 		return nil, errors.Join(err, rt.Close())
@@ -50,6 +55,7 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 	return &Machine{
 		Runtime:   rt,
 		Sandboxes: boxes,
+		Volumes:   vols,
 		OpenNetwork: func(podCIDR netip.Prefix) (network.Network, error) {
 			return network.New(network.Options{
 				NodeIP: opts.NodeIP, PodCIDR: podCIDR, ClusterPodCIDR: opts.PodCIDR, ServiceCIDR: opts.ServiceCIDR, StateDir: opts.StateDir,

@@ -145,6 +145,9 @@ const (
 	ReasonCreateContainerError  = "CreateContainerError"
 	ReasonCreateContainerConfig = "CreateContainerConfigError"
 	ReasonRunContainerError     = "RunContainerError"
+
+	// ReasonFailedMount is an Event's: a volume cannot be made, for example because its ConfigMap is not there. The containers wait as ContainerCreating.
+	ReasonFailedMount = "FailedMount"
 )
 
 // Reasons of Events about probes, as a kubelet's.

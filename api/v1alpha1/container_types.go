@@ -69,6 +69,13 @@ type Container struct {
 	// +kubebuilder:validation:MaxItems=256
 	Env []EnvVar `json:"env,omitempty"`
 
+	// volumeMounts are where the container has volumes of the MiniPod.
+	// +optional
+	// +listType=map
+	// +listMapKey=mountPath
+	// +kubebuilder:validation:MaxItems=64
+	VolumeMounts []VolumeMount `json:"volumeMounts,omitempty"`
+
 	// resources are what the container asks for and may use.
 	// +optional
 	Resources ResourceRequirements `json:"resources,omitzero"`

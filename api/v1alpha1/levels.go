@@ -10,9 +10,11 @@ const (
 	SpecLevelProbes int32 = 2
 	// SpecLevelEnvironment is that of environment variables that come from elsewhere.
 	SpecLevelEnvironment int32 = 3
+	// SpecLevelVolumes is that of spec.volumes, volumeMounts of containers, and fsGroup.
+	SpecLevelVolumes int32 = 4
 
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelEnvironment
+	NewestSpecLevel = SpecLevelVolumes
 )
 
 // specLevelFields are the fields that levels brought.
@@ -20,6 +22,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelInitContainers: "spec.initContainers",
 	SpecLevelProbes:         "probes of containers",
 	SpecLevelEnvironment:    "variables from ConfigMaps, Secrets and resources",
+	SpecLevelVolumes:        "spec.volumes",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -27,6 +30,9 @@ func (s *MiniPodSpec) Level() int32 {
 	level := int32(0)
 	if len(s.InitContainers) > 0 {
 		level = SpecLevelInitContainers
+	}
+	if len(s.Volumes) > 0 || s.SecurityContext != nil && s.SecurityContext.FSGroup != nil {
+		level = SpecLevelVolumes
 	}
 	for _, c := range s.AllContainers() {
 		level = max(level, c.level())
@@ -36,6 +42,9 @@ func (s *MiniPodSpec) Level() int32 {
 
 // level is what an agent has to know to run the container.
 func (c *Container) level() int32 {
+	if len(c.VolumeMounts) > 0 {
+		return SpecLevelVolumes
+	}
 	if len(c.EnvFrom) > 0 {
 		return SpecLevelEnvironment
 	}

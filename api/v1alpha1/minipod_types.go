@@ -23,6 +23,13 @@ type MiniPodSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	InitContainers []Container `json:"initContainers,omitempty"`
 
+	// volumes are directories that containers can have, and share.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Volumes []Volume `json:"volumes,omitempty"`
+
 	// restartPolicy says when an ended container is started again: Always (the default), OnFailure or Never.
 	// +optional
 	// +default="Always"

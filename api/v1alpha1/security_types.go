@@ -38,6 +38,19 @@ type PodSecurityContext struct {
 	// +kubebuilder:validation:Enum=Merge;Strict
 	SupplementalGroupsPolicy *corev1.SupplementalGroupsPolicy `json:"supplementalGroupsPolicy,omitempty"`
 
+	// fsGroup is one more group ID of the containers' processes, and the group of the MiniPod's volumes: what is made in an emptyDir belongs to
+	// it, and it may read the files of ConfigMaps, Secrets and fields.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	FSGroup *int64 `json:"fsGroup,omitempty"`
+
+	// fsGroupChangePolicy is Always or OnRootMismatch. It says nothing about the volumes that MiniPods have, which begin as those of the group,
+	// as in a native Pod.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;OnRootMismatch
+	FSGroupChangePolicy *corev1.PodFSGroupChangePolicy `json:"fsGroupChangePolicy,omitempty"`
+
 	// seccompProfile filters the containers' system calls.
 	// +optional
 	SeccompProfile *SeccompProfile `json:"seccompProfile,omitempty"`

@@ -45,8 +45,43 @@ func References(spec *miniv1.MiniPodSpec) []Reference {
 	for _, secret := range spec.ImagePullSecrets {
 		out = append(out, Reference{Resource: Secrets, Name: secret.Name})
 	}
+	for i := range spec.Volumes {
+		out = append(out, OfVolume(&spec.Volumes[i])...)
+	}
 	for _, c := range spec.AllContainers() {
 		out = append(out, OfContainer(c)...)
+	}
+	return sorted(out)
+}
+
+// OfVolume are the Secrets and ConfigMaps whose files a volume has.
+func OfVolume(v *miniv1.Volume) []Reference {
+	var out []Reference
+	if v.ConfigMap != nil {
+		out = append(out, Reference{ConfigMaps, v.ConfigMap.Name, true})
+	}
+	if v.Secret != nil {
+		out = append(out, Reference{Secrets, v.Secret.SecretName, true})
+	}
+	if v.Projected == nil {
+		return out
+	}
+	for i := range v.Projected.Sources {
+		if source := v.Projected.Sources[i].ConfigMap; source != nil {
+			out = append(out, Reference{ConfigMaps, source.Name, true})
+		}
+		if source := v.Projected.Sources[i].Secret; source != nil {
+			out = append(out, Reference{Secrets, source.Name, true})
+		}
+	}
+	return sorted(out)
+}
+
+// OfVolumes are those of all volumes of a MiniPod.
+func OfVolumes(spec *miniv1.MiniPodSpec) []Reference {
+	var out []Reference
+	for i := range spec.Volumes {
+		out = append(out, OfVolume(&spec.Volumes[i])...)
 	}
 	return sorted(out)
 }

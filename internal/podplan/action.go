@@ -12,6 +12,7 @@ const (
 	EnsureSandbox   ActionType = "EnsureSandbox"
 	AttachNetwork   ActionType = "AttachNetwork"
 	WriteFiles      ActionType = "WriteFiles"
+	MakeVolumes     ActionType = "MakeVolumes" // or bring their files up to date
 	LookupImage     ActionType = "LookupImage"
 	PullImage       ActionType = "PullImage"
 	ReadEnvironment ActionType = "ReadEnvironment" // of the ConfigMaps and Secrets that a container's variables come from
@@ -25,6 +26,7 @@ const (
 	DetachNetwork   ActionType = "DetachNetwork"
 	RemoveSandbox   ActionType = "RemoveSandbox"
 	RemoveFiles     ActionType = "RemoveFiles"
+	RemoveVolumes   ActionType = "RemoveVolumes"
 	RemoveFinalizer ActionType = "RemoveFinalizer"
 	// PruneContainer removes an old container that nobody needs any more; nothing waits for it.
 	PruneContainer ActionType = "PruneContainer"

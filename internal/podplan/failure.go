@@ -15,6 +15,8 @@ const (
 	TaskGround TaskKind = "Ground"
 	// TaskContainer is to make one container and to start it.
 	TaskContainer TaskKind = "Container"
+	// TaskVolumes is to make the volumes of the MiniPod, and to bring their files up to date.
+	TaskVolumes TaskKind = "Volumes"
 	// TaskEnvironment is to read what the variables of one container come from. A failure of it is one of making the container.
 	TaskEnvironment TaskKind = "Environment"
 	// TaskTeardown is to take away what must not be there.
@@ -30,7 +32,9 @@ type Task struct {
 
 // Tasks that concern all of a MiniPod.
 var (
-	groundTask   = Task{Kind: TaskGround}
+	groundTask = Task{Kind: TaskGround}
+	// VolumesTask is that of all volumes of a MiniPod.
+	VolumesTask  = Task{Kind: TaskVolumes}
 	teardownTask = Task{Kind: TaskTeardown}
 )
 
@@ -46,6 +50,8 @@ func (a Action) task() Task {
 		return taskOf(a.Container)
 	case EnsureSandbox, AttachNetwork, WriteFiles:
 		return groundTask
+	case MakeVolumes:
+		return VolumesTask
 	}
 	return teardownTask
 }
@@ -63,6 +69,9 @@ type Failure struct {
 
 // Succeeded notes that an action was done: what failed before works now, if that proves it. A container works when it started.
 func (o *Observation) Succeeded(a Action) {
+	if a.Type == MakeVolumes { // it began; its end is told
+		return
+	}
 	if a.Container == "" || a.Type == StartContainer {
 		delete(o.Failures, a.task())
 	}

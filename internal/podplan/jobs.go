@@ -13,6 +13,10 @@ type JobState string
 const (
 	JobRunning JobState = "Running"
 	JobDone    JobState = "Done"
+	// JobStale is one that was done, and is to be done again, because what it is of has changed; JobRenewing one that is being done again.
+	// What it did first holds meanwhile.
+	JobStale    JobState = "Stale"
+	JobRenewing JobState = "Renewing"
 )
 
 // EnvironmentTask is to read what a container's variables come from.
@@ -38,6 +42,43 @@ func (o *Observation) waits() bool {
 		}
 	}
 	return false
+}
+
+// Outdate has a job that was done be done again.
+func (o *Observation) Outdate(task Task) {
+	if o.Jobs[task] == JobDone {
+		o.SetJob(task, JobStale)
+	}
+}
+
+// volumesReady tells whether containers can be given the volumes of the MiniPod.
+func (o *Observation) volumesReady() bool {
+	switch o.Jobs[VolumesTask] {
+	case JobDone, JobStale, JobRenewing:
+		return true
+	}
+	return false
+}
+
+// volumes makes the volumes of the MiniPod, and tells whether they are there. They need no ground and are made beside it. An agent that comes
+// anew has them made again, which is to complete them and to hear of changes; what runs runs on meanwhile.
+func (p *planner) volumes(starting bool) bool {
+	o := p.observed
+	if len(p.desired.Spec.Volumes) == 0 || !starting && !p.anyRunning() {
+		return true
+	}
+	switch o.Jobs[VolumesTask] {
+	case JobDone, JobRenewing:
+		return true
+	case JobRunning:
+		return false
+	}
+	if failure, failed := o.Failures[VolumesTask]; failed && failure.retryAt(false).After(p.now) {
+		p.waitUntil(failure.retryAt(false))
+	} else {
+		p.add(Action{Type: MakeVolumes})
+	}
+	return o.volumesReady()
 }
 
 // environment takes the search for a container's variables one step further and tells whether it is at its end. As with a native Pod, they

@@ -58,7 +58,7 @@ const (
 
 // Gone tells what is proven not to be there: looked for and not found, or removed without an error.
 type Gone struct {
-	Network, Sandbox, Files bool
+	Network, Sandbox, Files, Volumes bool
 }
 
 // State is where a container is in its life.
@@ -139,7 +139,7 @@ func (s Sent) began() time.Time {
 
 // NewObservation is that of a MiniPod of which nothing is on the machine.
 func NewObservation() Observation {
-	return Observation{Gone: Gone{Network: true, Sandbox: true, Files: true}}
+	return Observation{Gone: Gone{Network: true, Sandbox: true, Files: true, Volumes: true}}
 }
 
 // Begin makes room for what only this process remembers, from now on.
@@ -159,7 +159,7 @@ func (o *Observation) Look(seen Observation) {
 
 // NothingLeft tells whether it is proven that nothing is on the machine.
 func (o *Observation) NothingLeft() bool {
-	return len(o.Containers) == 0 && o.Gone.Network && o.Gone.Sandbox && o.Gone.Files
+	return len(o.Containers) == 0 && o.Gone.Network && o.Gone.Sandbox && o.Gone.Files && o.Gone.Volumes
 }
 
 // Set replaces or adds a container.

@@ -71,7 +71,8 @@ func (p *planner) run() {
 	if !over {
 		wanted = p.wanted()
 	}
-	if !p.ground(len(wanted) > 0) {
+	volumes := p.volumes(len(wanted) > 0)
+	if ground := p.ground(len(wanted) > 0); !ground || !volumes {
 		p.images(wanted)
 		return
 	}

@@ -81,7 +81,7 @@ func kill(c Container, o *Observation, now time.Time) Action {
 	return Action{Type: KillContainer, ID: c.ID, Signal: SIGKILL}
 }
 
-// removal takes everything away: containers, then network and files, then the sandbox, then the finalizer. Nothing is
+// removal takes everything away: containers, then network, volumes and files, then the sandbox, then the finalizer. Nothing is
 // asked for longer than its own step takes.
 func removal(desired *miniv1.MiniPod, o Observation) []Action {
 	var actions []Action
@@ -93,6 +93,9 @@ func removal(desired *miniv1.MiniPod, o Observation) []Action {
 	}
 	if !o.Gone.Network {
 		actions = append(actions, Action{Type: DetachNetwork})
+	}
+	if !o.Gone.Volumes {
+		actions = append(actions, Action{Type: RemoveVolumes})
 	}
 	if !o.Gone.Files {
 		actions = append(actions, Action{Type: RemoveFiles})
@@ -106,7 +109,7 @@ func removal(desired *miniv1.MiniPod, o Observation) []Action {
 	return actions
 }
 
-// release gives back what a MiniPod that ended for good does not need. Its logs stay until it is deleted.
+// release gives back what a MiniPod that ended for good does not need. Its logs stay until it is deleted; its volumes do not, as native.
 func (p *planner) release() []Action {
 	if p.endInTurn() {
 		return p.actions

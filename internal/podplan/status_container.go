@@ -108,6 +108,9 @@ func waiting(r row, c *miniv1.Container, o *Observation, d decision, now time.Ti
 	failure, failed := o.Failures[taskOf(c.Name)]
 	image := o.ImageOf(c)
 	shared, sharedFailed := o.Failures[groundTask]
+	if volumes, tried := o.Failures[VolumesTask]; !sharedFailed && tried && !o.volumesReady() {
+		shared, sharedFailed = volumes, true
+	}
 	switch {
 	case o.refuses(c):
 		return &corev1.ContainerStateWaiting{Reason: o.Refusal.Reason, Message: o.Refusal.Message}

@@ -2,6 +2,7 @@ package podplan
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,6 +25,9 @@ func Troubles(before, after *miniv1.MiniPodStatus) []Trouble {
 		if was := meta.FindStatusCondition(before.Conditions, miniv1.ConditionAdmitted); was == nil || was.Reason != refused.Reason {
 			out = append(out, Trouble{refused.Reason, refused.Message})
 		}
+	}
+	if told := mountTrouble(after); told != "" && mountTrouble(before) == "" {
+		out = append(out, Trouble{miniv1.ReasonFailedMount, told})
 	}
 	for _, now := range slices.Concat(after.InitContainerStatuses, after.ContainerStatuses) {
 		was := statusByName(before, now.Name)
@@ -71,4 +75,19 @@ func statusByName(status *miniv1.MiniPodStatus, name string) miniv1.ContainerSta
 		}
 	}
 	return miniv1.ContainerStatus{}
+}
+
+// VolumeFailure is the beginning of a message that tells why a volume cannot be made, which every container that waits for it shows.
+const VolumeFailure = "volume "
+
+// mountTrouble is the first such message; empty if there is none.
+func mountTrouble(status *miniv1.MiniPodStatus) string {
+	for _, c := range slices.Concat(status.InitContainerStatuses, status.ContainerStatuses) {
+		waiting := c.State.Waiting
+		if waiting != nil && (waiting.Reason == miniv1.ReasonContainerCreating || waiting.Reason == miniv1.ReasonPodInitializing) &&
+			strings.HasPrefix(waiting.Message, VolumeFailure) {
+			return waiting.Message
+		}
+	}
+	return ""
 }

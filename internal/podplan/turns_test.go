@@ -64,7 +64,7 @@ func (l *life) ending() bool { return l.pod.DeletionTimestamp != nil }
 // observed is the truth, but for those that nobody tells of.
 func (l *life) observed(silent int) Observation {
 	o := seen(slices.Clone(l.there)...)
-	o.Gone = Gone{Network: true, Sandbox: true, Files: true} // of no interest here
+	o.Gone = NewObservation().Gone // of no interest here
 	for i := range o.Containers {
 		if c := &o.Containers[i]; c.State == StateRunning && l.chance(silent) {
 			c.State = StateUnanswered

@@ -15,6 +15,7 @@ import (
 type subject struct {
 	Annotations map[string]string          `json:"a,omitempty"`
 	Pod         *miniv1.PodSecurityContext `json:"p,omitempty"`
+	Volumes     []miniv1.Volume            `json:"v,omitempty"`
 	Containers  []containerSubject         `json:"c,omitempty"`
 }
 
@@ -46,8 +47,8 @@ func Digest(pod *miniv1.MiniPod) string {
 			}
 		}
 	}
-	s.Pod = pod.Spec.SecurityContext
-	speaks := s.Annotations != nil || s.Pod != nil
+	s.Pod, s.Volumes = pod.Spec.SecurityContext, pod.Spec.Volumes
+	speaks := s.Annotations != nil || s.Pod != nil || s.Volumes != nil
 	for _, c := range pod.Spec.AllContainers() {
 		part := containerSubject{Name: c.Name, Security: c.SecurityContext, HostPorts: hasHostPorts(c), Hosts: hostsOf(c)}
 		speaks = speaks || part.Security != nil || part.HostPorts || part.Hosts != nil

@@ -37,6 +37,7 @@ type bench struct {
 	runtime   *fake.Runtime
 	sandboxes *fakenode.Sandboxes
 	network   *fakenode.Network
+	volumes   *fakenode.Volumes
 	clock     *clocktesting.FakeClock
 	api       client.WithWatch
 	layout    Layout
@@ -62,7 +63,7 @@ type bench struct {
 
 func newBench(t *testing.T, before ...func(*bench)) *bench {
 	t.Helper()
-	b := &bench{t: t, runtime: fake.New("echo:test", "echo:2"), sandboxes: fakenode.NewSandboxes(t.TempDir()), network: fakenode.NewNetwork(),
+	b := &bench{t: t, runtime: fake.New("echo:test", "echo:2"), sandboxes: fakenode.NewSandboxes(t.TempDir()), network: fakenode.NewNetwork(), volumes: fakenode.NewVolumes(),
 		clock: clocktesting.NewFakeClock(t0), boot: "this", layout: Layout{RootDir: t.TempDir(), StateDir: t.TempDir(), CgroupParent: "/mini"}}
 	b.runtime.SetClock(b.clock.Now)
 	b.namespaces.Set("ns", nil)
@@ -133,7 +134,7 @@ func (b *bench) agent() {
 	if testing.Verbose() {
 		log = testr.New(b.t)
 	}
-	pool := New(ctx, Options{Runtime: b.runtime, Sandboxes: b.sandboxes, Network: b.network, Client: b.counted(), Layout: b.layout,
+	pool := New(ctx, Options{Runtime: b.runtime, Sandboxes: b.sandboxes, Network: b.network, Volumes: b.volumes, Client: b.counted(), Layout: b.layout,
 		Namespaces: &b.namespaces, Machine: testMachine, RuntimeName: "fake", Log: log, Clock: b.clock, Resync: time.Hour, Changes: b.changes,
 		TakenPorts: func(context.Context) (hostports.Taken, error) {
 			b.mu.Lock()

@@ -214,6 +214,11 @@ func expandAll(in []string, values map[string]string) []string {
 // expand replaces $(NAME) by the variable's value, by Kubernetes' rules: what names no known variable stays as it is, and
 // $$ is a plain $, so that $$(NAME) is never replaced.
 func expand(s string, values map[string]string) string {
+	return expandWith(s, func(name string) (string, bool) { value, known := values[name]; return value, known })
+}
+
+// expandWith asks for the values of variables.
+func expandWith(s string, valueOf func(name string) (string, bool)) string {
 	if !strings.Contains(s, "$") {
 		return s
 	}
@@ -223,7 +228,7 @@ func expand(s string, values map[string]string) string {
 			out.WriteByte(s[i])
 			continue
 		}
-		text, length := readReference(s[i+1:], values)
+		text, length := readReference(s[i+1:], valueOf)
 		out.WriteString(text)
 		i += length
 	}
@@ -231,7 +236,7 @@ func expand(s string, values map[string]string) string {
 }
 
 // readReference reads what follows a $: what it becomes, and how many bytes it takes.
-func readReference(rest string, values map[string]string) (text string, length int) {
+func readReference(rest string, valueOf func(string) (string, bool)) (text string, length int) {
 	switch rest[0] {
 	case '$':
 		return "$", 1
@@ -240,7 +245,7 @@ func readReference(rest string, values map[string]string) (text string, length i
 		if end < 0 {
 			return "$(", 1
 		}
-		if value, known := values[rest[1:end]]; known {
+		if value, known := valueOf(rest[1:end]); known {
 			return value, end + 1
 		}
 		return "$" + rest[:end+1], end + 1

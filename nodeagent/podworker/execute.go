@@ -77,7 +77,7 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 			writeFiles(desired, address.String(), w.observed.box.Files)
 	case podplan.LookupImage:
 		return w.lookupImage(ctx, desired, a)
-	case podplan.PullImage, podplan.ReadEnvironment:
+	case podplan.PullImage, podplan.MakeVolumes, podplan.ReadEnvironment:
 		return w.startJob(desired, a), nil
 	case podplan.CreateContainer:
 		return w.create(ctx, desired, a)
@@ -91,10 +91,19 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 		return w.endOf(a), nil
 	case podplan.RemoveContainer, podplan.PruneContainer:
 		return w.remove(ctx, desired, a)
+	}
+	return w.takeAway(ctx, desired, a)
+}
+
+// takeAway takes away one of the things that containers stood on.
+func (w *worker) takeAway(ctx context.Context, desired *miniv1.MiniPod, a podplan.Action) (change, error) {
+	switch a.Type {
 	case podplan.DetachNetwork:
 		return func(o *view) { o.Address, o.Gone.Network = netip.Addr{}, true }, w.pool.Network.Detach(ctx, string(w.uid))
 	case podplan.RemoveSandbox:
 		return func(o *view) { o.setBox(nil) }, w.pool.Sandboxes.Remove(ctx, string(w.uid))
+	case podplan.RemoveVolumes:
+		return w.removeVolumes()
 	case podplan.RemoveFiles:
 		return w.removeFiles(desired)
 	case podplan.RemoveFinalizer:
@@ -105,8 +114,11 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 
 // startJob begins what waits for somebody else.
 func (w *worker) startJob(desired *miniv1.MiniPod, a podplan.Action) change {
-	if a.Type == podplan.PullImage {
+	switch a.Type {
+	case podplan.PullImage:
 		return w.startPull(desired, a)
+	case podplan.MakeVolumes:
+		return w.startVolumes(desired)
 	}
 	return w.readEnvironment(desired, a)
 }
@@ -129,13 +141,27 @@ func (w *worker) attach(ctx context.Context) (change, error) {
 	return func(o *view) { o.Address, o.Gone.Network = address, false }, nil
 }
 
+// specOf is what the runtime is told about one container, whose paths in volumes are looked up and made for it.
+func (w *worker) specOf(desired *miniv1.MiniPod, a podplan.Action) (runtime.ContainerSpec, error) {
+	spec, values, err := containerSpec(w.pool.Layout, w.pool.Machine, desired, &w.observed, a)
+	if err != nil {
+		return spec, err
+	}
+	mounts, err := w.pool.volumeMounts(desired, podplan.ContainerNamed(desired, a.Container), values)
+	if err != nil {
+		return spec, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
+	}
+	spec.Mounts = append(spec.Mounts, mounts...)
+	return spec, nil
+}
+
 func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a podplan.Action) (change, error) {
 	if a.Attempt > 0 { // the last run may have made anything of them
 		if err := writeFiles(desired, w.observed.Address.String(), w.observed.box.Files); err != nil {
 			return nil, err
 		}
 	}
-	spec, err := containerSpec(w.pool.Layout, w.pool.Machine, desired, &w.observed, a)
+	spec, err := w.specOf(desired, a)
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,11 @@ var (
 		Name: "miniplane_agent_image_claims_total",
 		Help: "Images that were on the node and not for everybody, by what a MiniPod that wanted one could show: a known credential, a new one that the registry took (pulled), or none (refused).",
 	}, []string{"result"})
+	volumeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "miniplane_agent_volumes_duration_seconds",
+		Help:    "How long it took to make the volumes of a MiniPod, or to bring their files up to date, and how it ended.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+	}, []string{"result"})
 	podCount = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "miniplane_agent_pods",
 		Help: "MiniPods that the agent works on.",
@@ -45,7 +50,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, statusWrites, claims, podCount)
+	metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, statusWrites, claims, volumeSeconds, podCount)
 }
 
 func (p *Pool) measureAction(action podplan.ActionType, took time.Duration) {
@@ -81,4 +86,12 @@ func whyWritten(before, after *miniv1.MiniPod) string {
 		return "restarts"
 	}
 	return "other"
+}
+
+func measureVolumes(took time.Duration, err error) {
+	result := "made"
+	if err != nil {
+		result = "failed"
+	}
+	volumeSeconds.WithLabelValues(result).Observe(took.Seconds())
 }

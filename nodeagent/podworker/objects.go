@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -107,21 +108,21 @@ func (w *worker) finishEnvironment(desired *miniv1.MiniPod, a podplan.Action, ob
 	}
 }
 
-// followed is an object of which the worker is told.
+// followed is an object of which the worker is told: of which version last.
 type followed struct {
 	stop func()
-	// used is the version that was read last, told the one that was told of last.
-	used, told string
+	told string
 }
 
 // used notes which versions were read. Of what has changed since by then there was news already.
 func (w *worker) used(refs []grants.Reference, objects volumes.Objects) {
 	for _, ref := range refs {
-		if f := w.following[ref]; f != nil {
-			f.used = objects.Version(ref)
-			if newer(f.told, f.used) {
-				w.objectChanged(ref, f.told)
-			}
+		if w.versions == nil {
+			w.versions = map[grants.Reference]string{}
+		}
+		w.versions[ref] = objects.Version(ref)
+		if f := w.following[ref]; f != nil && newer(f.told, w.versions[ref]) {
+			w.objectChanged(ref, f.told)
 		}
 	}
 }
@@ -172,6 +173,9 @@ func (w *worker) awaited(desired *miniv1.MiniPod) map[grants.Reference]bool {
 			out[ref] = true
 		}
 	}
+	if w.observed.Jobs[podplan.VolumesTask] != "" || w.observed.Failures[podplan.VolumesTask].Count > 0 {
+		add(grants.OfVolumes(&desired.Spec))
+	}
 	if len(w.observed.Failures) > 0 {
 		for _, c := range desired.Spec.AllContainers() {
 			if w.observed.Failures[podplan.ContainerTask(c.Name)].Reason == miniv1.ReasonCreateContainerConfig {
@@ -188,7 +192,16 @@ func (w *worker) objectChanged(ref grants.Reference, version string) {
 	if f == nil || desired == nil {
 		return
 	}
-	if f.told = version; !newer(version, f.used) {
+	read := w.versions[ref]
+	gone := version == "" && read != "" // which matters to files that are optional, and to nothing else
+	if f.told = version; !gone && !newer(version, read) {
+		return
+	}
+	if slices.Contains(grants.OfVolumes(&desired.Spec), ref) {
+		w.observed.Outdate(podplan.VolumesTask)
+		w.observed.TryAgain(podplan.VolumesTask)
+	}
+	if gone {
 		return
 	}
 	for _, c := range desired.Spec.AllContainers() {

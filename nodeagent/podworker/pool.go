@@ -20,6 +20,7 @@ import (
 	"miniplane.dev/miniplane/nodeagent/pulls"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
+	"miniplane.dev/miniplane/nodeagent/volumes"
 )
 
 // Options are what the workers need.
@@ -27,6 +28,7 @@ type Options struct {
 	Runtime   runtime.Runtime
 	Sandboxes sandbox.Manager
 	Network   network.Network
+	Volumes   volumes.Manager
 	// Client writes statuses and finalizers and reads single objects from the API server itself, not from a cache.
 	Client client.Client
 	// Uses reads the Secrets and ConfigMaps that MiniPods use; the Client when nil.

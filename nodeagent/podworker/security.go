@@ -32,6 +32,9 @@ func securityOf(pod *miniv1.MiniPod, c *miniv1.Container) runtime.Security {
 	for _, group := range all.SupplementalGroups {
 		out.Groups = append(out.Groups, uint32(group))
 	}
+	if all.FSGroup != nil {
+		out.Groups = append(out.Groups, uint32(*all.FSGroup))
+	}
 	if own.Capabilities != nil {
 		out.AddCapabilities, out.DropCapabilities = names(own.Capabilities.Add), names(own.Capabilities.Drop)
 	}

@@ -3,6 +3,7 @@ package podworker
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -33,15 +34,15 @@ type Machine struct {
 	PodMaxPIDs int64
 }
 
-// containerSpec is what the runtime is told about one container.
-func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.Action) (runtime.ContainerSpec, error) {
+// containerSpec is what the runtime is told about one container, but for its volumes; and the values of its variables.
+func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.Action) (spec runtime.ContainerSpec, values map[string]string, err error) {
 	c := podplan.ContainerNamed(pod, a.Container)
 	id := containerID(pod.UID, c.Name, a.Attempt)
 	security := securityOf(pod, c)
 	facts := Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String(), Node: m.Node}
 	env, values, err := environment(pod, c, facts, o.objects[c.Name])
 	if err != nil {
-		return runtime.ContainerSpec{}, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
+		return spec, nil, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
 	}
 	return runtime.ContainerSpec{
 		ID:         id,
@@ -55,12 +56,19 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.
 		Env:        env,
 		Hostname:   hostnameOf(pod),
 		Namespaces: o.box.Namespaces,
-		Mounts:     append(fileMounts(o.box.Files, security.ReadOnlyRoot), sharedMemory(o.box)...),
+		Mounts:     mountsOf(o.box, c, security.ReadOnlyRoot),
 		CgroupPath: filepath.Join(l.podCgroup(pod.UID), id),
 		Resources:  resourcesOf(pod, c, m.MemoryBytes),
 		Security:   security,
 		LogPath:    l.logPath(pod, c.Name, a.Attempt),
-	}, nil
+	}, values, nil
+}
+
+// mountsOf are the mounts that every container has, but for those at whose places it has a volume.
+func mountsOf(box *sandbox.Sandbox, c *miniv1.Container, readOnly bool) []runtime.Mount {
+	return slices.DeleteFunc(append(fileMounts(box.Files, readOnly), sharedMemory(box)...), func(m runtime.Mount) bool {
+		return slices.ContainsFunc(c.VolumeMounts, func(v miniv1.VolumeMount) bool { return filepath.Clean(v.MountPath) == m.ContainerPath })
+	})
 }
 
 // sharedMemory is the mount of what all containers of the MiniPod share as /dev/shm.

@@ -221,6 +221,10 @@ func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list files: %w", err)
 	}
+	withVolumes, err := p.Volumes.List()
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
+	}
 	out := map[types.UID]view{}
 	at := func(uid string, change func(*view)) {
 		o, ok := out[types.UID(uid)]
@@ -240,6 +244,9 @@ func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
 	}
 	for uid, address := range addresses {
 		at(uid, func(o *view) { o.Address, o.Gone.Network = address, false })
+	}
+	for _, uid := range withVolumes {
+		at(string(uid), func(o *view) { o.Gone.Volumes = false })
 	}
 	for _, uid := range withFiles {
 		at(string(uid), func(o *view) { o.Gone.Files = false })

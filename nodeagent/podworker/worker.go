@@ -30,6 +30,9 @@ type worker struct {
 	portsFree bool             // its host ports were found free
 	watches   map[string]watch // containers that are probed, by ID; nil where there are none
 	following map[grants.Reference]*followed
+	versions  map[grants.Reference]string // of what was read last; nil where nothing was
+	// fieldsUsed are those that its volumes have in files; nil where they have none.
+	fieldsUsed *podFields
 
 	// pullContext ends with the last wish for images.
 	pullContext context.Context
@@ -132,6 +135,7 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 			w.observed.Refusal = w.portRefusal(ctx, desired)
 		}
 		w.probe(desired)
+		w.outdateFields(desired)
 		now := w.pool.Clock.Now()
 		var work []podplan.Action
 		work, until = podplan.Split(podplan.Plan(desired, w.observed.Observation, now))

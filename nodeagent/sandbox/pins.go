@@ -102,6 +102,12 @@ func unpin(dir string) error {
 	return nil
 }
 
+// Share makes a directory a shared mount, unless it is on one already: what is mounted below it is seen by the runtime, too.
+func Share(dir string) error { return share(dir) }
+
+// Unshare undoes Share. It is no error if there is nothing to undo.
+func Unshare(dir string) error { return unshare(dir) }
+
 // share makes a directory a shared mount, unless it is on one already.
 func share(dir string) error {
 	_, shared, err := mountOf(dir)

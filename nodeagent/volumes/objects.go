@@ -1,5 +1,3 @@
-// Package volumes has what MiniPods are given of the ConfigMaps and Secrets of their namespace, as values: what was read, what is missing,
-// and what may be.
 package volumes
 
 import (

@@ -82,6 +82,7 @@ grep -o "$state/[^ ]*" /proc/self/mountinfo | say mount
 ls "$tasks/miniplane" 2>/dev/null | say bundle
 for dir in "$state" "$root"; do find "$dir" -xdev ! -type d 2>/dev/null; done |
 	grep -vE '/shim-[0-9a-f]+/([0-9]+(|\.lock|\.log)|seal\.lock|bundles|[0-9]+/containerd-shim-[a-z0-9-]+)$' | say file
+find "$state/volumes" "$root/volumes" -mindepth 1 -maxdepth 1 2>/dev/null | say volume
 find /sys/fs/cgroup/*"$cgroup" /sys/fs/cgroup"$cgroup" -mindepth 1 -type d 2>/dev/null | grep -v "$cgroup/pause$" | sed 's|^/sys/fs/cgroup/||' | say cgroup
 hierarchy=/sys/fs/cgroup
 [ -e $hierarchy/cgroup.controllers ] || hierarchy=$hierarchy/pids

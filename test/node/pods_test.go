@@ -111,7 +111,7 @@ func (e *env) leftovers() (out []string) {
 		}
 	}
 	for _, pattern := range []string{e.stateDir() + "/sandboxes/*", e.stateDir() + "/network/*", e.stateDir() + "/containers/*",
-		e.stateDir() + "/shim-*/c/*",
+		e.stateDir() + "/shim-*/c/*", e.stateDir() + "/volumes/*",
 		e.rootDir() + "/[^b]*/*", // all but programs, in bin
 		"/sys/fs/cgroup/cpu" + e.cgroup + "/pod*", "/sys/fs/cgroup" + e.cgroup + "/pod*"} {
 		found, _ := filepath.Glob(pattern)

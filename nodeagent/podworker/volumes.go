@@ -1,0 +1,262 @@
+package podworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/grants"
+	"miniplane.dev/miniplane/internal/podplan"
+	"miniplane.dev/miniplane/internal/resources"
+	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/volumes"
+)
+
+// fileFields are the fields of a MiniPod as files have them.
+type fileFields struct {
+	pod  *miniv1.MiniPod
+	node resources.Amounts
+}
+
+// Field implements volumes.Fields.
+func (f fileFields) Field(path string) string {
+	switch path {
+	case "metadata.labels":
+		return volumes.TextOf(f.pod.Labels)
+	case "metadata.annotations":
+		return volumes.TextOf(f.pod.Annotations)
+	}
+	return field(f.pod, path, Facts{})
+}
+
+// Amount implements volumes.Fields.
+func (f fileFields) Amount(ref *miniv1.ResourceFieldSelector) (string, error) {
+	c := podplan.ContainerNamed(f.pod, ref.ContainerName)
+	if c == nil {
+		return "", fmt.Errorf("resourceFieldRef: there is no container %q", ref.ContainerName)
+	}
+	return amount(f.pod, c, ref, f.node)
+}
+
+// emptyDirMemory is the size of an emptyDir in memory: its own limit, or what the containers may have together, or what the node has; 0 for one
+// that is on disk.
+func emptyDirMemory(pod *miniv1.MiniPod, source *miniv1.EmptyDirVolumeSource, m Machine) int64 {
+	if source == nil || source.Medium == "" {
+		return 0
+	}
+	size := max(m.Node.MemoryBytes, 1)
+	if m.Node.MemoryBytes == 0 {
+		size = max(m.MemoryBytes, 1)
+	}
+	if limit, all := memoryOfAll(pod); all {
+		size = min(size, limit)
+	}
+	if source.SizeLimit != nil && resources.Whole(*source.SizeLimit) > 0 {
+		size = min(size, resources.Whole(*source.SizeLimit))
+	}
+	return size
+}
+
+// memoryOfAll is what the containers of a MiniPod may have of memory together; false where one of them has no limit.
+func memoryOfAll(pod *miniv1.MiniPod) (int64, bool) {
+	for _, c := range pod.Spec.AllContainers() {
+		if resources.ContainerLimits(c).MemoryBytes == 0 {
+			return 0, false
+		}
+	}
+	return resources.Limits(&pod.Spec).MemoryBytes, true
+}
+
+// groupOf is the group that the volumes of a MiniPod belong to; nil for none.
+func groupOf(pod *miniv1.MiniPod) *uint32 {
+	if pod.Spec.SecurityContext == nil {
+		return nil
+	}
+	return kernelID(pod.Spec.SecurityContext.FSGroup)
+}
+
+// wantedVolume is what a volume is made of. It has no files yet.
+func (p *Pool) wantedVolume(pod *miniv1.MiniPod, v *miniv1.Volume) (volumes.Wanted, error) {
+	switch {
+	case volumes.HasFiles(v):
+		return volumes.Wanted{Name: v.Name, Files: volumes.Files{}}, nil
+	case v.EmptyDir != nil:
+		return volumes.Wanted{Name: v.Name, Memory: emptyDirMemory(pod, v.EmptyDir, p.Machine), Group: groupOf(pod)}, nil
+	}
+	return volumes.Wanted{}, fmt.Errorf("%s%q: it has no source that this agent knows", podplan.VolumeFailure, v.Name)
+}
+
+// makeVolumes reads what the volumes of a MiniPod have, and makes them. Where something cannot be read, or is gone, what was made before
+// stays: keep says that all there is can be used.
+func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod) (objects volumes.Objects, keep bool, err error) {
+	objects, failed := p.read(ctx, pod.Namespace, grants.OfVolumes(&pod.Spec))
+	if failed != nil {
+		failed = fmt.Errorf("%sfiles cannot be had: %w", podplan.VolumeFailure, failed)
+	}
+	fields := fileFields{pod, p.Machine.Node}
+	keep = true
+	var wanted []volumes.Wanted
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		w, err := p.wantedVolume(pod, v)
+		if err != nil {
+			return objects, false, err
+		}
+		if w.Files != nil {
+			if w.Files, err = volumes.FilesOf(v, objects, fields); err != nil || failed != nil && len(grants.OfVolume(v)) > 0 {
+				if failed == nil {
+					failed = fmt.Errorf("%s%q: %w", podplan.VolumeFailure, v.Name, err)
+				}
+				keep = keep && p.Volumes.Made(pod.UID, v.Name)
+				continue
+			}
+		}
+		if group := groupOf(pod); group != nil {
+			w.Files.SetGroup(*group)
+		}
+		wanted = append(wanted, w)
+	}
+	if err := p.Volumes.Make(ctx, pod.UID, wanted); err != nil {
+		return objects, false, err
+	}
+	return objects, keep, failed
+}
+
+// startVolumes has the volumes made, as a job.
+func (w *worker) startVolumes(desired *miniv1.MiniPod) change {
+	return func(o *view) {
+		next := podplan.JobRunning
+		if o.Jobs[podplan.VolumesTask] == podplan.JobStale {
+			next = podplan.JobRenewing
+		}
+		o.SetJob(podplan.VolumesTask, next)
+		o.Gone.Volumes = false
+		w.fieldsUsed = fieldsOf(desired)
+		began := w.pool.Clock.Now()
+		w.beside(func() change {
+			objects, keep, err := w.pool.makeVolumes(w.pullContext, desired)
+			measureVolumes(w.pool.Clock.Since(began), err)
+			return func(*view) { w.finishVolumes(desired, objects, keep, err) }
+		})
+	}
+}
+
+// finishVolumes notes that volumes were made, or why not.
+func (w *worker) finishVolumes(desired *miniv1.MiniPod, objects volumes.Objects, keep bool, err error) {
+	o := &w.observed
+	state := o.Jobs[podplan.VolumesTask]
+	if state != podplan.JobRunning && state != podplan.JobRenewing {
+		return
+	}
+	switch {
+	case err == nil:
+		delete(o.Failures, podplan.VolumesTask)
+		o.SetJob(podplan.VolumesTask, podplan.JobDone)
+		w.used(grants.OfVolumes(&desired.Spec), objects)
+		return
+	case keep || state == podplan.JobRenewing:
+		o.SetJob(podplan.VolumesTask, podplan.JobStale)
+	default:
+		o.SetJob(podplan.VolumesTask, "")
+	}
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	w.pool.Log.Info("Cannot make volumes; trying again later", "pod", w.uid, "err", wordsOf(err))
+	o.Failed(desired, podplan.Action{Type: podplan.MakeVolumes}, miniv1.ReasonContainerCreating, wordsOf(err), w.pool.Clock.Now())
+	w.used(grants.OfVolumes(&desired.Spec), objects)
+}
+
+// podFields are what files can have of a MiniPod and can change.
+type podFields struct{ labels, annotations map[string]string }
+
+// fieldsOf are those of a MiniPod that has them in files; nil for others.
+func fieldsOf(pod *miniv1.MiniPod) *podFields {
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.DownwardAPI != nil || v.Projected != nil {
+			return &podFields{pod.Labels, pod.Annotations}
+		}
+	}
+	return nil
+}
+
+// outdateFields has files made anew that have labels or annotations which have changed.
+func (w *worker) outdateFields(desired *miniv1.MiniPod) {
+	if desired == nil || w.fieldsUsed == nil {
+		return
+	}
+	if !maps.Equal(w.fieldsUsed.labels, desired.Labels) || !maps.Equal(w.fieldsUsed.annotations, desired.Annotations) {
+		w.observed.Outdate(podplan.VolumesTask)
+	}
+}
+
+// volumeMounts are where the runtime finds the volumes of a container. Paths in them are looked up now.
+func (p *Pool) volumeMounts(pod *miniv1.MiniPod, c *miniv1.Container, values map[string]string) ([]runtime.Mount, error) {
+	var out []runtime.Mount
+	for i := range c.VolumeMounts {
+		mount := &c.VolumeMounts[i]
+		v := volumeNamed(pod, mount.Name)
+		if v == nil {
+			return nil, fmt.Errorf("volumeMount %s: there is no volume %q", mount.MountPath, mount.Name)
+		}
+		w, err := p.wantedVolume(pod, v)
+		if err != nil {
+			return nil, err
+		}
+		path, err := subPathOf(mount, values)
+		if err != nil {
+			return nil, fmt.Errorf("volumeMount %s: %w", mount.MountPath, err)
+		}
+		place, err := p.Volumes.Mount(pod.UID, w, c.Name, i, path)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, runtime.Mount{HostPath: place, ContainerPath: mount.MountPath, ReadOnly: mount.ReadOnly || w.Files != nil})
+	}
+	return out, nil
+}
+
+func volumeNamed(pod *miniv1.MiniPod, name string) *miniv1.Volume {
+	for i := range pod.Spec.Volumes {
+		if pod.Spec.Volumes[i].Name == name {
+			return &pod.Spec.Volumes[i]
+		}
+	}
+	return nil
+}
+
+// subPathOf is the path in the volume; an expression must name no variable that is not there.
+func subPathOf(mount *miniv1.VolumeMount, values map[string]string) (string, error) {
+	if mount.SubPathExpr == "" {
+		return mount.SubPath, nil
+	}
+	unknown := ""
+	path := expandWith(mount.SubPathExpr, func(name string) (string, bool) {
+		value, known := values[name]
+		if !known {
+			unknown = name
+		}
+		return value, known
+	})
+	switch {
+	case unknown != "":
+		return "", fmt.Errorf("subPathExpr %q: there is no variable %s", mount.SubPathExpr, unknown)
+	case path == "":
+		return "", fmt.Errorf("subPathExpr %q becomes nothing", mount.SubPathExpr)
+	}
+	return path, nil
+}
+
+// removeVolumes takes all volumes of the MiniPod away.
+func (w *worker) removeVolumes() (change, error) {
+	if err := w.pool.Volumes.Remove(w.uid); err != nil {
+		return nil, err
+	}
+	return func(o *view) {
+		o.Gone.Volumes = true
+		o.SetJob(podplan.VolumesTask, "")
+	}, nil
+}

@@ -1,0 +1,160 @@
+package volumes
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// dataLink is the link that is moved; what a container sees are links through it. The names are a kubelet's, which programs watch for.
+const (
+	dataLink    = "..data"
+	newDataLink = "..data_tmp"
+)
+
+// hasFiles tells whether files were ever published in a directory.
+func hasFiles(dir string) bool {
+	_, err := os.Stat(path.Join(dir, dataLink))
+	return err == nil
+}
+
+// publish makes the files of a directory what is given, all at once. It may be cut short after any step: the next time it goes on, and until
+// the link is moved, in one step of the kernel, containers see what there was.
+func publish(dir string, files Files, after func(step string) error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	current, _ := root.Readlink(dataLink)
+	if current == "" || !same(root, current, files) {
+		if current, err = replace(root, files, after); err != nil {
+			return err
+		}
+	}
+	if err := link(root, files); err != nil {
+		return err
+	}
+	if err := after("links"); err != nil {
+		return err
+	}
+	return tidy(root, current, files)
+}
+
+// same tells whether a directory has these files and no others.
+func same(root *os.Root, dir string, files Files) bool {
+	seen := 0
+	err := fs.WalkDir(root.FS(), dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		want, ok := files[strings.TrimPrefix(name, dir+"/")]
+		info, err := entry.Info()
+		if err != nil || !ok || info.Mode() != fs.FileMode(want.Mode) || info.Sys().(*syscall.Stat_t).Gid != want.Group {
+			return errors.Join(err, errOther)
+		}
+		data, err := root.ReadFile(name)
+		if err != nil || !bytes.Equal(data, want.Data) {
+			return errors.Join(err, errOther)
+		}
+		seen++
+		return nil
+	})
+	return err == nil && seen == len(files)
+}
+
+var errOther = errors.New("it is another one")
+
+// replace writes a new directory and moves the link to it.
+func replace(root *os.Root, files Files, after func(string) error) (string, error) {
+	dir := time.Now().UTC().Format("..2006_01_02_15_04_05.000000000")
+	if err := root.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	if err := root.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	if err := after("directory"); err != nil {
+		return "", err
+	}
+	for name, file := range files {
+		full := path.Join(dir, name)
+		if err := root.MkdirAll(path.Dir(full), 0o755); err != nil {
+			return "", err
+		}
+		if err := root.WriteFile(full, file.Data, 0o600); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		if err := errors.Join(root.Chown(full, 0, int(file.Group)), root.Chmod(full, fs.FileMode(file.Mode))); err != nil {
+			return "", err
+		}
+	}
+	if err := after("files"); err != nil {
+		return "", err
+	}
+	if err := root.Remove(newDataLink); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := root.Symlink(dir, newDataLink); err != nil {
+		return "", err
+	}
+	if err := after("link"); err != nil {
+		return "", err
+	}
+	if err := root.Rename(newDataLink, dataLink); err != nil {
+		return "", err
+	}
+	return dir, after("moved")
+}
+
+// link makes the links that containers see: one for each first part of a path.
+func link(root *os.Root, files Files) error {
+	for name := range files {
+		first, _, _ := strings.Cut(name, "/")
+		target := dataLink + "/" + first
+		if now, err := root.Readlink(first); err == nil && now == target {
+			continue
+		}
+		if err := root.RemoveAll(first); err != nil {
+			return err
+		}
+		if err := root.Symlink(target, first); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tidy takes away links to what is no more, former directories, and what was cut short.
+func tidy(root *os.Root, current string, files Files) error {
+	top, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	names, err := top.Readdirnames(-1)
+	_ = top.Close()
+	if err != nil {
+		return err
+	}
+	keep := []string{dataLink, current}
+	for name := range files {
+		first, _, _ := strings.Cut(name, "/")
+		keep = append(keep, first)
+	}
+	for _, name := range names {
+		if slices.Contains(keep, name) {
+			continue
+		}
+		if err := root.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package volumes
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// raced is how often a path is looked up again that somebody changed meanwhile.
+const raced = 16
+
+// Mount implements Manager. A volume as a whole is at a place that nobody but the agent can change. A path in it may lead anywhere by the time
+// that the runtime follows it, so it is followed here, and what was found is mounted at a place of ours.
+func (m *manager) Mount(uid types.UID, w Wanted, container string, index int, subPath string) (string, error) {
+	if err := check(uid, w.Name, container); err != nil {
+		return "", err
+	}
+	place := m.place(uid, w)
+	if subPath == "" {
+		return place, nil
+	}
+	m.locks.LockKey(string(uid))
+	defer func() { _ = m.locks.UnlockKey(string(uid)) }()
+	target := filepath.Join(m.memory, string(uid), "paths", container, strconv.Itoa(index))
+	if err := mountPath(place, subPath, target, w.Files == nil); err != nil {
+		return "", fmt.Errorf("volume %q: subPath %q: %w", w.Name, subPath, err)
+	}
+	return target, nil
+}
+
+// mountPath mounts a path of a volume at a place of ours. What was mounted there for a container before is taken away.
+func mountPath(volume, subPath, target string, mayMake bool) error {
+	found, err := beneath(volume, subPath, mayMake)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = found.Close() }()
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(found.Fd()), &stat); err != nil {
+		return err
+	}
+	if err := unmountAll(target); err != nil {
+		return err
+	}
+	if err := removeEmpty(target); err != nil { // never with what is in it: that would be a tenant's
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+		return err
+	}
+	switch stat.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		err = os.Mkdir(target, 0o700)
+	case unix.S_IFREG:
+		err = os.WriteFile(target, nil, 0o600)
+	default:
+		err = errors.New("it is neither a directory nor a file")
+	}
+	if err != nil {
+		return err
+	}
+	// By its descriptor: what is mounted is what was found, whatever its path leads to by now.
+	return unix.Mount(fmt.Sprintf("/proc/self/fd/%d", found.Fd()), target, "", unix.MS_BIND, "")
+}
+
+// beneath opens a path in a volume, which no link leads out of. Directories that are missing are made, with the permissions of the volume.
+func beneath(volume, subPath string, mayMake bool) (*os.File, error) {
+	if err := checkSubPath(subPath); err != nil {
+		return nil, err
+	}
+	root, err := openAt(unix.AT_FDCWD, volume, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	const resolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
+	found, err := openAt(int(root.Fd()), subPath, unix.O_PATH, resolve)
+	if !errors.Is(err, unix.ENOENT) || !mayMake {
+		return found, err
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(root.Fd()), &stat); err != nil {
+		return nil, err
+	}
+	parts := strings.Split(filepath.Clean(subPath), "/")
+	for i := range parts {
+		if err := makeAt(int(root.Fd()), filepath.Join(parts[:i]...), parts[i], stat.Mode&(unix.S_ISGID|0o777), resolve); err != nil {
+			return nil, err
+		}
+	}
+	return openAt(int(root.Fd()), subPath, unix.O_PATH|unix.O_DIRECTORY, resolve)
+}
+
+// makeAt makes one directory in another, which is looked up as everything is, unless it is there.
+func makeAt(root int, parent, name string, mode uint32, resolve uint64) error {
+	if parent == "" {
+		parent = "."
+	}
+	dir, err := openAt(root, parent, unix.O_PATH|unix.O_DIRECTORY, resolve)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	err = unix.Mkdirat(int(dir.Fd()), name, mode)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	made, err := openAt(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, resolve)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = made.Close() }()
+	return unix.Fchmod(int(made.Fd()), mode) // whatever the agent's umask is
+}
+
+// openAt is openat2(2).
+func openAt(dir int, path string, flags int, resolve uint64) (*os.File, error) {
+	for try := 0; ; try++ {
+		fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve})
+		if (errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)) && try < raced {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+}
+
+// checkSubPath tells what is wrong with a path in a volume. The API refuses it too, but not what variables make of it.
+func checkSubPath(path string) error {
+	if strings.HasPrefix(path, "/") || len(path) > longestPath || strings.ContainsRune(path, 0) {
+		return errors.New("it must be a relative path")
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if part == ".." {
+			return errors.New(`it must not have ".." in it`)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
+
+// The sample, as kubectl shows it: what an init container prepared and a ConfigMap says is there, and a change of the ConfigMap is seen by
+// the container that runs.
+func TestVolumesSample(t *testing.T) {
+	ns := namespace(t)
+	sample, err := os.ReadFile("../../config/samples/minipod-volumes.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, ns, string(sample))
+	kubectl(t, ns, "wait", "--for=condition=Ready", "--timeout=120s", "minipod/hello-volumes")
+	kubectl(t, ns, "patch", "configmap", "hello-settings", "-p", `{"data":{"greeting":"bye"}}`)
+	kubectl(t, ns, "wait", "--for=condition=Ready=false", "--timeout=120s", "minipod/hello-volumes")
+	if out := kubectl(t, ns, "get", "minipod", "hello-volumes", "-o", "jsonpath={.status.phase} {.status.restarts}"); out != "Running 0" {
+		t.Errorf("phase and restarts: %s", out)
+	}
+	kubectl(t, ns, "delete", "minipod", "hello-volumes", "--timeout=60s")
+}
+
+// A database's shape: a Secret by a file that only its group may read, a directory of data by subPath, all sources in one directory; it says at its
+// end what it saw. The Secret comes late.
+func TestVolumesOfAnApplication(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, `apiVersion: v1
+kind: ConfigMap
+metadata: {name: conf}
+data: {main.conf: "fsync=on"}
+---
+apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: db, labels: {app: db}}
+spec:
+  restartPolicy: Never
+  securityContext: {runAsUser: 999, runAsGroup: 999, fsGroup: 999, runAsNonRoot: true}
+  volumes:
+  - name: data
+    emptyDir: {}
+  - name: all
+    projected:
+      defaultMode: 0400
+      sources:
+      - secret: {name: login, items: [{key: password, path: secret/password}]}
+      - configMap: {name: conf}
+      - downwardAPI: {items: [{path: about/name, fieldRef: {fieldPath: metadata.name}}]}
+  containers:
+  - name: main
+    image: `+busybox+`
+    env: [{name: VERSION, value: "17"}]
+    command: [sh, -c]
+    args:
+    - |
+      cd /etc/db && mkdir /var/lib/db/base && touch /var/lib/db/base/1 &&
+      echo "$(cat secret/password) $(cat main.conf) $(cat about/name) $(stat -c %g /var/lib/db/base/1)" >/dev/termination-log
+    volumeMounts:
+    - {name: data, mountPath: /var/lib/db, subPathExpr: "$(VERSION)/main"}
+    - {name: all, mountPath: /etc/db, readOnly: true}
+`)
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, "it says what it waits for", func() (bool, string) {
+		out := kubectl(t, ns, "get", "minipod", "db", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.message}")
+		return strings.Contains(out, `volume "all": secret "login" not found`), out
+	})
+	kubectl(t, ns, "create", "secret", "generic", "login", "--from-literal=password=p")
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, "it ends well", func() (bool, string) {
+		out := kubectl(t, ns, "get", "minipod", "db", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.terminated.message}")
+		return strings.TrimSpace(out) == "Succeeded p fsync=on db 999", out
+	})
+	kubectl(t, ns, "delete", "minipod", "db", "--timeout=60s")
+}
