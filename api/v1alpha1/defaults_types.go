@@ -22,17 +22,7 @@ type NativePodDefaults struct {
 	// +kubebuilder:validation:Enum=default-scheduler;""
 	SchedulerName string `json:"schedulerName,omitempty"`
 
-	// serviceAccountName says nothing: MiniPods get no token, so that it does not matter whose it would be.
-	// +optional
-	// +kubebuilder:validation:Enum=default;""
-	ServiceAccountName string `json:"serviceAccountName,omitempty"`
-
-	// serviceAccount is the older name of serviceAccountName.
-	// +optional
-	// +kubebuilder:validation:Enum=default;""
-	DeprecatedServiceAccount string `json:"serviceAccount,omitempty"`
-
-	// automountServiceAccountToken says nothing: MiniPods get no token.
+	// automountServiceAccountToken says nothing: MiniPods get a token only where a volume asks for one.
 	// +optional
 	// +kubebuilder:validation:Enum=false
 	AutomountServiceAccountToken *bool `json:"automountServiceAccountToken,omitempty"`

@@ -30,6 +30,19 @@ type MiniPodSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Volumes []Volume `json:"volumes,omitempty"`
 
+	// serviceAccountName is the ServiceAccount, in the same namespace, whose tokens volumes have: "default" when it is not given. Without such a volume it
+	// cannot be another one, as MiniPods get no token by themselves.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+
+	// serviceAccount is the older name of serviceAccountName, which goes before it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
+	DeprecatedServiceAccount string `json:"serviceAccount,omitempty"`
+
 	// restartPolicy says when an ended container is started again: Always (the default), OnFailure or Never.
 	// +optional
 	// +default="Always"

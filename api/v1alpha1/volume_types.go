@@ -1,6 +1,9 @@
 package v1alpha1
 
 import (
+	"cmp"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -199,6 +202,31 @@ type VolumeProjection struct {
 	// downwardAPI has fields of the MiniPod in files.
 	// +optional
 	DownwardAPI *DownwardAPIProjection `json:"downwardAPI,omitempty"`
+
+	// serviceAccountToken has a token of the MiniPod's ServiceAccount in a file, and a new one before that expires.
+	// +optional
+	ServiceAccountToken *ServiceAccountTokenProjection `json:"serviceAccountToken,omitempty"`
+}
+
+// ServiceAccountTokenProjection is a file with a token of the MiniPod's ServiceAccount.
+type ServiceAccountTokenProjection struct {
+	// audience that the token is for; the API server when it is not given.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Audience string `json:"audience,omitempty"`
+
+	// expirationSeconds is for how long a token is good, in seconds: an hour when it is not given, ten minutes at least, a day at most. Each is
+	// replaced when two to four fifths of that are over.
+	// +optional
+	// +kubebuilder:validation:Minimum=600
+	// +kubebuilder:validation:Maximum=86400
+	ExpirationSeconds *int64 `json:"expirationSeconds,omitempty"`
+
+	// path of the file in the volume.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Path string `json:"path"`
 }
 
 // ConfigMapProjection are files of a ConfigMap.
@@ -282,4 +310,17 @@ type VolumeMount struct {
 	// +optional
 	// +kubebuilder:validation:Enum=None
 	MountPropagation *corev1.MountPropagationMode `json:"mountPropagation,omitempty"`
+}
+
+// HasTokens tells whether tokens of a ServiceAccount are among the files of the volume.
+func (v *Volume) HasTokens() bool {
+	if v.Projected == nil {
+		return false
+	}
+	return slices.ContainsFunc(v.Projected.Sources, func(s VolumeProjection) bool { return s.ServiceAccountToken != nil })
+}
+
+// ServiceAccount is the name of the account whose tokens the MiniPod can have.
+func (s *MiniPodSpec) ServiceAccount() string {
+	return cmp.Or(s.ServiceAccountName, s.DeprecatedServiceAccount, "default")
 }

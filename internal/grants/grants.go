@@ -1,6 +1,6 @@
-// Package grants decides which Secrets and ConfigMaps the agent of a node may read.
+// Package grants decides which Secrets and ConfigMaps the agent of a node may read, and of which ServiceAccounts it may have tokens.
 //
-// Idea. References is the one place that knows where a MiniPod names a Secret or a ConfigMap. A node may read what the
+// Idea. References is the one place that knows where a MiniPod names a Secret, a ConfigMap or a ServiceAccount. A node may have what the
 // MiniPods that are bound to it name, and nothing else: in each namespace one Role for the node, which lists the names, and one
 // RoleBinding for the node's own ServiceAccount. So a node costs two objects in a namespace, however many MiniPods it runs there, and a
 // MiniPod that names nothing, or what another there names already, costs no write.
@@ -30,6 +30,8 @@ import (
 const (
 	Secrets    = "secrets"
 	ConfigMaps = "configmaps"
+	// Tokens are those of ServiceAccounts.
+	Tokens = "serviceaccounts/token"
 )
 
 // Reference is what a MiniPod uses of its namespace.
@@ -39,22 +41,20 @@ type Reference struct {
 	Watch bool
 }
 
-// References are all Secrets and ConfigMaps that a MiniPod uses, in order and each once.
+// References are all Secrets, ConfigMaps and tokens that a MiniPod uses, in order and each once.
 func References(spec *miniv1.MiniPodSpec) []Reference {
 	var out []Reference
 	for _, secret := range spec.ImagePullSecrets {
 		out = append(out, Reference{Resource: Secrets, Name: secret.Name})
 	}
-	for i := range spec.Volumes {
-		out = append(out, OfVolume(&spec.Volumes[i])...)
-	}
+	out = append(out, OfVolumes(spec)...)
 	for _, c := range spec.AllContainers() {
 		out = append(out, OfContainer(c)...)
 	}
 	return sorted(out)
 }
 
-// OfVolume are the Secrets and ConfigMaps whose files a volume has.
+// OfVolume are the Secrets and ConfigMaps whose files a volume has; its tokens are not among them, as they are no objects that can be read.
 func OfVolume(v *miniv1.Volume) []Reference {
 	var out []Reference
 	if v.ConfigMap != nil {
@@ -77,11 +77,14 @@ func OfVolume(v *miniv1.Volume) []Reference {
 	return sorted(out)
 }
 
-// OfVolumes are those of all volumes of a MiniPod.
+// OfVolumes are those of all volumes of a MiniPod, and the ServiceAccount of their tokens.
 func OfVolumes(spec *miniv1.MiniPodSpec) []Reference {
 	var out []Reference
 	for i := range spec.Volumes {
-		out = append(out, OfVolume(&spec.Volumes[i])...)
+		v := &spec.Volumes[i]
+		if out = append(out, OfVolume(v)...); v.HasTokens() {
+			out = append(out, Reference{Resource: Tokens, Name: spec.ServiceAccount()})
+		}
 	}
 	return sorted(out)
 }
@@ -168,7 +171,7 @@ func Plan(used, granted []Reference, unused Unused, now time.Time, keep time.Dur
 }
 
 // Verbs of rights.
-const get, watch = "get", "watch"
+const get, watch, create = "get", "watch", "create"
 
 const (
 	prefix = "miniplane:node:"
@@ -210,7 +213,10 @@ func (n Node) Account() *corev1.ServiceAccount {
 	return &corev1.ServiceAccount{ObjectMeta: n.meta(miniv1.NodesNamespace, n.Name), AutomountServiceAccountToken: &no}
 }
 
-// Role lets its holder get these, watch those of them that are watched, and nothing else.
+// own are the namespaces of miniplane itself, whose accounts are for its programs and for nodes: no MiniPod has a token of one.
+var own = []string{miniv1.SystemNamespace, miniv1.NodesNamespace}
+
+// Role lets its holder get these, watch those of them that are watched, ask for tokens, and nothing else.
 func (n Node) Role(namespace string, refs []Reference) *rbacv1.Role {
 	role := &rbacv1.Role{ObjectMeta: n.meta(namespace, RoleName(n.Name))}
 	rule := func(verb, resource string, names []string) {
@@ -231,7 +237,20 @@ func (n Node) Role(namespace string, refs []Reference) *rbacv1.Role {
 		rule(get, resource, all)
 		rule(watch, resource, watched)
 	}
+	if !slices.Contains(own, namespace) {
+		rule(create, Tokens, namesOf(refs, Tokens))
+	}
 	return role
+}
+
+func namesOf(refs []Reference, resource string) []string {
+	var out []string
+	for _, ref := range refs {
+		if ref.Resource == resource {
+			out = append(out, ref.Name)
+		}
+	}
+	return out
 }
 
 // Granted are the references that a Role lists.

@@ -61,7 +61,9 @@ func TestReferencesKnowsEveryField(t *testing.T) {
 	}
 	var got []string
 	for _, ref := range References(&spec) {
-		got = append(got, ref.Name)
+		if ref.Resource != Tokens { // an account is not named where its token is asked for
+			got = append(got, ref.Name)
+		}
 	}
 	slices.Sort(got)
 	slices.Sort(f.names)
@@ -205,4 +207,33 @@ func FuzzRole(f *testing.F) {
 			t.Errorf("the Role of %q is taken for that of %q", node, now)
 		}
 	})
+}
+
+// A node asks for tokens of the account of a MiniPod that has a volume with one, and of none in the namespaces of miniplane itself.
+func TestTokens(t *testing.T) {
+	token := miniv1.Volume{Projected: &miniv1.ProjectedVolumeSource{Sources: []miniv1.VolumeProjection{
+		{Secret: &miniv1.SecretProjection{Name: "s"}}, {ServiceAccountToken: &miniv1.ServiceAccountTokenProjection{}}}}}
+	for name, c := range map[string]struct {
+		spec miniv1.MiniPodSpec
+		want []Reference
+	}{
+		"no volume":   {miniv1.MiniPodSpec{ServiceAccountName: "robot"}, nil},
+		"an account":  {miniv1.MiniPodSpec{ServiceAccountName: "robot", DeprecatedServiceAccount: "other", Volumes: []miniv1.Volume{token}}, []Reference{{Secrets, "s", true}, {Tokens, "robot", false}}},
+		"older name":  {miniv1.MiniPodSpec{DeprecatedServiceAccount: "other", Volumes: []miniv1.Volume{token}}, []Reference{{Secrets, "s", true}, {Tokens, "other", false}}},
+		"the default": {miniv1.MiniPodSpec{Volumes: []miniv1.Volume{token, token}}, []Reference{{Secrets, "s", true}, {Tokens, "default", false}}},
+	} {
+		got := References(&c.spec)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		n := Node{Name: "n"}
+		if diff := cmp.Diff(c.want, Granted(n.Role("ns", got))); diff != "" {
+			t.Errorf("%s, granted (-want +got):\n%s", name, diff)
+		}
+		for _, namespace := range own {
+			if slices.ContainsFunc(Granted(n.Role(namespace, got)), func(r Reference) bool { return r.Resource == Tokens }) {
+				t.Errorf("%s: tokens of %s", name, namespace)
+			}
+		}
+	}
 }

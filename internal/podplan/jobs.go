@@ -67,10 +67,13 @@ func (p *planner) volumes(starting bool) bool {
 	if len(p.desired.Spec.Volumes) == 0 || !starting && !p.anyRunning() {
 		return true
 	}
-	switch o.Jobs[VolumesTask] {
-	case JobDone, JobRenewing:
+	switch state := o.Jobs[VolumesTask]; {
+	case state == JobDone && (o.VolumesUntil.IsZero() || p.now.Before(o.VolumesUntil)):
+		p.waitUntil(o.VolumesUntil)
 		return true
-	case JobRunning:
+	case state == JobRenewing:
+		return true
+	case state == JobRunning:
 		return false
 	}
 	if failure, failed := o.Failures[VolumesTask]; failed && failure.retryAt(false).After(p.now) {

@@ -29,6 +29,8 @@ type Observation struct {
 	Images map[string]Image
 	// Jobs are those that run, or have ended well and whose results wait to be used; nil where there are none.
 	Jobs map[Task]JobState
+	// VolumesUntil is when volumes that were made are to be made again, because something in them expires; zero for never.
+	VolumesUntil time.Time
 	// Failures are the last failed attempts to do something, by what it is a part of.
 	Failures map[Task]Failure
 	// Signals were sent to containers, by ID.

@@ -53,6 +53,28 @@ func TestVolumesAreMadeBeside(t *testing.T) {
 	}
 }
 
+// What expires in volumes is made anew in time, once, beside what runs.
+func TestVolumesThatExpire(t *testing.T) {
+	pod := testPod().With(usesVolume).Obj()
+	o := seen(container("main", 0, 0, runs))
+	o.Images = map[string]Image{"main": {Ref: "echo:test", State: ImagePresent}}
+	o.SetJob(VolumesTask, JobDone)
+	o.VolumesUntil = at(100)
+	if work, until := Split(Plan(pod, o, at(99))); len(work) > 0 || !until.Equal(at(100)) {
+		t.Errorf("before: %v until %s", work, until)
+	}
+	if work, _ := Split(Plan(pod, o, at(100))); len(work) != 1 || work[0].Type != MakeVolumes {
+		t.Errorf("then: %v", work)
+	}
+	if !o.volumesReady() {
+		t.Error("a container could not start meanwhile")
+	}
+	o.SetJob(VolumesTask, JobRenewing)
+	if work, _ := Split(Plan(pod, o, at(101))); len(work) > 0 {
+		t.Errorf("while it is being done: %v", work)
+	}
+}
+
 // An agent that comes anew has the volumes of what runs made again, which is to hear of changes; nothing is done to the container for it, whether
 // that works or not.
 func TestVolumesOfWhatRuns(t *testing.T) {

@@ -1,4 +1,5 @@
-// Package grants reads the Secrets and ConfigMaps that the MiniPods of the node use, as an identity that may read nothing else.
+// Package grants reads the Secrets and ConfigMaps that the MiniPods of the node use, and gets the tokens of their ServiceAccounts, as an identity
+// that may do nothing else.
 //
 // Idea. The agent's own credential reads no Secret. For the first one that a MiniPod needs, it asks the API server for a token of the
 // node's ServiceAccount, which an admission policy gives to that node's agent alone, and keeps it until it is old. Rights come
@@ -82,7 +83,7 @@ func (r *Reader) Get(ctx context.Context, key client.ObjectKey, object client.Ob
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience+longestWait)
 		defer cancel()
 		read := object.DeepCopyObject().(client.Object)
-		return read, r.wait(ctx, key, read)
+		return read, r.wait(ctx, key, reading{r, key, read})
 	})
 	select {
 	case <-ctx.Done():
@@ -97,13 +98,37 @@ func (r *Reader) Get(ctx context.Context, key client.ObjectKey, object client.Ob
 	}
 }
 
-// wait reads until there is an answer that is not a right which may still come.
-func (r *Reader) wait(ctx context.Context, key client.ObjectKey, object client.Object) error {
+// request is what is asked of the API server.
+type request interface {
+	// do asks in the name of the node, whose token is in the context.
+	do(ctx context.Context) error
+	// alone asks in the agent's own name, which rights of an older version allow; refused is what is told where they do not.
+	alone(ctx context.Context, refused error) error
+}
+
+// reading is to read one object.
+type reading struct {
+	r      *Reader
+	key    client.ObjectKey
+	object client.Object
+}
+
+func (q reading) do(ctx context.Context) error { return q.r.next.Get(ctx, q.key, q.object) }
+
+func (q reading) alone(ctx context.Context, refused error) error {
+	if err := q.r.agent.Get(ctx, q.key, q.object); !apierrors.IsForbidden(err) {
+		return err
+	}
+	return refused
+}
+
+// wait asks until there is an answer that is not a right which may still come.
+func (r *Reader) wait(ctx context.Context, key client.ObjectKey, asked request) error {
 	begin := time.Now()
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
-		err := r.try(ctx, key, object)
+		err := r.try(ctx, key, asked)
 		if pending(err) && wait >= slowWait {
-			err = r.tryAlone(ctx, key, object, err)
+			err = asked.alone(ctx, err)
 		}
 		if !pending(err) {
 			if wait > firstWait {
@@ -112,11 +137,11 @@ func (r *Reader) wait(ctx context.Context, key client.ObjectKey, object client.O
 			return err
 		}
 		if wait >= slowWait && wait < 2*slowWait {
-			r.log.Info("Waiting for the right to read what a MiniPod uses; the manager gives it", "object", key, "err", err.Error())
+			r.log.Info("Waiting for the right to have what a MiniPod uses; the manager gives it", "object", key, "err", err.Error())
 		}
 		pause := jitter.Up(wait)
 		if time.Since(begin)+pause > patience {
-			return fmt.Errorf("node %s was not given the right to read it within %s: the manager gives it, see its log (kubectl -n %s logs deployment/miniplane-manager): %w",
+			return fmt.Errorf("node %s was not given the right to have it within %s: the manager gives it, see its log (kubectl -n %s logs deployment/miniplane-manager): %w",
 				r.node, patience, miniv1.SystemNamespace, err)
 		}
 		timer := time.NewTimer(pause)
@@ -129,18 +154,10 @@ func (r *Reader) wait(ctx context.Context, key client.ObjectKey, object client.O
 	}
 }
 
-// tryAlone reads in the agent's own name, which rights of an older version allow; refused is what is told where they do not.
-func (r *Reader) tryAlone(ctx context.Context, key client.ObjectKey, object client.Object, refused error) error {
-	if err := r.agent.Get(ctx, key, object); !apierrors.IsForbidden(err) {
-		return err
-	}
-	return refused
-}
-
 func pending(err error) bool { return errors.Is(err, errNoAccount) || apierrors.IsForbidden(err) }
 
-// try reads once; with a fresh token, if the one at hand is not taken any more.
-func (r *Reader) try(ctx context.Context, key client.ObjectKey, object client.Object) error {
+// try asks once; with a fresh token, if the one at hand is not taken any more.
+func (r *Reader) try(ctx context.Context, key client.ObjectKey, asked request) error {
 	if err := r.turns.wait(ctx, key.Namespace); err != nil {
 		return fmt.Errorf("the MiniPods of namespace %s on this node use too much at once: %w", key.Namespace, err)
 	}
@@ -148,12 +165,12 @@ func (r *Reader) try(ctx context.Context, key client.ObjectKey, object client.Ob
 	if err != nil {
 		return err
 	}
-	if err := r.next.Get(withToken(ctx, token), key, object); !apierrors.IsUnauthorized(err) {
+	if err := asked.do(withToken(ctx, token)); !apierrors.IsUnauthorized(err) {
 		return err
 	}
 	r.tokens.forget(token)
 	if token, err = r.tokens.get(ctx); err != nil {
 		return err
 	}
-	return r.next.Get(withToken(ctx, token), key, object)
+	return asked.do(withToken(ctx, token))
 }

@@ -57,7 +57,7 @@ func TestRegistriesWordsAreBounded(t *testing.T) {
 }
 
 // forbidden is an API server that gives no right.
-type forbidden struct{}
+type forbidden struct{ Reader }
 
 func (forbidden) Get(_ context.Context, key types.NamespacedName, _ client.Object) error {
 	return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, key.Name, nil)

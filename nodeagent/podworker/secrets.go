@@ -13,24 +13,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
-
-// Reader reads what a MiniPod uses of its namespace, and waits for the right to.
-type Reader interface {
-	Get(ctx context.Context, key types.NamespacedName, object client.Object) error
-}
-
-// plain is a client as a Reader, for those who have all rights.
-type plain struct{ client.Client }
-
-// Get implements Reader.
-func (p plain) Get(ctx context.Context, key types.NamespacedName, object client.Object) error {
-	return p.Client.Get(ctx, key, object)
-}
 
 // credentials are what a MiniPod's pull secrets hold.
 type credentials struct {

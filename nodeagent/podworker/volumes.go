@@ -1,18 +1,28 @@
 package podworker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/grants"
+	"miniplane.dev/miniplane/internal/jitter"
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/internal/resources"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/volumes"
 )
+
+// renewAt is the part of a token's life, in tenths, after which it is replaced; as a kubelet's.
+const renewAt = 8
 
 // fileFields are the fields of a MiniPod as files have them.
 type fileFields struct {
@@ -77,6 +87,19 @@ func groupOf(pod *miniv1.MiniPod) *uint32 {
 	return kernelID(pod.Spec.SecurityContext.FSGroup)
 }
 
+// userOf is the user that all containers of a MiniPod run as; nil where they differ, or where an image says it.
+func userOf(pod *miniv1.MiniPod) *uint32 {
+	var user *uint32
+	for _, c := range pod.Spec.AllContainers() {
+		own := securityOf(pod, c).User
+		if own == nil || user != nil && *user != *own {
+			return nil
+		}
+		user = own
+	}
+	return user
+}
+
 // wantedVolume is what a volume is made of. It has no files yet.
 func (p *Pool) wantedVolume(pod *miniv1.MiniPod, v *miniv1.Volume) (volumes.Wanted, error) {
 	switch {
@@ -88,47 +111,79 @@ func (p *Pool) wantedVolume(pod *miniv1.MiniPod, v *miniv1.Volume) (volumes.Want
 	return volumes.Wanted{}, fmt.Errorf("%s%q: it has no source that this agent knows", podplan.VolumeFailure, v.Name)
 }
 
+// made is how far the making of volumes came.
+type made struct {
+	objects volumes.Objects
+	// renew is when the first of the tokens is to be replaced; zero where there are none.
+	renew time.Time
+	// keep says that all volumes can be used, from whichever time their files are.
+	keep bool
+	err  error
+}
+
 // makeVolumes reads what the volumes of a MiniPod have, and makes them. Where something cannot be read, or is gone, what was made before
-// stays: keep says that all there is can be used.
-func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod) (objects volumes.Objects, keep bool, err error) {
-	objects, failed := p.read(ctx, pod.Namespace, grants.OfVolumes(&pod.Spec))
-	if failed != nil {
-		failed = fmt.Errorf("%sfiles cannot be had: %w", podplan.VolumeFailure, failed)
-	}
-	fields := fileFields{pod, p.Machine.Node}
-	keep = true
+// stays.
+func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod) made {
+	objects, unread := p.read(ctx, pod.Namespace, slices.DeleteFunc(grants.OfVolumes(&pod.Spec), func(r grants.Reference) bool { return !r.Watch }))
+	out := made{objects: objects, keep: true}
 	var wanted []volumes.Wanted
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
 		w, err := p.wantedVolume(pod, v)
 		if err != nil {
-			return objects, false, err
+			out.keep, out.err = false, err
+			return out
 		}
 		if w.Files != nil {
-			if w.Files, err = volumes.FilesOf(v, objects, fields); err != nil || failed != nil && len(grants.OfVolume(v)) > 0 {
-				if failed == nil {
-					failed = fmt.Errorf("%s%q: %w", podplan.VolumeFailure, v.Name, err)
-				}
-				keep = keep && p.Volumes.Made(pod.UID, v.Name)
+			if w.Files, err = p.filesOf(ctx, pod, v, &out, unread); err != nil {
+				out.err = cmp.Or(out.err, fmt.Errorf("%s%q: %w", podplan.VolumeFailure, v.Name, err))
+				out.keep = out.keep && p.Volumes.Made(pod.UID, v.Name)
 				continue
 			}
-		}
-		if group := groupOf(pod); group != nil {
-			w.Files.SetGroup(*group)
 		}
 		wanted = append(wanted, w)
 	}
 	if err := p.Volumes.Make(ctx, pod.UID, wanted); err != nil {
-		return objects, false, err
+		out.keep, out.err = false, err
 	}
-	return objects, keep, failed
+	return out
+}
+
+// filesOf are the files of a volume, of what was read and of tokens that are asked for now.
+func (p *Pool) filesOf(ctx context.Context, pod *miniv1.MiniPod, v *miniv1.Volume, out *made, unread error) (volumes.Files, error) {
+	if unread != nil && len(grants.OfVolume(v)) > 0 {
+		return nil, unread
+	}
+	objects := out.objects
+	objects.Tokens = map[volumes.Token]string{}
+	for _, token := range volumes.TokensOf(v) {
+		account := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Spec.ServiceAccount()}
+		asked := p.Clock.Now()
+		text, good, err := p.Uses.Token(ctx, account, token.Audience, token.Lifetime)
+		if apierrors.IsNotFound(err) {
+			err = &volumes.Missing{Kind: "serviceaccount", Name: account.Name}
+		}
+		if err != nil {
+			return nil, err
+		}
+		objects.Tokens[token] = text
+		// By how long it is good, and not until when: the clocks of nodes differ.
+		if renew := asked.Add(jitter.Down(good * renewAt / 10)); out.renew.IsZero() || renew.Before(out.renew) {
+			out.renew = renew
+		}
+	}
+	files, err := volumes.FilesOf(v, objects, fileFields{pod, p.Machine.Node})
+	if err == nil {
+		files.SetOwner(userOf(pod), groupOf(pod))
+	}
+	return files, err
 }
 
 // startVolumes has the volumes made, as a job.
 func (w *worker) startVolumes(desired *miniv1.MiniPod) change {
 	return func(o *view) {
 		next := podplan.JobRunning
-		if o.Jobs[podplan.VolumesTask] == podplan.JobStale {
+		if o.Jobs[podplan.VolumesTask] != "" {
 			next = podplan.JobRenewing
 		}
 		o.SetJob(podplan.VolumesTask, next)
@@ -136,37 +191,38 @@ func (w *worker) startVolumes(desired *miniv1.MiniPod) change {
 		w.fieldsUsed = fieldsOf(desired)
 		began := w.pool.Clock.Now()
 		w.beside(func() change {
-			objects, keep, err := w.pool.makeVolumes(w.pullContext, desired)
-			measureVolumes(w.pool.Clock.Since(began), err)
-			return func(*view) { w.finishVolumes(desired, objects, keep, err) }
+			made := w.pool.makeVolumes(w.pullContext, desired)
+			measureVolumes(w.pool.Clock.Since(began), made.err)
+			return func(*view) { w.finishVolumes(desired, made) }
 		})
 	}
 }
 
 // finishVolumes notes that volumes were made, or why not.
-func (w *worker) finishVolumes(desired *miniv1.MiniPod, objects volumes.Objects, keep bool, err error) {
+func (w *worker) finishVolumes(desired *miniv1.MiniPod, made made) {
 	o := &w.observed
 	state := o.Jobs[podplan.VolumesTask]
 	if state != podplan.JobRunning && state != podplan.JobRenewing {
 		return
 	}
 	switch {
-	case err == nil:
+	case made.err == nil:
 		delete(o.Failures, podplan.VolumesTask)
 		o.SetJob(podplan.VolumesTask, podplan.JobDone)
-		w.used(grants.OfVolumes(&desired.Spec), objects)
+		o.VolumesUntil = made.renew
+		w.used(grants.OfVolumes(&desired.Spec), made.objects)
 		return
-	case keep || state == podplan.JobRenewing:
+	case made.keep || state == podplan.JobRenewing:
 		o.SetJob(podplan.VolumesTask, podplan.JobStale)
 	default:
 		o.SetJob(podplan.VolumesTask, "")
 	}
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(made.err, context.Canceled) {
 		return
 	}
-	w.pool.Log.Info("Cannot make volumes; trying again later", "pod", w.uid, "err", wordsOf(err))
-	o.Failed(desired, podplan.Action{Type: podplan.MakeVolumes}, miniv1.ReasonContainerCreating, wordsOf(err), w.pool.Clock.Now())
-	w.used(grants.OfVolumes(&desired.Spec), objects)
+	w.pool.Log.Info("Cannot make volumes; trying again later", "pod", w.uid, "err", wordsOf(made.err))
+	o.Failed(desired, podplan.Action{Type: podplan.MakeVolumes}, miniv1.ReasonContainerCreating, wordsOf(made.err), w.pool.Clock.Now())
+	w.used(grants.OfVolumes(&desired.Spec), made.objects)
 }
 
 // podFields are what files can have of a MiniPod and can change.

@@ -3,14 +3,18 @@ package podworker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/grants"
@@ -218,5 +222,66 @@ func TestVolumeMounts(t *testing.T) {
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("%s: %v, want %q", expr, err, want)
 		}
+	}
+}
+
+// accounts give tokens that tell how many there were.
+type accounts struct {
+	Reader
+	mu    sync.Mutex
+	asked []volumes.Token
+	fails error
+}
+
+func (a *accounts) Token(_ context.Context, account types.NamespacedName, audience string, lifetime time.Duration) (string, time.Duration, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.fails != nil {
+		return "", 0, a.fails
+	}
+	a.asked = append(a.asked, volumes.Token{Audience: audience, Lifetime: lifetime})
+	return fmt.Sprintf("%s %d", account.Name, len(a.asked)), lifetime, nil
+}
+
+func (a *accounts) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.fails = err
+}
+
+// A token is asked for before a container starts, and again before it expires, however often that does not work; one of an account that is
+// not there is waited for.
+func TestVolumeOfAToken(t *testing.T) {
+	b := newBench(t)
+	tokens := &accounts{Reader: b.pool.Uses, fails: apierrors.NewNotFound(corev1.Resource("serviceaccounts"), "robot")}
+	b.pool.Uses = tokens
+	seconds := int64(600)
+	b.create("a", func(p *miniv1.MiniPod) {
+		p.Spec.ServiceAccountName = "robot"
+		p.Spec.Volumes = []miniv1.Volume{{Name: "token", Projected: &miniv1.ProjectedVolumeSource{Sources: []miniv1.VolumeProjection{
+			{ServiceAccountToken: &miniv1.ServiceAccountTokenProjection{Path: "token", Audience: "vault", ExpirationSeconds: &seconds}}}}}}
+	})
+	b.saysWhy("a", `volume "token": serviceaccount "robot" not found`)
+	tokens.fail(nil)
+	b.pass(time.Second)
+	pod := b.shows("a", "Running")
+	if got := b.fileOf(pod, "token", "token"); got != "robot 1" {
+		t.Errorf("the token is %q", got)
+	}
+	if diff := cmp.Diff([]volumes.Token{{Audience: "vault", Lifetime: 10 * time.Minute}}, tokens.asked); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+	tokens.fail(errors.New("away"))
+	makes := b.volumes.Makes()
+	b.pass(8 * time.Minute)
+	b.until("a new one is asked for", func() bool { return b.volumes.Makes() > makes })
+	if got := b.fileOf(pod, "token", "token"); got != "robot 1" {
+		t.Errorf("when none could be had, the token is %q", got)
+	}
+	tokens.fail(nil)
+	b.pass(time.Minute)
+	b.until("it is replaced", func() bool { return b.fileOf(pod, "token", "token") == "robot 2" })
+	if b.get("a").Status.Restarts != 0 {
+		t.Error("it was restarted")
 	}
 }

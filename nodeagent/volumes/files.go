@@ -14,8 +14,10 @@ type File struct {
 	Data []byte
 	// Mode is the permissions, 0 to 0777.
 	Mode uint32
-	// Group that it belongs to; the user is root.
-	Group uint32
+	// User and Group that it belongs to.
+	User, Group uint32
+
+	token bool
 }
 
 // Files of a volume, by their paths in it.
@@ -30,10 +32,19 @@ type Fields interface {
 	Amount(ref *miniv1.ResourceFieldSelector) (string, error)
 }
 
-// SetGroup gives all files to a group, which may read them.
-func (f Files) SetGroup(group uint32) {
+// SetOwner gives all files to a group, which may read them; and tokens to the user that all containers run as, and to nobody else, if there is
+// such a user or group. Both as in a native Pod.
+func (f Files) SetOwner(user, group *uint32) {
 	for path, file := range f {
-		file.Group, file.Mode = group, file.Mode|0o440
+		if file.token && (user != nil || group != nil) {
+			file.Mode = 0o600
+			if user != nil {
+				file.User = *user
+			}
+		}
+		if group != nil {
+			file.Group, file.Mode = *group, file.Mode|0o440
+		}
 		f[path] = file
 	}
 }
@@ -75,8 +86,20 @@ func (f Files) project(s *miniv1.VolumeProjection, mode *int32, objects Objects,
 		return f.secret(s.Secret.Name, s.Secret.Items, mode, s.Secret.Optional, objects)
 	case s.DownwardAPI != nil:
 		return f.fields(s.DownwardAPI.Items, mode, fields)
+	case s.ServiceAccountToken != nil:
+		return f.token(s.ServiceAccountToken, mode, objects)
 	}
-	return fmt.Errorf("a source of it is none of configMap, secret and downwardAPI")
+	return fmt.Errorf("a source of it is none of configMap, secret, downwardAPI and serviceAccountToken")
+}
+
+// token makes a file of a token. Where its user is known it is for that user alone, as a native Pod's (see SetOwner).
+func (f Files) token(s *miniv1.ServiceAccountTokenProjection, mode *int32, objects Objects) error {
+	text, ok := objects.Tokens[tokenOf(s)]
+	if !ok {
+		return fmt.Errorf("it has no token")
+	}
+	f[strings.TrimSuffix(s.Path, "/")] = File{Data: []byte(text), Mode: modeOf(nil, mode), token: true}
+	return nil
 }
 
 func (f Files) configMap(name string, items []miniv1.KeyToPath, mode *int32, optional *bool, objects Objects) error {

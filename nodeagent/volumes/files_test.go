@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,7 @@ func (someFields) Amount(ref *miniv1.ResourceFieldSelector) (string, error) {
 
 func someObjects() Objects {
 	return Objects{
+		Tokens: map[Token]string{{Lifetime: time.Hour}: "t", {Audience: "vault", Lifetime: 10 * time.Minute}: "v"},
 		ConfigMaps: map[string]*corev1.ConfigMap{"settings": {
 			ObjectMeta: metav1.ObjectMeta{Name: "settings", ResourceVersion: "7"},
 			Data:       map[string]string{"a": "1", "b": "2"}, BinaryData: map[string][]byte{"c": {0, 255}},
@@ -79,7 +81,11 @@ func TestFilesOf(t *testing.T) {
 				{Path: "d", FieldRef: &miniv1.FileFieldSelector{FieldPath: "metadata.uid"}}}}},
 		), want: Files{"a": file("1", 0o440), "b": file("x", 0o400), "c": file("\x00\xff", 0o440), "d": file("field metadata.uid", 0o440)}},
 		"a source that is missing": {volume: projected(miniv1.VolumeProjection{Secret: &miniv1.SecretProjection{Name: "other"}}), err: `secret "other" not found`},
-		"a source of nothing":      {volume: projected(miniv1.VolumeProjection{}), err: "none of configMap"},
+		"a token": {volume: projected(miniv1.VolumeProjection{ServiceAccountToken: &miniv1.ServiceAccountTokenProjection{Path: "token"}},
+			miniv1.VolumeProjection{ServiceAccountToken: &miniv1.ServiceAccountTokenProjection{Path: "for/vault", Audience: "vault", ExpirationSeconds: new(int64(600))}}),
+			want: Files{"token": {Data: []byte("t"), Mode: 0o440, token: true}, "for/vault": {Data: []byte("v"), Mode: 0o440, token: true}}},
+		"no token":            {volume: projected(miniv1.VolumeProjection{ServiceAccountToken: &miniv1.ServiceAccountTokenProjection{Path: "token", Audience: "other"}}), err: "no token"},
+		"a source of nothing": {volume: projected(miniv1.VolumeProjection{}), err: "none of configMap"},
 	} {
 		got, err := FilesOf(&c.volume, someObjects(), someFields{})
 		if c.err != "" {
@@ -88,8 +94,28 @@ func TestFilesOf(t *testing.T) {
 			}
 			continue
 		}
-		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(File{})); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+		}
+	}
+}
+
+// Who can read a file is as in a native Pod: the group all, the one user of all containers, if there is one, the tokens.
+func TestSetOwner(t *testing.T) {
+	user, group := uint32(1000), uint32(2000)
+	for name, c := range map[string]struct {
+		user, group *uint32
+		plain, own  File
+	}{
+		"nobody": {nil, nil, File{Mode: 0o400}, File{Mode: 0o644, token: true}},
+		"user":   {&user, nil, File{Mode: 0o400}, File{Mode: 0o600, User: 1000, token: true}},
+		"group":  {nil, &group, File{Mode: 0o440, Group: 2000}, File{Mode: 0o640, Group: 2000, token: true}},
+		"both":   {&user, &group, File{Mode: 0o440, Group: 2000}, File{Mode: 0o640, User: 1000, Group: 2000, token: true}},
+	} {
+		got := Files{"plain": {Mode: 0o400}, "token": {Mode: 0o644, token: true}}
+		got.SetOwner(c.user, c.group)
+		if diff := cmp.Diff(Files{"plain": c.plain, "token": c.own}, got, cmp.AllowUnexported(File{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }

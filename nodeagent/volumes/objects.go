@@ -2,9 +2,11 @@ package volumes
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/grants"
 )
 
@@ -12,6 +14,41 @@ import (
 type Objects struct {
 	ConfigMaps map[string]*corev1.ConfigMap
 	Secrets    map[string]*corev1.Secret
+	// Tokens of the MiniPod's ServiceAccount.
+	Tokens map[Token]string
+}
+
+// Token is what a token is asked for.
+type Token struct {
+	// Audience that it is for; the API server when empty.
+	Audience string
+	// Lifetime is for how long it is good.
+	Lifetime time.Duration
+}
+
+// defaultLifetime is that of a native volume's token.
+const defaultLifetime = time.Hour
+
+func tokenOf(s *miniv1.ServiceAccountTokenProjection) Token {
+	out := Token{Audience: s.Audience, Lifetime: defaultLifetime}
+	if s.ExpirationSeconds != nil {
+		out.Lifetime = time.Duration(*s.ExpirationSeconds) * time.Second
+	}
+	return out
+}
+
+// TokensOf are the tokens that are among the files of a volume.
+func TokensOf(v *miniv1.Volume) []Token {
+	if !v.HasTokens() {
+		return nil
+	}
+	var out []Token
+	for i := range v.Projected.Sources {
+		if s := v.Projected.Sources[i].ServiceAccountToken; s != nil {
+			out = append(out, tokenOf(s))
+		}
+	}
+	return out
 }
 
 // Version of an object as it was read; empty if it was not there.

@@ -57,8 +57,11 @@ func same(root *os.Root, dir string, files Files) bool {
 		}
 		want, ok := files[strings.TrimPrefix(name, dir+"/")]
 		info, err := entry.Info()
-		if err != nil || !ok || info.Mode() != fs.FileMode(want.Mode) || info.Sys().(*syscall.Stat_t).Gid != want.Group {
+		if err != nil || !ok || info.Mode() != fs.FileMode(want.Mode) {
 			return errors.Join(err, errOther)
+		}
+		if owner := info.Sys().(*syscall.Stat_t); owner.Uid != want.User || owner.Gid != want.Group {
+			return errOther
 		}
 		data, err := root.ReadFile(name)
 		if err != nil || !bytes.Equal(data, want.Data) {
@@ -92,7 +95,7 @@ func replace(root *os.Root, files Files, after func(string) error) (string, erro
 		if err := root.WriteFile(full, file.Data, 0o600); err != nil {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
-		if err := errors.Join(root.Chown(full, 0, int(file.Group)), root.Chmod(full, fs.FileMode(file.Mode))); err != nil {
+		if err := errors.Join(root.Chown(full, int(file.User), int(file.Group)), root.Chmod(full, fs.FileMode(file.Mode))); err != nil {
 			return "", err
 		}
 	}

@@ -107,7 +107,8 @@ func TestPublishTwice(t *testing.T) {
 	}
 	files["a"] = File{Data: []byte("1"), Mode: 0o700}
 	files["c"] = File{Mode: 0o400}
-	files.SetGroup(2000)
+	group := uint32(2000)
+	files.SetOwner(nil, &group)
 	if err := publish(dir, files, quietly); err != nil {
 		t.Fatal(err)
 	}

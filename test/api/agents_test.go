@@ -106,7 +106,7 @@ func installRights(t *testing.T, c client.Client) {
 }
 
 // boundPod makes a MiniPod that is bound to the node.
-func boundPod(t *testing.T, c client.Client, namespace, name, node string) *miniv1.MiniPod {
+func boundPod(t *testing.T, c client.Client, namespace, name, node string, change ...func(*miniv1.MiniPod)) *miniv1.MiniPod {
 	t.Helper()
 	pod := &miniv1.MiniPod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -114,6 +114,9 @@ func boundPod(t *testing.T, c client.Client, namespace, name, node string) *mini
 			Finalizers: []string{"example.com/other", miniv1.AgentFinalizer},
 		},
 		Spec: miniv1.MiniPodSpec{Containers: []miniv1.Container{{Name: "c", Image: "miniplane.dev/echo:v1"}}},
+	}
+	for _, f := range change {
+		f(pod)
 	}
 	if err := c.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)

@@ -314,6 +314,19 @@ func TestManagerGrantsOnlyReads(t *testing.T) {
 		{"a Role as it should be", role(func(*rbacv1.Role) {}), ""},
 		{"a RoleBinding as it should be", binding(func(*rbacv1.RoleBinding) {}), ""},
 		{"all Secrets", role(func(r *rbacv1.Role) { r.Rules[0].ResourceNames = nil }), reads},
+		{"tokens of one account", role(func(r *rbacv1.Role) {
+			r.Rules[0].Verbs, r.Rules[0].Resources = []string{"create"}, []string{"serviceaccounts/token"}
+		}), ""},
+		{"tokens of all accounts", role(func(r *rbacv1.Role) {
+			r.Rules[0].Verbs, r.Rules[0].Resources, r.Rules[0].ResourceNames = []string{"create"}, []string{"serviceaccounts/token"}, nil
+		}), reads},
+		{"tokens of nodes", role(func(r *rbacv1.Role) {
+			r.Namespace, r.Rules[0].Verbs, r.Rules[0].Resources = miniv1.NodesNamespace, []string{"create"}, []string{"serviceaccounts/token"}
+		}), reads},
+		{"tokens of its own programs", role(func(r *rbacv1.Role) {
+			r.Namespace, r.Rules[0].Verbs, r.Rules[0].Resources = miniv1.SystemNamespace, []string{"create"}, []string{"serviceaccounts/token"}
+		}), reads},
+		{"to make Secrets", role(func(r *rbacv1.Role) { r.Rules[0].Verbs = []string{"create"} }), reads},
 		{"to list", role(func(r *rbacv1.Role) { r.Rules[0].Verbs = []string{"get", "list"} }), reads},
 		{"to write", role(func(r *rbacv1.Role) { r.Rules[0].Verbs = []string{"update"} }), reads},
 		{"everything", role(func(r *rbacv1.Role) { r.Rules[0].Verbs, r.Rules[0].Resources = []string{"*"}, []string{"*"} }), reads},

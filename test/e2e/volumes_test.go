@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
 
@@ -74,4 +76,52 @@ spec:
 		return strings.TrimSpace(out) == "Succeeded p fsync=on db 999", out
 	})
 	kubectl(t, ns, "delete", "minipod", "db", "--timeout=60s")
+}
+
+// A Pod that came out of an API server has its ServiceAccount's token in a volume: with another apiVersion and kind it starts, and has the token, the
+// cluster's authority and its namespace.
+func TestTokenOfAnExportedPod(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, `apiVersion: v1
+kind: ServiceAccount
+metadata: {name: robot}
+---
+apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: exported, labels: {app: exported}}
+spec:
+  serviceAccount: robot
+  serviceAccountName: robot
+  restartPolicy: Never
+  volumes:
+  - name: kube-api-access-x7k2p
+    projected:
+      defaultMode: 420
+      sources:
+      - serviceAccountToken: {expirationSeconds: 3607, path: token}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+      - downwardAPI: {items: [{path: namespace, fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}]}
+  containers:
+  - name: main
+    image: `+busybox+`
+    command: [sh, -c]
+    args: ['cd /var/run/secrets/kubernetes.io/serviceaccount && grep -q BEGIN ca.crt && { cat namespace; echo; cat token; } >/dev/termination-log']
+    volumeMounts:
+    - {name: kube-api-access-x7k2p, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+`)
+	var said string
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, "it ends well", func() (bool, string) {
+		out := kubectl(t, ns, "get", "minipod", "exported", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.terminated.message}")
+		said = strings.TrimPrefix(out, "Succeeded ")
+		return said != out, out
+	})
+	from, token, _ := strings.Cut(strings.TrimSpace(said), "\n")
+	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
+	if err := api.Create(t.Context(), review); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := review.Status.User.Username, "system:serviceaccount:"+ns+":robot"; got != want || from != ns {
+		t.Errorf("the token is %q's, want %q; the namespace is %q", got, want, from)
+	}
+	kubectl(t, ns, "delete", "minipod", "exported", "--timeout=60s")
 }

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
@@ -35,6 +36,7 @@ func application(p *miniv1.MiniPod) {
 			{Path: "labels", FieldRef: &miniv1.FileFieldSelector{FieldPath: "metadata.labels"}}}}},
 		{Name: "all", Projected: &miniv1.ProjectedVolumeSource{Sources: []miniv1.VolumeProjection{
 			{Secret: &miniv1.SecretProjection{Name: "keys", Items: []miniv1.KeyToPath{{Key: "password", Path: "deep/er/password"}}}},
+			{ServiceAccountToken: &miniv1.ServiceAccountTokenProjection{Path: "token"}},
 			{ConfigMap: &miniv1.ConfigMapProjection{Name: "settings"}}}}},
 	}
 	mount := func(name, path string) miniv1.VolumeMount { return miniv1.VolumeMount{Name: name, MountPath: path} }
@@ -54,6 +56,7 @@ echo settings: $(cat /etc/settings/colour) $(cat /etc/one) $(stat -L -c %g:%a /e
 echo keys: $(cat /keys/password) $(stat -L -c %u:%g:%a /keys/password)
 echo about: $(cat /about/labels)
 echo all: $(cat /all/deep/er/password) $(cat /all/colour)
+echo token: $(wc -w </all/token) $(stat -L -c %u:%g:%a /all/token)
 echo x 2>/dev/null >/etc/settings/new || echo settings cannot be written
 mkdir /data/mine && echo data can be written
 dd if=/dev/zero of=/memory/big bs=1M count=3 2>/dev/null || echo memory ends at $(stat -c %s /memory/big)
@@ -64,8 +67,10 @@ func testVolumes(t *testing.T, e *env) {
 	t.Helper()
 	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "settings"}, Data: map[string]string{"colour": "blue"}}
 	keys := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "keys"}, Data: map[string][]byte{"password": []byte("p")}}
-	if err := e.api.Create(t.Context(), keys); err != nil {
-		t.Fatal(err)
+	for _, o := range []client.Object{keys, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "default"}}} {
+		if err := e.api.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
 	}
 	pod := e.sh("a", looksAround, application)
 	e.grant(pod)
@@ -86,7 +91,7 @@ func testVolumes(t *testing.T, e *env) {
 		e.until("it says: "+text, func() bool { return strings.Contains(e.logOf(pod), text+"\n") })
 	}
 	for _, text := range []string{"data: prepared in it 2000:2777 2000", "groups: 1000 2000", "settings: blue blue 2000:644", "keys: p 0:2000:440",
-		`about: app="web"`, "all: p blue", "settings cannot be written", "data can be written", "memory ends at 1048576", "colour is blue"} {
+		`about: app="web"`, "all: p blue", "token: 1 1000:2000:640", "settings cannot be written", "data can be written", "memory ends at 1048576", "colour is blue"} {
 		said(text)
 	}
 	settings.Data["colour"] = "green"
