@@ -47,6 +47,10 @@ if [ -n "${VM_CONTAINERD:-}" ]; then # another release of containerd, for the te
   mkdir -p "$staging/.vm/containerd"
   cp -L "$VM_CONTAINERD"/* "$staging/.vm/containerd/"
 fi
+if [ -n "${FROM:-}" ]; then # an earlier version, for the tests of upgrades
+  mkdir -p "$staging/.vm/former"
+  cp -L "$(hack/former.sh "$FROM")"/* "$staging/.vm/former/"
+fi
 
 size=$(du -sm "$staging" | cut -f1)
 rm -f "$state/payload.ext4"

@@ -3,6 +3,7 @@
 # The exit code is 0 only if all did. The whole output of a part is in .local/vm/logs/PART.log.
 #
 # SHORT=1: the short parts. RUN=REGEXP: only tests of that name. KEEP=1: leave the machine up, to look around in it.
+# FROM=COMMIT: an earlier version, for the tests of upgrades (TestUpgradeFromFormer of node).
 # VM_PART_TIMEOUT=5400: seconds that one part may take; with SHORT=1, VM_SHORT_TIMEOUT=1500: seconds for all. See also vm.sh and image.sh.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -6,6 +6,7 @@ root=$PWD part=$1; shift
 . hack/vm/parts.sh
 export CI=true MINIPLANE_PREBUILT=1 MINIPLANE_CACHE=$root/.vm/cache HOME=/root PATH=$PATH:/usr/sbin:/sbin TMPDIR=/var/tmp
 [ ! -e .vm/containerd ] || export MINIPLANE_TEST_CONTAINERD_DIR=$root/.vm/containerd
+[ ! -e .vm/former ] || export MINIPLANE_TEST_FORMER=$root/.vm/former
 # An emulated machine is many times slower: the patience of tests is longer by a factor, and so is the time that an
 # API server has to come up in. The product's own are not.
 [ "$(systemd-detect-virt)" = kvm ] || export MINIPLANE_SLOW="${MINIPLANE_SLOW:-10}" KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=10m
