@@ -26,6 +26,46 @@ func Read(dir *os.Root, name string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readAll(file, name, most)
+}
+
+// ReadInside reads a file as a process sees it whose root is this directory: where links are absolute, they begin there, and none leads out, by whatever
+// number of "..". Its errors are Read's.
+func ReadInside(root, name string, most int64) ([]byte, error) {
+	dir, err := OpenAt(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }()
+	file, err := OpenAt(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NONBLOCK, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRegular(file, name); err != nil {
+		return nil, err
+	}
+	return readAll(file, name, most)
+}
+
+// raced is how often a path is looked up again that somebody changed meanwhile.
+const raced = 16
+
+// OpenAt is openat2(2): it opens a path in a directory, by rules that say where links may lead.
+func OpenAt(dir int, path string, flags int, resolve uint64) (*os.File, error) {
+	for try := 0; ; try++ {
+		fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve})
+		if (errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)) && try < raced {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+}
+
+// readAll reads and closes a file.
+func readAll(file *os.File, name string, most int64) ([]byte, error) {
 	defer func() { _ = file.Close() }()
 	text, err := io.ReadAll(io.LimitReader(file, most+1)) // it may grow while it is read
 	if err == nil && int64(len(text)) > most {
@@ -70,8 +110,16 @@ func open(dir *os.Root, name string, flags int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file: %w", name, errdefs.ErrInvalidArgument), file.Close())
+	if err := checkRegular(file, name); err != nil {
+		return nil, err
 	}
 	return file, nil
+}
+
+// checkRegular closes a file that is not a regular one.
+func checkRegular(file *os.File, name string) error {
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return errors.Join(err, fmt.Errorf("%s is not a regular file: %w", name, errdefs.ErrInvalidArgument), file.Close())
+	}
+	return nil
 }

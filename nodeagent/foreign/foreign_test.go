@@ -78,9 +78,14 @@ func TestReadTraps(t *testing.T) {
 		t.Run(trap.name, func(t *testing.T) {
 			root, path := place(t)
 			trap.set(t, path)
-			text, err := foreign.Read(root, "file", 100)
-			if err == nil || trap.invalid && !errdefs.IsInvalidArgument(err) || len(text) > 0 {
-				t.Errorf("%q, %v", text, err)
+			inside := func(_ *os.Root, name string, most int64) ([]byte, error) {
+				return foreign.ReadInside(filepath.Dir(path), name, most)
+			}
+			for _, read := range []func(*os.Root, string, int64) ([]byte, error){foreign.Read, inside} {
+				text, err := read(root, "file", 100)
+				if err == nil || trap.invalid && !errdefs.IsInvalidArgument(err) || len(text) > 0 {
+					t.Errorf("%q, %v", text, err)
+				}
 			}
 		})
 	}
@@ -100,6 +105,33 @@ func TestRead(t *testing.T) {
 	must(t, os.Symlink("file", path+".link"))
 	if got, err := foreign.Read(root, "file.link", 100); err != nil || len(got) != 100 {
 		t.Errorf("through a link within the root: %q, %v", got, err)
+	}
+}
+
+// Links of an image lead where they lead in a container of it: absolute ones begin at its root, and none leads above it.
+func TestReadInside(t *testing.T) {
+	_, path := place(t)
+	root := filepath.Dir(path)
+	must(t, os.MkdirAll(filepath.Join(root, "store", "etc"), 0o755))
+	must(t, os.WriteFile(filepath.Join(root, "store", "etc", "passwd"), []byte("inside"), 0o644))
+	for name, target := range map[string]string{
+		"etc": "/store/etc", "absolute": "/store/etc/passwd", "above": "/../../../store/etc/passwd", "relative": "store/../store/etc/passwd", "two": "/etc/passwd",
+		"leaves": "../outside", "magic": "/proc/self/root/store/etc/passwd", "loop": "loop", "dangling": "/../../etc/shadow-not-there",
+	} {
+		must(t, os.Symlink(target, filepath.Join(root, name)))
+	}
+	for _, name := range []string{"etc/passwd", "absolute", "above", "relative", "two"} {
+		if text, err := foreign.ReadInside(root, name, 100); err != nil || string(text) != "inside" {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+	for _, name := range []string{"leaves", "dangling", "magic"} {
+		if text, err := foreign.ReadInside(root, name, 100); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+	if _, err := foreign.ReadInside(root, "loop", 100); err == nil {
+		t.Error("a link to itself is read")
 	}
 }
 

@@ -113,6 +113,24 @@ func TestAccountsOfStrangeImages(t *testing.T) {
 	}
 }
 
+// Some images have all of /etc, or the files in it, elsewhere, by absolute links.
+func TestAccountsBehindLinks(t *testing.T) {
+	root := t.TempDir()
+	err := errors.Join(os.MkdirAll(filepath.Join(root, "store", "etc"), 0o755), os.Symlink("/store/etc", filepath.Join(root, "etc")),
+		os.WriteFile(filepath.Join(root, "store", "etc", "passwd"), []byte("svc:x:1234:1235::/:/bin/sh\n"), 0o644),
+		os.Symlink("/../../nowhere", filepath.Join(root, "store", "etc", "group")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := readAccounts(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if user, err := resolveUser("svc", known); err != nil || user.UID != 1234 || user.GID != 1235 {
+		t.Errorf("%+v, %v", user, err)
+	}
+}
+
 func TestPrivilegedSpec(t *testing.T) {
 	device := specs.LinuxDevice{Path: "/dev/x", Type: "c", Major: 1, Minor: 2}
 	spec := ociSpec(runtime.ContainerSpec{Security: runtime.Security{Privileged: true}}, &imageFacts{},
