@@ -6,7 +6,7 @@ import "time"
 type Command struct {
 	// Args are the program and its arguments.
 	Args []string
-	// Timeout is how long it may run, from its start. Then it is killed.
+	// Timeout is how long it may run, from its start. Then it is killed. 0: as long as it likes, until the context ends.
 	Timeout time.Duration
 	// MaxOutput is how many bytes of its output are kept, of both streams together. The rest is read and thrown away.
 	MaxOutput int

@@ -43,7 +43,7 @@ type Runtime interface {
 	Create(ctx context.Context, spec ContainerSpec) error
 	// Start runs a created container. Its output goes to the log file of its spec from then on.
 	Start(ctx context.Context, id string) error
-	// Kill sends a signal to the container's first process. NotFound when it does not run.
+	// Kill sends a signal, StopSignal for the container's own, to the container's first process. NotFound when it does not run.
 	Kill(ctx context.Context, id string, signal Signal) error
 	// Exec runs a command in a running container and waits for its end. Nothing follows about the command from an error: it could not
 	// be started, or nobody tells how it ended. NotFound if there is no such container.
@@ -64,15 +64,6 @@ type Runtime interface {
 	// closed. After a loss the caller lists and subscribes again. Events may be repeated.
 	Events(ctx context.Context) (<-chan Event, error)
 }
-
-// Signal is a signal's number, as in signal(7).
-type Signal int
-
-// The signals of a graceful end.
-const (
-	SIGKILL Signal = 9
-	SIGTERM Signal = 15
-)
 
 // RegistryAuth is one way to log in to a registry, from a pull secret.
 type RegistryAuth struct {
@@ -125,6 +116,8 @@ type ContainerSpec struct {
 	Resources  Resources
 	// Security is as whom it runs and what it may do.
 	Security Security
+	// StopSignal is the signal by which it is asked to end; the image's when 0.
+	StopSignal Signal
 	// LogPath is the file that gets the output, in the CRI log format. Its directory exists.
 	LogPath string
 }

@@ -77,6 +77,34 @@ func testIgnoresTerm(t *testing.T, s *suite) {
 	}
 }
 
+// testStopSignal: a container is asked to end as it says, or as its image does, or by SIGTERM, also by an agent that did not make it.
+func testStopSignal(t *testing.T, s *suite) {
+	for name, c := range map[string]struct {
+		image string
+		stop  runtime.Signal
+		code  int
+	}{
+		"nobody's":             {s.Image, 0, 143},
+		"the image's":          {s.Stops, 0, 138},
+		"its own":              {s.Image, 37, 165},
+		"its own goes before":  {s.Stops, runtime.SIGTERM, 143},
+		"its own, as numbered": {s.Image, 10, 138},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := s.spec(t, Program{Print: []string{"ready"}})
+			spec.Image, spec.StopSignal = c.image, c.stop
+			must(t, s.r.Create(t.Context(), spec))
+			t.Cleanup(func() { s.gone(t, spec.ID) })
+			must(t, s.r.Start(t.Context(), spec.ID))
+			waitLog(t, spec.LogPath, 1)
+			must(t, s.New(t).Kill(t.Context(), spec.ID, runtime.StopSignal))
+			if ended := s.awaits(t, spec.ID, runtime.StateExited); ended.ExitCode != c.code {
+				t.Errorf("exit code %d, want %d", ended.ExitCode, c.code)
+			}
+		})
+	}
+}
+
 func testRemoveRunning(t *testing.T, s *suite) {
 	spec := s.run(t, Program{IgnoreTerm: true})
 	s.gone(t, spec.ID)

@@ -31,7 +31,7 @@ func (p Program) Script() string {
 	case p.IgnoreTerm:
 		out.WriteString("trap '' TERM\n")
 	case !p.Exits:
-		out.WriteString("trap 'exit 143' TERM\n")
+		out.WriteString("trap 'exit 143' TERM\ntrap 'exit 138' USR1\ntrap 'exit 165' 37\n")
 	}
 	for _, line := range p.Print {
 		fmt.Fprintf(&out, "echo '%s'\n", line)
@@ -50,6 +50,8 @@ type Harness struct {
 	New func(t *testing.T) runtime.Runtime
 	// Image is present, runs programs, and runs them as root when nothing is said; Missing is neither present nor in a registry.
 	Image, Missing string
+	// Stops is an image like Image that asks to be ended by SIGUSR1.
+	Stops string
 	// Private is in a registry that gives it for Login only. It is not present.
 	Private string
 	Login   runtime.RegistryAuth
@@ -85,6 +87,7 @@ func Run(t *testing.T, h Harness) {
 		{"Lifecycle", testLifecycle},
 		{"ExitCode", testExitCode},
 		{"IgnoresTerm", testIgnoresTerm},
+		{"StopSignal", testStopSignal},
 		{"RemoveRunning", testRemoveRunning},
 		{"Inspect", testInspect},
 		{"Sweep", testSweep},

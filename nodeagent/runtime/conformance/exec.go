@@ -35,6 +35,11 @@ func testExec(t *testing.T, s *suite) {
 	}
 	s.awaits(t, spec.ID, runtime.StateRunning)
 
+	patient := s.command(Program{Exits: true, ExitCode: 3})
+	patient.Timeout = 0 // it may take as long as it likes
+	if got, err := s.r.Exec(t.Context(), spec.ID, patient); err != nil || got.ExitCode != 3 || got.TimedOut {
+		t.Errorf("without a timeout: %+v, %v", got, err)
+	}
 	if _, err := s.r.Exec(t.Context(), "nothing", s.command(Program{Exits: true})); !errdefs.IsNotFound(err) {
 		t.Errorf("in nothing: %v, want NotFound", err)
 	}

@@ -104,11 +104,14 @@ func TestConformance(t *testing.T) {
 func testConformance(t *testing.T, n *node) {
 	private := newRegistry(t, containerdenv.Busybox(t, v1.Config{Labels: map[string]string{"for": "some"}}), "private/app:1")
 	n.opts.InsecureRegistries = []string{private.host}
+	const stops = "docker.io/library/stops:test"
+	n.ImportImage(t, stops, containerdenv.Busybox(t, v1.Config{StopSignal: "USR1"}))
 	conformance.Run(t, conformance.Harness{
 		Private:      private.host + "/private/app:1",
 		Login:        runtime.RegistryAuth{Registry: private.host, Username: "me", Password: "secret"},
 		New:          func(t *testing.T) runtime.Runtime { return n.runtime(t) },
 		Image:        busybox,
+		Stops:        stops,
 		Missing:      "127.0.0.1:1/missing:test",
 		Command:      func(p conformance.Program) []string { return shell(p.Script()) },
 		CgroupParent: n.parent,

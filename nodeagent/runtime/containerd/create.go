@@ -25,6 +25,7 @@ const (
 	labelBoot    = labelPrefix + "boot"
 	labelImageID = labelPrefix + "image-id"
 	labelExit    = labelPrefix + "exit"
+	labelStop    = labelPrefix + "stop-signal"
 )
 
 // prepared is what Start needs to know of a created container.
@@ -79,6 +80,9 @@ func (r *Runtime) record(ctx context.Context, spec runtime.ContainerSpec, facts 
 		Image: spec.Image, Snapshotter: snapshotter, SnapshotKey: spec.ID,
 	}
 	maps.Copy(out.Labels, spec.Labels)
+	if signal := stopSignalFor(&spec, facts); signal != runtime.SIGTERM {
+		out.Labels[labelStop] = strconv.Itoa(int(signal))
+	}
 	var err error
 	if out.Spec, err = typeurl.MarshalAny(oci); err != nil {
 		return out, err

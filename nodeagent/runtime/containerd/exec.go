@@ -49,35 +49,47 @@ func (r *Runtime) Exec(ctx context.Context, id string, command runtime.Command) 
 	if _, err := r.client.TaskService().Exec(ctx, request); err != nil {
 		return runtime.Executed{}, fmt.Errorf("command in container %q: %w", id, native(err))
 	}
-	defer r.forgetExec(ctx, id, exec)
 	starting, cancel := context.WithTimeout(ctx, execStart)
 	defer cancel()
 	if _, err := r.client.TaskService().Start(starting, &tasks.StartRequest{ContainerID: id, ExecID: exec}); err != nil {
 		r.killExec(ctx, id, exec) // it may have started nevertheless
+		r.forgetExec(ctx, id, exec)
 		return runtime.Executed{}, fmt.Errorf("start a command in container %q: %w", id, native(err))
 	}
 	began := time.Now()
-	code, ended, err := r.waitExec(ctx, id, exec, began.Add(command.Timeout))
+	code, ended, err := r.waitExec(ctx, id, exec, deadlineOf(command, began))
 	ran := time.Since(began)
 	if err != nil || !ended {
 		r.killExec(ctx, id, exec)
 	}
+	r.forgetExec(ctx, id, exec) // runc's shim may still have some of its output, and has passed it on after this
 	if err != nil {
 		return runtime.Executed{}, fmt.Errorf("command in container %q: %w", id, err)
 	}
 	return runtime.Executed{ExitCode: code, Output: out.take(), TimedOut: !ended, Ran: ran}, nil
 }
 
-// waitExec waits for the end of a command; false when it did not end in time.
+// deadlineOf is when a command is killed; zero if it is not.
+func deadlineOf(command runtime.Command, began time.Time) time.Time {
+	if command.Timeout <= 0 {
+		return time.Time{}
+	}
+	return began.Add(command.Timeout)
+}
+
+// waitExec waits for the end of a command; false when it did not end in time, if there is one.
 func (r *Runtime) waitExec(ctx context.Context, id, exec string, deadline time.Time) (code int, ended bool, err error) {
 	for {
-		left := time.Until(deadline)
+		left := execWait
+		if !deadline.IsZero() {
+			left = min(left, time.Until(deadline))
+		}
 		if left <= 0 {
 			return 0, false, nil
 		}
 		// Not a deadline, of which containerd is told, and which it may notice first, in words of its own.
 		wait, cancel := context.WithCancel(ctx)
-		timer := time.AfterFunc(min(left, execWait), cancel)
+		timer := time.AfterFunc(left, cancel)
 		end, err := r.client.TaskService().Wait(wait, &tasks.WaitRequest{ContainerID: id, ExecID: exec})
 		over := !timer.Stop()
 		cancel()

@@ -68,6 +68,11 @@ func (r *Runtime) Inspect(ctx context.Context, id string) (runtime.Container, er
 	if err != nil {
 		return runtime.Container{}, native(err)
 	}
+	return r.observe(ctx, record)
+}
+
+// observe looks at the container of a record.
+func (r *Runtime) observe(ctx context.Context, record containers.Container) (runtime.Container, error) {
 	if c, certain := r.known(record); certain {
 		return c, nil
 	}

@@ -19,17 +19,24 @@ import (
 
 // Kill implements runtime.Runtime.
 func (r *Runtime) Kill(ctx context.Context, id string, signal runtime.Signal) error {
-	c, err := r.Inspect(ctx, id)
-	switch {
+	record, err := r.client.ContainerService().Get(ctx, id)
+	if err != nil {
+		return fmt.Errorf("container %q: %w", id, native(err))
+	}
+	if signal == runtime.StopSignal {
+		signal = stopSignalOf(record)
+	}
+	switch c, err := r.observe(ctx, record); {
 	case err != nil:
 		return fmt.Errorf("container %q: %w", id, err)
 	case c.State == runtime.StateUnanswered:
 		return fmt.Errorf("container %q: its shim does not answer: %w", id, errdefs.ErrUnavailable)
 	case c.State != runtime.StateRunning:
 		return fmt.Errorf("container %q does not run: %w", id, errdefs.ErrNotFound)
-	}
-	if err := r.signal(ctx, id, c.PID, signal); err != nil {
-		return fmt.Errorf("container %q: %w", id, err)
+	default:
+		if err := r.signal(ctx, id, c.PID, signal); err != nil {
+			return fmt.Errorf("container %q: %w", id, err)
+		}
 	}
 	return nil
 }

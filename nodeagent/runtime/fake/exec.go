@@ -41,7 +41,10 @@ func (r *Runtime) Exec(ctx context.Context, id string, command runtime.Command) 
 	if err != nil || execs == nil {
 		return runtime.Executed{}, err
 	}
-	running, cancel := context.WithTimeout(ctx, command.Timeout)
+	running, cancel := context.WithCancel(ctx)
+	if command.Timeout > 0 {
+		running, cancel = context.WithTimeout(ctx, command.Timeout)
+	}
 	defer cancel()
 	began := time.Now()
 	code, output := execs(running, spec, command.Args)

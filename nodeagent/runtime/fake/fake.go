@@ -47,6 +47,7 @@ type Runtime struct {
 	execs      Execute
 	images     map[string]*runtime.Image // by name
 	users      map[string]uint32         // that images run as; root when not here
+	stops      map[string]runtime.Signal // by which images ask to be ended; SIGTERM when not here
 	registry   map[string]error          // what a pull of a reference gives; nil: works
 	pullAny    bool
 	private    map[string]runtime.RegistryAuth // what the registry wants for a reference
@@ -64,6 +65,7 @@ type container struct {
 	status    runtime.Container
 	timer     *time.Timer
 	silent    bool
+	stop      runtime.Signal // of its image
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -75,6 +77,7 @@ func New(images ...string) *Runtime {
 		program:    func(runtime.ContainerSpec) Behaviour { return Behaviour{} },
 		images:     map[string]*runtime.Image{},
 		users:      map[string]uint32{},
+		stops:      map[string]runtime.Signal{},
 		registry:   map[string]error{},
 		private:    map[string]runtime.RegistryAuth{},
 		containers: map[string]*container{},
@@ -172,7 +175,7 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	if spec.Security.NonRoot && user == 0 {
 		return fmt.Errorf("%w: it would run as root", runtime.ErrSettings)
 	}
-	r.containers[spec.ID] = &container{spec: spec, status: runtime.Container{
+	r.containers[spec.ID] = &container{spec: spec, stop: r.stops[spec.Image], status: runtime.Container{
 		ID: spec.ID, Labels: cloneMap(spec.Labels), Image: spec.Image, ImageID: image.ID,
 		State: runtime.StateCreated, CreatedAt: r.now(),
 	}}
@@ -219,6 +222,9 @@ func (r *Runtime) Kill(ctx context.Context, id string, signal runtime.Signal) er
 	c := r.containers[id]
 	if c == nil || c.status.State != runtime.StateRunning {
 		return fmt.Errorf("container %q does not run: %w", id, errdefs.ErrNotFound)
+	}
+	if signal == runtime.StopSignal {
+		signal = cmp.Or(c.spec.StopSignal, c.stop, runtime.SIGTERM)
 	}
 	code := 128 + int(signal)
 	switch {

@@ -12,7 +12,8 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	r := fake.New("busybox:test")
+	r := fake.New("busybox:test", "stops:test")
+	r.SetStopSignal("stops:test", 10)
 	r.SetProgram(func(spec runtime.ContainerSpec) fake.Behaviour {
 		var p conformance.Program
 		if err := json.Unmarshal([]byte(spec.Command[1]), &p); err != nil {
@@ -37,6 +38,7 @@ func TestConformance(t *testing.T) {
 		Login:   login,
 		New:     func(*testing.T) runtime.Runtime { return r },
 		Image:   "busybox:test",
+		Stops:   "stops:test",
 		Missing: "missing:test",
 		Command: func(p conformance.Program) []string {
 			text, err := json.Marshal(p)

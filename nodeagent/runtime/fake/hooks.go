@@ -89,6 +89,13 @@ func (r *Runtime) SetImageUser(ref string, user uint32) {
 	r.users[ref] = user
 }
 
+// SetStopSignal says by which signal an image's containers are asked to end when nothing else is said; SIGTERM otherwise.
+func (r *Runtime) SetStopSignal(ref string, signal runtime.Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stops[ref] = signal
+}
+
 // RemoveImage makes an image absent.
 func (r *Runtime) RemoveImage(ref string) {
 	r.mu.Lock()
