@@ -3,26 +3,21 @@ package prober
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/probe"
+	"miniplane.dev/miniplane/nodeagent/ask"
 )
 
 const (
 	// late is by how much a deadline may be missed for the silence until then to be the container's. Where it is missed by more, this
 	// process did not run when the answer may have come.
 	late = 200 * time.Millisecond
-	// maxAnswer is how much is read of an answer, in bytes, as a kubelet does.
-	maxAnswer = 10 << 10
 	// maxWords bounds what is told of an answer.
 	maxWords = 1024
 )
@@ -86,32 +81,5 @@ func failed(err error) (probe.Result, string) {
 	return probe.Failure, err.Error()
 }
 
-// address is where to ask: a host of its own or the MiniPod, and a port by number or by the name that the container gives it.
-func (t *Target) address(host string, port intstr.IntOrString) (string, error) {
-	if host == "" {
-		host = t.Address
-	}
-	number := int(port.IntVal)
-	if port.Type == intstr.String {
-		var err error
-		if number, err = t.portNamed(port.StrVal); err != nil {
-			return "", err
-		}
-	}
-	if number < 1 || number > 65535 {
-		return "", fmt.Errorf("port %d is none", number)
-	}
-	return net.JoinHostPort(host, strconv.Itoa(number)), nil
-}
-
-func (t *Target) portNamed(name string) (int, error) {
-	for _, p := range t.Spec.Ports {
-		if p.Name == name {
-			return int(p.ContainerPort), nil
-		}
-	}
-	if number, err := strconv.Atoi(name); err == nil {
-		return number, nil
-	}
-	return 0, fmt.Errorf("the container has no port %q", name)
-}
+// asked is where the container is asked.
+func (t *Target) asked() ask.Target { return ask.Target{Spec: t.Spec, Address: t.Address} }

@@ -1,19 +1,18 @@
 package prober
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/probe"
+	"miniplane.dev/miniplane/nodeagent/ask"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
 // askExec succeeds with exit code 0. A command that could not be started tells nothing of the container, as with a kubelet.
 func (w *Watch) askExec(action *miniv1.ExecAction, timeout time.Duration) (result probe.Result, words string) {
 	w.prober.Turn(w.ctx, func() {
-		end, err := w.prober.Exec(w.ctx, w.target.ID, runtime.Command{Args: action.Command, Timeout: timeout, MaxOutput: maxAnswer})
+		end, err := w.prober.Exec(w.ctx, w.target.ID, runtime.Command{Args: action.Command, Timeout: timeout, MaxOutput: ask.MaxAnswer})
 		result, words = judgeExec(end, err, timeout)
 	})
 	return result, words
@@ -25,10 +24,9 @@ func judgeExec(end runtime.Executed, err error, timeout time.Duration) (probe.Re
 		return probe.Unknown, ""
 	case err != nil:
 		return probe.Unknown, err.Error()
-	case end.TimedOut:
-		return probe.Failure, fmt.Sprintf("command timed out after %s: %s", timeout, strings.TrimSpace(string(end.Output)))
-	case end.ExitCode != 0:
-		return probe.Failure, fmt.Sprintf("command ended with %d: %s", end.ExitCode, strings.TrimSpace(string(end.Output)))
+	}
+	if words := ask.Failure(end, timeout); words != "" {
+		return probe.Failure, words
 	}
 	return probe.Success, ""
 }

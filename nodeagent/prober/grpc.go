@@ -15,11 +15,12 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/probe"
+	"miniplane.dev/miniplane/nodeagent/ask"
 )
 
 // askGRPC succeeds when the service says that it is SERVING.
 func (w *Watch) askGRPC(ctx context.Context, action *miniv1.GRPCAction) (probe.Result, string) {
-	address, err := w.target.address("", intstr.FromInt32(action.Port))
+	address, err := w.target.asked().At("", intstr.FromInt32(action.Port))
 	if err != nil {
 		return probe.Unknown, err.Error()
 	}
@@ -34,7 +35,7 @@ func (w *Watch) askGRPC(ctx context.Context, action *miniv1.GRPCAction) (probe.R
 			return c, err
 		}),
 		grpc.WithUserAgent(userAgent), grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)), grpc.WithMaxHeaderListSize(maxHeaders))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(ask.MaxAnswer)), grpc.WithMaxHeaderListSize(ask.MaxHeaders))
 	if err != nil {
 		return probe.Unknown, err.Error()
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/probe"
+	"miniplane.dev/miniplane/nodeagent/ask"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -30,7 +30,7 @@ type Prober struct {
 	Options
 	ctx    context.Context
 	dialer *net.Dialer
-	http   http.RoundTripper
+	http   *ask.Client
 }
 
 // New makes a prober that works until ctx ends.
@@ -41,8 +41,8 @@ func New(ctx context.Context, o Options) *Prober {
 	if o.Turn == nil {
 		o.Turn = func(_ context.Context, do func()) { do() }
 	}
-	dialer := newDialer()
-	return &Prober{Options: o, ctx: ctx, dialer: dialer, http: newTransport(dialer)}
+	dialer := ask.NewDialer()
+	return &Prober{Options: o, ctx: ctx, dialer: dialer, http: ask.NewClient(dialer)}
 }
 
 // Target is a container that runs.
