@@ -145,6 +145,7 @@ const (
 	ReasonCreateContainerError  = "CreateContainerError"
 	ReasonCreateContainerConfig = "CreateContainerConfigError"
 	ReasonRunContainerError     = "RunContainerError"
+	ReasonPostStartHookError    = "PostStartHookError"
 
 	// ReasonFailedMount is an Event's: a volume cannot be made, for example because its ConfigMap is not there. The containers wait as ContainerCreating.
 	ReasonFailedMount = "FailedMount"
@@ -154,6 +155,12 @@ const (
 const (
 	ReasonUnhealthy = "Unhealthy"
 	ReasonKilling   = "Killing"
+)
+
+// Reasons of Events about hooks, as a kubelet's.
+const (
+	ReasonFailedPostStartHook = "FailedPostStartHook"
+	ReasonFailedPreStopHook   = "FailedPreStopHook"
 )
 
 // Reasons a container ended.

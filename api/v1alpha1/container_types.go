@@ -96,6 +96,10 @@ type Container struct {
 	// +kubebuilder:validation:XValidation:rule="!has(self.successThreshold) || self.successThreshold in [0, 1]",message="successThreshold of a startupProbe must be 1"
 	StartupProbe *Probe `json:"startupProbe,omitempty"`
 
+	// lifecycle is what happens at the begin and at the end of the container. An init container that is no sidecar has none.
+	// +optional
+	Lifecycle *Lifecycle `json:"lifecycle,omitempty"`
+
 	// securityContext is as whom, and with which rights, the container runs. It goes before the MiniPod's.
 	// +optional
 	SecurityContext *SecurityContext `json:"securityContext,omitempty"`

@@ -12,9 +12,11 @@ const (
 	SpecLevelEnvironment int32 = 3
 	// SpecLevelVolumes is that of spec.volumes, volumeMounts of containers, and fsGroup.
 	SpecLevelVolumes int32 = 4
+	// SpecLevelHooks is that of lifecycle of containers.
+	SpecLevelHooks int32 = 5
 
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelVolumes
+	NewestSpecLevel = SpecLevelHooks
 )
 
 // specLevelFields are the fields that levels brought.
@@ -23,6 +25,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelProbes:         "probes of containers",
 	SpecLevelEnvironment:    "variables from ConfigMaps, Secrets and resources",
 	SpecLevelVolumes:        "spec.volumes",
+	SpecLevelHooks:          "lifecycle of containers",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -42,6 +45,9 @@ func (s *MiniPodSpec) Level() int32 {
 
 // level is what an agent has to know to run the container.
 func (c *Container) level() int32 {
+	if c.Lifecycle != nil {
+		return SpecLevelHooks
+	}
 	if len(c.VolumeMounts) > 0 {
 		return SpecLevelVolumes
 	}

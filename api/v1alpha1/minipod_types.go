@@ -49,7 +49,8 @@ type MiniPodSpec struct {
 	// +kubebuilder:validation:Enum=Always;OnFailure;Never;""
 	RestartPolicy corev1.RestartPolicy `json:"restartPolicy,omitempty"`
 
-	// terminationGracePeriodSeconds is the time between SIGTERM and SIGKILL at deletion, in seconds; 30 when not given.
+	// terminationGracePeriodSeconds is the time between the begin of the end, which is preStop or else the stop signal, and SIGKILL, in
+	// seconds; 30 when not given.
 	// It can be changed at any time, also while the MiniPod is being deleted.
 	// +optional
 	// +default=30
@@ -72,6 +73,10 @@ type MiniPodSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Tolerations []Toleration `json:"tolerations,omitempty"`
+
+	// os is linux. It changes nothing.
+	// +optional
+	OS *PodOS `json:"os,omitempty"`
 
 	// hostname of the MiniPod; its name, up to 63 characters, when not given.
 	// +optional

@@ -64,7 +64,7 @@ type Probe struct {
 	// +kubebuilder:validation:Maximum=100000
 	FailureThreshold int32 `json:"failureThreshold,omitempty"`
 
-	// terminationGracePeriodSeconds is the time between SIGTERM and SIGKILL for a container that is ended because this probe failed; the
+	// terminationGracePeriodSeconds is the time between preStop, or else the stop signal, and SIGKILL for a container that is ended because this probe failed; the
 	// MiniPod's when not given. A readinessProbe ends nothing and has none.
 	// +optional
 	// +kubebuilder:validation:Minimum=1

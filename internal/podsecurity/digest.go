@@ -23,7 +23,7 @@ type containerSubject struct {
 	Name      string                  `json:"n"`
 	Security  *miniv1.SecurityContext `json:"s,omitempty"`
 	HostPorts bool                    `json:"h,omitempty"`
-	// Hosts that probes ask in place of the MiniPod.
+	// Hosts that probes and hooks ask in place of the MiniPod.
 	Hosts []string `json:"o,omitempty"`
 }
 
@@ -74,7 +74,7 @@ func hasHostPorts(c *miniv1.Container) bool {
 	return false
 }
 
-// hostsOf are the hosts that a container's probes ask, each with the probe and how it asks.
+// hostsOf are the hosts that a container's probes and hooks ask, each with who asks, and how.
 func hostsOf(c *miniv1.Container) (out []string) {
 	for kind, probe := range c.Probes() {
 		switch {
@@ -82,6 +82,11 @@ func hostsOf(c *miniv1.Container) (out []string) {
 			out = append(out, string(kind)+" http "+probe.HTTPGet.Host)
 		case probe.TCPSocket != nil && probe.TCPSocket.Host != "":
 			out = append(out, string(kind)+" tcp "+probe.TCPSocket.Host)
+		}
+	}
+	for _, kind := range []miniv1.HookKind{miniv1.HookPostStart, miniv1.HookPreStop} {
+		if hook := c.Hook(kind); hook != nil && hook.HTTPGet != nil && hook.HTTPGet.Host != "" {
+			out = append(out, string(kind)+" http "+hook.HTTPGet.Host)
 		}
 	}
 	return out

@@ -155,6 +155,17 @@ func TestFailsClosed(t *testing.T) {
 }
 
 // MiniPods of one digest are answered alike, and the digest of plain ones costs nothing to keep.
+// hookAt has a hook ask somebody else.
+func hookAt(kind miniv1.HookKind, host string) func(*miniv1.MiniPod) {
+	return func(p *miniv1.MiniPod) {
+		hook := &miniv1.LifecycleHandler{HTTPGet: &miniv1.HTTPGetAction{Host: host}}
+		p.Spec.Containers[0].Lifecycle = &miniv1.Lifecycle{PostStart: hook}
+		if kind == miniv1.HookPreStop {
+			p.Spec.Containers[0].Lifecycle = &miniv1.Lifecycle{PreStop: hook}
+		}
+	}
+}
+
 func TestDigest(t *testing.T) {
 	image := func(p *miniv1.MiniPod) {
 		p.Spec.Containers[0].Image, p.Spec.Containers[0].Command = "other", []string{"x"}
@@ -171,6 +182,7 @@ func TestDigest(t *testing.T) {
 		pod(conforming, container(func(s *miniv1.SecurityContext) { s.RunAsUser = new(int64(0)) })),
 		pod(conforming, func(p *miniv1.MiniPod) { p.Spec.SecurityContext.RunAsNonRoot = nil }),
 		pod(conforming, func(p *miniv1.MiniPod) { p.Spec.InitContainers = []miniv1.Container{{Name: "first"}} }),
+		pod(hookAt(miniv1.HookPostStart, "a")), pod(hookAt(miniv1.HookPreStop, "a")), pod(hookAt(miniv1.HookPreStop, "b")),
 	} {
 		digest := podsecurity.Digest(p)
 		if other, twice := seen[digest]; twice || digest == "" {

@@ -82,10 +82,10 @@ func asMiniPod(t *testing.T, text, namespace string) *unstructured.Unstructured 
 // lacking are the fields, and values of fields, that MiniPods do not have and some passing fixtures use. A field that works
 // comes off this list; none may come onto it unseen.
 var lacking = []string{
-	`spec.ephemeralContainers`, `spec.hostUsers`, `spec.os`, `spec.volumes[].csi`, `spec.volumes[].ephemeral`,
+	`spec.ephemeralContainers`, `spec.hostUsers`, `spec.os.name`, `spec.volumes[].csi`, `spec.volumes[].ephemeral`,
 	`spec.volumes[].persistentVolumeClaim`, `spec.securityContext.appArmorProfile`,
 	`spec.securityContext.seLinuxOptions`, `spec.securityContext.sysctls`, `spec.securityContext.windowsOptions`,
-	`spec.containers[].lifecycle`, `spec.containers[].securityContext.appArmorProfile`,
+	`spec.containers[].securityContext.appArmorProfile`,
 	`spec.containers[].securityContext.procMount`, `spec.containers[].securityContext.seLinuxOptions`,
 	`spec.containers[].securityContext.windowsOptions`,
 	`spec.securityContext.seccompProfile.localhostProfile`, `spec.containers[].securityContext.seccompProfile.localhostProfile`,
@@ -94,13 +94,13 @@ var lacking = []string{
 // refusedAlready is how the schema refuses what Pod Security refuses too: a native Pod's wrong name of a capability, and the machine's namespaces.
 var refusedAlready = regexp.MustCompile(`securityContext\.capabilities\.add\[0\]: Invalid value: "CAP_CHOWN"|spec\.host(IPC|Network|PID): Unsupported value: true`)
 
-var unknownField = regexp.MustCompile(`unknown field "([^"]+)"`)
+var unknownField = regexp.MustCompile(`unknown field "([^"]+)"|(spec\.os\.name): Unsupported value: "windows"`)
 
 // lacks lists the unsupported fields that a strict API server named; those of all containers as of one kind.
 func lacks(err error) []string {
 	var out []string
 	for _, match := range unknownField.FindAllStringSubmatch(err.Error(), -1) {
-		field := regexp.MustCompile(`\[\d+\]`).ReplaceAllString(match[1], "[]")
+		field := regexp.MustCompile(`\[\d+\]`).ReplaceAllString(match[1]+match[2], "[]")
 		out = append(out, strings.Replace(field, "spec.initContainers[]", "spec.containers[]", 1))
 	}
 	return out
