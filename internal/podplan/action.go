@@ -2,6 +2,8 @@ package podplan
 
 import (
 	"time"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
 
 // ActionType is something that can be done for a MiniPod.
@@ -18,6 +20,7 @@ const (
 	ReadEnvironment ActionType = "ReadEnvironment" // of the ConfigMaps and Secrets that a container's variables come from
 	CreateContainer ActionType = "CreateContainer"
 	StartContainer  ActionType = "StartContainer"
+	RunHook         ActionType = "RunHook" // begin postStart or preStop of a container
 	KillContainer   ActionType = "KillContainer"
 	RemoveContainer ActionType = "RemoveContainer"
 	LeaveTime       ActionType = "LeaveTime" // note that the grace period of a container that nobody tells of begins
@@ -39,22 +42,25 @@ type Signal string
 
 // Signals.
 const (
-	SIGTERM Signal = "SIGTERM" // asks it
-	SIGKILL Signal = "SIGKILL" // makes it
+	StopSignal Signal = "StopSignal" // asks it, in the way that it, or its image, wants to be asked: mostly by SIGTERM
+	SIGKILL    Signal = "SIGKILL"    // makes it
 )
 
 // Action is one thing to do. The fields that its type does not need are empty.
 type Action struct {
 	Type ActionType
-	// Container is the name of the container in the spec: LookupImage, PullImage, ReadEnvironment, CreateContainer, StartContainer.
+	// Container is the name of the container in the spec: LookupImage, PullImage, ReadEnvironment, CreateContainer, StartContainer,
+	// RunHook.
 	Container string
-	// ID of the container: StartContainer, KillContainer, RemoveContainer, LeaveTime, PruneContainer.
+	// ID of the container: StartContainer, RunHook, KillContainer, RemoveContainer, LeaveTime, PruneContainer.
 	ID string
 	// Attempt and Crashes are what the container to create is to remember.
 	Attempt, Crashes int
 	// Signal to send.
 	Signal Signal
-	// Until is when to plan again.
+	// Hook to run.
+	Hook miniv1.HookKind
+	// Until is when to plan again, or when preStop is given up.
 	Until time.Time
 }
 

@@ -2,7 +2,6 @@ package podplan
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -47,18 +46,21 @@ func (h *Health) Judge(facts probe.Facts, now time.Time) {
 // ready tells whether it is to be told that the container is ready.
 func (h *Health) ready(now time.Time) bool { return h.Ready && !now.Before(h.readyFrom) }
 
-// Heed begins to keep account of the containers that run and are to be probed. One that ran already when the agent came is what was
-// published of it, until a probe finds something else.
+// Heed begins to keep account of the containers that run and are to be probed, once their postStart has ended well. One that ran already
+// when the agent came is what was published of it, until a probe finds something else.
 func (o *Observation) Heed(pod *miniv1.MiniPod) {
 	for kind, spec := range pod.Spec.AllContainers() {
-		if !spec.HasProbes() || !kind.Lasts() {
+		if !kind.Lasts() || !spec.HasProbes() && spec.Lifecycle == nil {
 			continue
 		}
 		for _, c := range o.Containers {
-			if _, known := o.Health[c.ID]; known || c.Name != spec.Name || c.State != StateRunning {
+			if c.Name != spec.Name || c.State != StateRunning {
 				continue
 			}
-			o.SetHealth(c.ID, Health{Facts: probe.Begin(spec, published(pod, spec.Name, c.ID))})
+			o.recallPostStart(pod, spec, c)
+			if _, known := o.Health[c.ID]; !known && spec.HasProbes() && o.posted(spec, c) {
+				o.SetHealth(c.ID, Health{Facts: probe.Begin(spec, published(pod, spec.Name, c.ID))})
+			}
 		}
 	}
 }
@@ -73,11 +75,17 @@ func (o *Observation) SetHealth(id string, h Health) {
 
 // published is what the status says of a container; nothing if it speaks of another one.
 func published(pod *miniv1.MiniPod, name, id string) probe.Facts {
-	status := statusByName(&pod.Status, name)
-	if _, short, _ := strings.Cut(status.ContainerID, "://"); short != id || status.State.Running == nil {
+	if !publishedRunning(pod, name, id) {
 		return probe.Facts{}
 	}
+	status := statusByName(&pod.Status, name)
 	return probe.Facts{Started: status.Started != nil && *status.Started, Ready: status.Ready}
+}
+
+// publishedRunning tells whether the status says that this very container runs.
+func publishedRunning(pod *miniv1.MiniPod, name, id string) bool {
+	status := statusByName(&pod.Status, name)
+	return status.State.Running != nil && shortID(status.ContainerID) == id
 }
 
 // Probed are the containers that are to be asked how they are, by their IDs. Whoever is on its way to its end is not asked any more.
@@ -96,7 +104,7 @@ func (o *Observation) Probed(pod *miniv1.MiniPod) []Container {
 
 // started tells whether a container that runs has started.
 func (o *Observation) started(spec *miniv1.Container, c Container) bool {
-	return spec.StartupProbe == nil || o.Health[c.ID].Started
+	return o.posted(spec, c) && (spec.StartupProbe == nil || o.Health[c.ID].Started)
 }
 
 // ready tells whether it is to be told that a container that runs can serve.
@@ -114,10 +122,12 @@ func (o *Observation) FactsOf(c Container) probe.Facts {
 	return facts
 }
 
-// unhealthy tells whether a container is, or was, to be ended because of a probe.
-func (o *Observation) unhealthy(c Container) bool { return o.FactsOf(c).Failed != "" }
+// unhealthy tells whether a container is, or was, to be ended because of a probe, or because its postStart failed.
+func (o *Observation) unhealthy(c Container) bool {
+	return o.FactsOf(c).Failed != "" || o.postStart(c.ID).Failed
+}
 
-// endUnhealthy ends containers that failed a probe. Nobody waits for that.
+// endUnhealthy ends containers that failed a probe, or their postStart. Nobody waits for that.
 func (p *planner) endUnhealthy() {
 	for _, x := range p.row {
 		for _, c := range p.observed.Containers {
@@ -129,12 +139,13 @@ func (p *planner) endUnhealthy() {
 				continue
 			}
 			period := probeGrace(p.desired, x.spec, p.observed.FactsOf(c).Failed)
-			p.add(terminate(c, p.observed, p.observed.Signals[c.ID].Term.Add(period), p.now))
+			p.terminate(c, period, p.observed.ownDeadline(c.ID, period))
 		}
 	}
 }
 
-// probeGrace is the time between SIGTERM and SIGKILL of a container that failed a probe.
+// probeGrace is the time between the stop signal and SIGKILL of a container that failed a probe; the MiniPod's for
+// one that failed otherwise.
 func probeGrace(pod *miniv1.MiniPod, spec *miniv1.Container, failed miniv1.ProbeKind) time.Duration {
 	for kind, p := range spec.Probes() {
 		if kind == failed && p.TerminationGracePeriodSeconds != nil {

@@ -54,7 +54,7 @@ func TestPlanUnhealthy(t *testing.T) {
 	}
 	sent := func(s Sent) func(*Observation) { return func(o *Observation) { o.Signals["a-0"] = s } }
 	checkPlans(t, []planCase{
-		{name: "is asked to end", pod: pod, seen: failed(), want: []Action{{Type: KillContainer, ID: "a-0", Signal: SIGTERM}}},
+		{name: "is asked to end", pod: pod, seen: failed(), want: []Action{{Type: KillContainer, ID: "a-0", Signal: StopSignal}}},
 		{name: "has the probe's grace period", pod: pod, seen: failed(sent(Sent{Term: t0})), now: at(4), want: []Action{{Type: Wait, Until: at(5)}}},
 		{name: "is made to", pod: pod, seen: failed(sent(Sent{Term: t0})), now: at(5), want: []Action{{Type: KillContainer, ID: "a-0", Signal: SIGKILL}}},
 		{name: "has the MiniPod's where the probe has none", pod: pod,

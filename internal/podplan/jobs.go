@@ -41,6 +41,11 @@ func (o *Observation) waits() bool {
 			return true
 		}
 	}
+	for of, hook := range o.Hooks {
+		if of.Kind == miniv1.HookPostStart && hook.Runs {
+			return true
+		}
+	}
 	return false
 }
 

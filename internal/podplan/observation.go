@@ -42,6 +42,8 @@ type Observation struct {
 	LastWords map[string]string
 	// Health is what probes found out of containers, by ID; nil where there are none.
 	Health map[string]Health
+	// Hooks are postStart and preStop of containers; nil where there are none.
+	Hooks map[HookOf]Hook
 	// EndBegan is when the end of the MiniPod began; zero if it did not, or if nobody has to wait for a turn. It is written down.
 	EndBegan time.Time
 	// Refusal is why nothing may be made of the MiniPod as it is now; nil when it may, or when nothing is to be made.
@@ -120,12 +122,12 @@ func (o *Observation) madeHere(c Container) bool { return c.Sandbox == "" || c.S
 // ofOtherSpec tells whether a container was made from another spec.
 func (c Container) ofOtherSpec(spec *miniv1.Container) bool { return c.SpecHash != SpecHash(spec) }
 
-// Sent tells when SIGTERM was sent first, and SIGKILL last; zero if it was not.
+// Sent tells when the stop signal was sent first, and SIGKILL last; zero if it was not.
 type Sent struct {
 	Term, Kill time.Time
 	// Left is when the end began of a container that nobody tells of, and that was sent nothing.
 	Left time.Time
-	// Unsure: whether SIGTERM was sent is not known; it is sent again, and the time counts from the first.
+	// Unsure: whether the stop signal was sent is not known; it is sent again, and the time counts from the first.
 	Unsure bool
 	// Failed is the probe because of which it was sent; empty if it was for another reason.
 	Failed miniv1.ProbeKind
@@ -182,6 +184,8 @@ func (o *Observation) Drop(id string) {
 	delete(o.Ended, id)
 	delete(o.LastWords, id)
 	delete(o.Health, id)
+	delete(o.Hooks, HookOf{id, miniv1.HookPostStart})
+	delete(o.Hooks, HookOf{id, miniv1.HookPreStop})
 }
 
 // IndexOf finds a container by its ID; -1 if it is not there.

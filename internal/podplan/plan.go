@@ -63,7 +63,7 @@ func (p *planner) run() {
 		p.add(Action{Type: CancelEnd})
 		return
 	}
-	if p.endUnfit() || over && p.endInTurn() {
+	if p.endUnfit(over) || over && p.endInTurn() {
 		return
 	}
 	p.endUnhealthy()
@@ -71,8 +71,11 @@ func (p *planner) run() {
 	if !over {
 		wanted = p.wanted()
 	}
-	volumes := p.volumes(len(wanted) > 0)
-	if ground := p.ground(len(wanted) > 0); !ground || !volumes {
+	volumes, ground := p.volumes(len(wanted) > 0), p.ground(len(wanted) > 0)
+	if ground {
+		p.runPostStart()
+	}
+	if !ground || !volumes {
 		p.images(wanted)
 		return
 	}
@@ -86,19 +89,18 @@ func (p *planner) run() {
 
 // endUnfit ends containers that run from an older spec, or without the sandbox that they joined, or beside another of their
 // name, and takes away created ones that would. It tells whether there are such.
-func (p *planner) endUnfit() bool {
+func (p *planner) endUnfit(over bool) bool {
 	for _, x := range p.row {
 		history := p.observed.history(x.spec.Name)
 		for i, there := range history {
-			changed := p.outdated(x, there)
+			changed := p.makesRoom(x, there, over)
 			orphaned := p.observed.Sandbox == SandboxNone || there.State == StateCreated && !p.observed.madeHere(there)
 			second := i > 0 && history[0].MayRun()
 			switch {
 			case there.State == StateRunning && orphaned:
 				p.add(kill(there, p.observed, p.now))
 			case there.State == StateRunning && (changed || second && history[0].State == StateRunning):
-				deadline := p.observed.Signals[there.ID].Term.Add(grace(p.desired))
-				p.add(terminate(there, p.observed, deadline, p.now))
+				p.terminate(there, grace(p.desired), p.observed.ownDeadline(there.ID, grace(p.desired)))
 			case there.State == StateCreated && (orphaned || changed || second):
 				p.add(Action{Type: RemoveContainer, ID: there.ID})
 			}
@@ -112,6 +114,13 @@ func (p *planner) endUnfit() bool {
 // is left alone. So is an init container that runs: it is as good with the image that it has.
 func (p *planner) outdated(x part, c Container) bool {
 	return c.ofOtherSpec(x.spec) && p.observed.Refusal == nil && (x.kind.Lasts() || c.State == StateCreated)
+}
+
+// makesRoom tells whether a container is to go for one of another image. One whose preStop was begun for that goes, be the image taken back
+// or not; in a MiniPod that is over it is begun for another reason.
+func (p *planner) makesRoom(x part, c Container, over bool) bool {
+	prepared := !p.observed.preStop(c.ID).Began.IsZero() && !p.observed.unhealthy(c)
+	return p.outdated(x, c) || prepared && !over
 }
 
 // slowDown puts off what is to be removed while removing does not work.

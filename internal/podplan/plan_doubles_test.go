@@ -22,7 +22,7 @@ func TestPlanWithoutAnswer(t *testing.T) {
 	ready := func(containers ...Container) Observation {
 		return with(seen(containers...), image(ImagePresent))
 	}
-	kill := []Action{{Type: KillContainer, ID: id("main", 0), Signal: SIGTERM}}
+	kill := []Action{{Type: KillContainer, ID: id("main", 0), Signal: StopSignal}}
 	checkPlans(t, []planCase{
 		{name: "who does not answer is waited for", pod: testPod().Obj(), seen: ready(container("main", 0, 0, unanswered))},
 		{name: "also when an older one is known to have ended", pod: testPod().Obj(),

@@ -10,11 +10,12 @@ import (
 // killAgain is the time after which an unanswered SIGKILL is sent again.
 const killAgain = 5 * time.Second
 
-// deletion ends a MiniPod in order: containers get SIGTERM, at the deadline SIGKILL, and are then removed, whether they
+// deletion ends a MiniPod in order: preStop of all containers is run at once, as in a native Pod, also of those whose turn it is not yet;
+// containers get their stop signals, at the deadline SIGKILL, and are then removed, whether they
 // still run or not. SIGKILL has its own step because removals take turns: where many MiniPods end at once, none runs on until
 // its turn comes. Where it fails, removing, which kills too, is the next try.
 //
-// The grace period is counted from the first SIGTERM. When the API server marked the MiniPod as deleted does not matter: its
+// The grace period is counted from preStop, or from the first signal. When the API server marked the MiniPod as deleted does not matter: its
 // clock is another machine's, and counts whole seconds.
 func (p *planner) deletion() []Action {
 	o, period := p.observed, grace(p.desired)
@@ -24,7 +25,7 @@ func (p *planner) deletion() []Action {
 	}
 	stage := p.endStage()
 	for _, c := range o.Containers {
-		if !c.MayRun() {
+		if !c.MayRun() || p.runPreStop(c, period) {
 			continue
 		}
 		if stage.lets(p.row.placeOf(c.Name)) {
@@ -33,9 +34,9 @@ func (p *planner) deletion() []Action {
 		sent, deadline := o.Signals[c.ID], p.deadline(c)
 		switch {
 		case c.State == StateUnanswered:
-			p.add(leaveTime(c, sent, period, p.now)...)
+			p.add(leaveTime(c, o, period, p.now)...)
 		case period > 0 && (sent.Term.IsZero() || p.now.Before(deadline)):
-			p.add(terminate(c, o, deadline, p.now))
+			p.terminate(c, period, deadline)
 		case sent.Kill.IsZero() && !failed:
 			p.add(kill(c, o, p.now))
 		}
@@ -43,14 +44,16 @@ func (p *planner) deletion() []Action {
 	if len(p.actions) > 0 {
 		return p.actions
 	}
-	// Somebody's grace period is over here, if any process is left at all, so that nobody waits for a turn any more.
-	return removal(p.desired, *o)
+	// Whose grace period is over is taken away, before those come whose turn it was not.
+	left := *o
+	left.Containers = slices.DeleteFunc(slices.Clone(o.Containers), func(c Container) bool { return c.MayRun() && stage.lets(p.row.placeOf(c.Name)) })
+	return removal(p.desired, left)
 }
 
-// leaveTime leaves its grace period to a container that nobody tells of; then it is removed. Where no SIGTERM was sent, the period is
+// leaveTime leaves its grace period to a container that nobody tells of; then it is removed. Where no signal was sent, the period is
 // counted from when this is first done.
-func leaveTime(c Container, sent Sent, period time.Duration, now time.Time) []Action {
-	since := sent.began()
+func leaveTime(c Container, o *Observation, period time.Duration, now time.Time) []Action {
+	since := o.beganToEnd(c.ID)
 	switch deadline := since.Add(period); {
 	case period == 0:
 		return nil
@@ -62,15 +65,18 @@ func leaveTime(c Container, sent Sent, period time.Duration, now time.Time) []Ac
 	return nil
 }
 
-// terminate sends SIGTERM, waits for the deadline, and then sends SIGKILL.
-func terminate(c Container, o *Observation, deadline, now time.Time) Action {
+// terminate runs preStop, sends the stop signal, waits for the deadline, and then sends SIGKILL.
+func (p *planner) terminate(c Container, period time.Duration, deadline time.Time) {
+	sent := p.observed.Signals[c.ID]
 	switch {
-	case o.Signals[c.ID].Term.IsZero(), o.Signals[c.ID].Unsure && now.Before(deadline):
-		return Action{Type: KillContainer, ID: c.ID, Signal: SIGTERM}
-	case now.Before(deadline):
-		return Action{Type: Wait, Until: deadline}
+	case p.runPreStop(c, period):
+	case sent.Term.IsZero(), sent.Unsure && p.now.Before(deadline):
+		p.add(Action{Type: KillContainer, ID: c.ID, Signal: StopSignal})
+	case p.now.Before(deadline):
+		p.add(Action{Type: Wait, Until: deadline})
+	default:
+		p.add(kill(c, p.observed, p.now))
 	}
-	return kill(c, o, now)
 }
 
 // kill sends SIGKILL, now and then.
@@ -130,8 +136,9 @@ func (p *planner) endInTurn() bool {
 		switch {
 		case c.State == StateUnanswered:
 			p.waitUntil(p.now.Add(UnavailableRetry))
+		case p.runPreStop(c, grace(p.desired)):
 		case c.State == StateRunning && !stage.lets(p.row.placeOf(c.Name)):
-			p.add(terminate(c, p.observed, p.deadline(c), p.now))
+			p.terminate(c, grace(p.desired), p.deadline(c))
 		}
 	}
 	return len(p.actions) > 0

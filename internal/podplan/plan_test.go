@@ -214,7 +214,7 @@ func TestPlanRestart(t *testing.T) {
 		{name: "one crashed, the other runs", pod: testPod("main", "b").Obj(), now: at(2),
 			seen: ready(container("main", 1, 1, exited(1, 0, 1)), container("b", 0, 0, runs)), want: wait(11)},
 		{name: "changed image: end the running one", pod: testPod().Obj(), seen: ready(container("main", 0, 0, runs, outdated)),
-			want: []Action{{Type: KillContainer, ID: id("main", 0), Signal: SIGTERM}}},
+			want: []Action{{Type: KillContainer, ID: id("main", 0), Signal: StopSignal}}},
 		{name: "changed image: wait for it", pod: testPod().Obj(), now: at(3),
 			seen: with(seen(container("main", 0, 0, runs, outdated)), func(o *Observation) { o.Signals[id("main", 0)] = Sent{Term: at(2)} }),
 			want: wait(32)},
@@ -247,7 +247,7 @@ func TestPlanEnd(t *testing.T) {
 		}
 		return out
 	}
-	term := []Action{{Type: KillContainer, ID: id("main", 0), Signal: SIGTERM}}
+	term := []Action{{Type: KillContainer, ID: id("main", 0), Signal: StopSignal}}
 	running := container("main", 0, 0, runs)
 	deleting := func(grace int64) *miniv1.MiniPod {
 		return testPod().Deleting(at(100)).With(func(p *miniv1.MiniPod) { p.Spec.TerminationGracePeriodSeconds = &grace }).Obj()

@@ -157,11 +157,11 @@ func (p part) restartPolicy(pod *miniv1.MiniPod) corev1.RestartPolicy {
 	return pod.Spec.RestartPolicy
 }
 
-// leastGrace is how long a container that had to wait for its turn to end has at least between SIGTERM and SIGKILL, also when the
+// leastGrace is how long a container that had to wait for its turn to end, or for its preStop, has at least between its stop signal and SIGKILL, also when the
 // grace period of the MiniPod is over by then; as a native Pod's.
 const leastGrace = 2 * time.Second
 
-// grace is the time between SIGTERM and SIGKILL.
+// grace is the time between the stop signal and SIGKILL.
 func grace(pod *miniv1.MiniPod) time.Duration {
 	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
 		return time.Duration(*s) * time.Second
@@ -192,13 +192,9 @@ func (p *planner) endStage() Stage {
 // deadline is when a container that was asked to end is made to: at the end of its grace period, or, if it had to wait for its turn, at
 // the end of the MiniPod's.
 func (p *planner) deadline(c Container) time.Time {
-	own, period := p.observed.Signals[c.ID].Term, grace(p.desired)
+	period := grace(p.desired)
 	if !p.row.inTurn() || p.row.placeOf(c.Name) >= p.row.places()-1 {
-		return own.Add(period)
+		return p.observed.ownDeadline(c.ID, period)
 	}
-	deadline, least := p.observed.EndBegan.Add(period), own.Add(min(period, leastGrace))
-	if least.After(deadline) {
-		return least
-	}
-	return deadline
+	return later(p.observed.EndBegan.Add(period), p.observed.Signals[c.ID].Term.Add(min(period, leastGrace)))
 }

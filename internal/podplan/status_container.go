@@ -1,6 +1,7 @@
 package podplan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -74,6 +75,9 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 	case len(history) == 0 || history[0].State == StateCreated:
 		status.State.Waiting = waiting(r, c, o, decision, now)
 		older = history[min(1, len(history)):]
+	case history[0].State == StateRunning && !o.posted(c, history[0]):
+		status.State.Waiting = afterStart(r, o.postStart(history[0].ID), c.Name)
+		older = history[1:]
 	case history[0].State == StateRunning:
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: *seconds(history[0].StartedAt)}
 		status.Ready = o.ready(c, history[0], now)
@@ -101,6 +105,14 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 		status.ContainerID = fullID(runtimeName, last.ID)
 	}
 	return status
+}
+
+// afterStart says what a container waits for that was started: its postStart, as in a native Pod.
+func afterStart(r row, h Hook, name string) *corev1.ContainerStateWaiting {
+	if h.Failed {
+		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonPostStartHookError, Message: cmp.Or(h.Words, "postStart of container "+name+" failed")}
+	}
+	return &corev1.ContainerStateWaiting{Reason: r.creating()}
 }
 
 // waiting says what a container waits for: its namespace to allow it, the end of a back-off, another try after a failure, its image, or its turn.

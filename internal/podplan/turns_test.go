@@ -22,6 +22,8 @@ type life struct {
 	kinds   kinds
 	there   []Container
 	signals map[string]Sent
+	// hooks are those of containers, as they were written down, and which of them this agent runs.
+	hooks map[HookOf]Hook
 	// begun is when the end of the MiniPod began, as it was written down.
 	begun time.Time
 	// boots counts the starts of the machine, each with a sandbox of its own.
@@ -32,7 +34,7 @@ type life struct {
 }
 
 func newLife(t *testing.T, seed uint64) *life {
-	l := &life{t: t, random: rand.New(rand.NewPCG(seed, 7)), now: t0, signals: map[string]Sent{}}
+	l := &life{t: t, random: rand.New(rand.NewPCG(seed, 7)), now: t0, signals: map[string]Sent{}, hooks: map[HookOf]Hook{}}
 	var names []string
 	for i := range l.random.IntN(4) {
 		names, l.kinds = append(names, fmt.Sprintf("i%d", i)), append(l.kinds, []miniv1.ContainerKind{initial, sidecar}[l.random.IntN(2)])
@@ -43,7 +45,22 @@ func newLife(t *testing.T, seed uint64) *life {
 	policies := []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}
 	l.pod = l.kinds.real(testPod(names...).With(policy(policies[l.random.IntN(3)])).Obj())
 	l.pod.Finalizers = nil
+	for kind, c := range l.kinds.of(l.pod) {
+		if kind.Lasts() && l.chance(50) {
+			c.Lifecycle = &miniv1.Lifecycle{PostStart: command("a"), PreStop: command("b")}
+		}
+	}
 	return l
+}
+
+// endHooks lets hooks end that run.
+func (l *life) endHooks() {
+	for of, h := range l.hooks {
+		if h.Runs && (!l.deaf || l.chance(40)) {
+			h.Runs, h.Ended, h.Failed = false, true, l.deaf && of.Kind == miniv1.HookPostStart && l.chance(20)
+			l.hooks[of] = h
+		}
+	}
 }
 
 func (l *life) chance(percent int) bool { return l.random.IntN(100) < percent }
@@ -73,7 +90,7 @@ func (l *life) observed(silent int) Observation {
 	for _, c := range l.kinds.of(l.pod) {
 		o.Images[c.Name] = Image{Ref: c.Image, State: ImagePresent}
 	}
-	o.Signals, o.SandboxID, o.EndBegan = l.signals, l.sandbox(), l.begun
+	o.Signals, o.SandboxID, o.EndBegan, o.Hooks = l.signals, l.sandbox(), l.begun, l.hooks
 	return o
 }
 
@@ -82,7 +99,7 @@ func (l *life) sandbox() string { return fmt.Sprintf("box-%d", l.boots) }
 // reboot starts the machine again: all processes and what was in memory are gone.
 func (l *life) reboot() {
 	l.boots++
-	l.signals, l.begun = map[string]Sent{}, time.Time{}
+	l.signals, l.begun, l.hooks = map[string]Sent{}, time.Time{}, map[HookOf]Hook{}
 	for i := range l.there {
 		if c := &l.there[i]; c.State == StateRunning {
 			c.State = StateUnknown
@@ -96,6 +113,7 @@ func (l *life) end(c *Container, code int) {
 
 // round plans, and does what is planned.
 func (l *life) round(silent int) (worked bool) {
+	l.endHooks()
 	o := l.observed(silent)
 	work, until := Split(l.kinds.plan(l.pod, o, l.now))
 	for _, a := range work {
@@ -113,6 +131,11 @@ func (l *life) round(silent int) (worked bool) {
 		}
 		if live[c.Name] > 1 {
 			l.t.Errorf("%v: two live attempts of %s: %+v", l.kinds, c.Name, l.there)
+		}
+	}
+	for _, h := range l.hooks {
+		if h.Runs {
+			return true
 		}
 	}
 	if len(work) == 0 && until.After(l.now) && silent == 0 {
@@ -140,6 +163,10 @@ func (l *life) check(a Action, o *Observation) {
 	case KillContainer:
 		c := l.find(a.ID)
 		place, sent, last := r.placeOf(c.Name), l.signals[a.ID], r.places()-1
+		if h := o.preStop(a.ID); a.Signal == StopSignal && o.posted(ContainerNamed(l.pod, c.Name), *c) && ContainerNamed(l.pod, c.Name).Lifecycle != nil &&
+			!h.Ended && (h.Began.IsZero() || l.now.Before(h.Began.Add(30*time.Second))) && sent.Term.IsZero() {
+			l.t.Errorf("%v: %s is asked to end before its preStop: %+v", l.kinds, c.Name, h)
+		}
 		if !l.ending() {
 			return
 		}
@@ -153,12 +180,16 @@ func (l *life) check(a Action, o *Observation) {
 		if place == last {
 			least = 30 * time.Second
 		}
-		if a.Signal == SIGKILL && l.now.Before(sent.Term.Add(least)) {
+		deadline := sent.Term.Add(least)
+		if h := o.preStop(a.ID); !h.Began.IsZero() && place == last {
+			deadline = later(h.Began.Add(least), sent.Term.Add(leastGrace))
+		}
+		if a.Signal == SIGKILL && l.now.Before(deadline) {
 			l.t.Errorf("%v: %s is killed after %s", l.kinds, c.Name, l.now.Sub(sent.Term))
 		}
 	case RemoveContainer, PruneContainer:
 		c := l.find(a.ID)
-		began := l.signals[a.ID].began()
+		began := o.beganToEnd(a.ID)
 		if c.State == StateRunning && l.signals[a.ID].Kill.IsZero() && (began.IsZero() || l.now.Before(began.Add(leastGrace))) {
 			l.t.Errorf("%v: %s is removed though it runs: %+v", l.kinds, c.Name, o.Containers)
 		}
@@ -184,7 +215,7 @@ func (l *life) checkStart(name string, o *Observation) {
 		}
 		passed := slices.ContainsFunc(o.Containers, func(c Container) bool {
 			return c.Name == before.spec.Name && (before.kind == initial && c.State == StateExited && c.ExitCode == 0 && here(c) ||
-				before.kind == sidecar && c.State == StateRunning)
+				before.kind == sidecar && c.State == StateRunning && o.posted(before.spec, c))
 		})
 		if !passed {
 			l.t.Errorf("%v: %s starts before %s is passed: %+v", l.kinds, name, before.spec.Name, o.Containers)
@@ -213,9 +244,19 @@ func (l *life) do(a Action) {
 		}
 		c.State, c.StartedAt = StateRunning, l.now
 		l.started = append(l.started, l.row().placeOf(c.Name))
+	case RunHook:
+		of := HookOf{a.ID, a.Hook}
+		h := l.hooks[of]
+		if !h.Began.IsZero() && (a.Hook == miniv1.HookPostStart || h.Ended || h.Runs) {
+			l.t.Errorf("%v: %v is run again: %+v", l.kinds, of, h)
+		}
+		if h.Runs = true; h.Began.IsZero() {
+			h.Began = l.now
+		}
+		l.hooks[of] = h
 	case KillContainer:
 		c := l.find(a.ID)
-		if a.Signal == SIGTERM {
+		if a.Signal == StopSignal {
 			l.asked = append(l.asked, l.row().placeOf(c.Name))
 			if sent.Term.IsZero() {
 				sent.Term = l.now
@@ -234,15 +275,27 @@ func (l *life) do(a Action) {
 	case RemoveContainer, PruneContainer:
 		l.there = slices.DeleteFunc(l.there, func(c Container) bool { return c.ID == a.ID })
 		delete(l.signals, a.ID)
+		delete(l.hooks, HookOf{a.ID, miniv1.HookPostStart})
+		delete(l.hooks, HookOf{a.ID, miniv1.HookPreStop})
 	}
 }
 
 // dies ends the agent just before it does something: nothing else of its plan is done. What it wrote down of a signal, or of the end, is there. The next
 // agent knows what is observed, and no more; so it is in every round.
 func (l *life) dies(a Action) {
+	for of, h := range l.hooks {
+		h.Runs = false
+		l.hooks[of] = h
+	}
 	sent := l.signals[a.ID]
 	switch {
-	case a.Type == KillContainer && a.Signal == SIGTERM && sent.Term.IsZero():
+	case a.Type == RunHook:
+		l.do(a)
+		h := l.hooks[HookOf{a.ID, a.Hook}]
+		h.Runs = false
+		l.hooks[HookOf{a.ID, a.Hook}] = h
+		return
+	case a.Type == KillContainer && a.Signal == StopSignal && sent.Term.IsZero():
 		sent.Term, sent.Unsure = l.now, true
 	case a.Type == LeaveTime:
 		sent.Left = l.now
@@ -357,4 +410,18 @@ func (l *life) step() {
 		silent = 50
 	}
 	l.round(silent)
+}
+
+// A main container that was killed before its MiniPod was deleted, and is still there, is taken away; a sidecar that is silent keeps its time.
+func TestSilentSidecarKeepsItsTime(t *testing.T) {
+	o := seen(container("s", 0, 0, unanswered), container("m", 0, 0, runs), container("m", 1, 0, exited(0, 0, 1)))
+	o.EndBegan, o.Signals["m-0"] = at(140), Sent{Term: at(100), Kill: at(130)}
+	pod := testPod("s", "m").Deleting(at(140)).Obj()
+	if diff := cmp.Diff([]Action{{Type: RemoveContainer, ID: "m-0"}, {Type: RemoveContainer, ID: "m-1"}}, kinds{sidecar, mainOne}.plan(pod, o, at(150))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	o.Containers = o.Containers[:1]
+	if diff := cmp.Diff([]Action{{Type: LeaveTime, ID: "s-0"}}, kinds{sidecar, mainOne}.plan(pod, o, at(151))); diff != "" {
+		t.Errorf("then (-want +got):\n%s", diff)
+	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // ends are the records of how MiniPods are ended, one small file in memory for each. A grace period is counted from the
-// first SIGTERM by the kernel's monotonic clock, which no correction of the time touches and which goes on while no agent
+// first stop signal by the kernel's monotonic clock, which no correction of the time touches and which goes on while no agent
 // runs. So the moment is written down before the signal is sent: the next agent knows when it was, and does not send another.
 // A second line says that it was sent. Where that is missing the signal may not have arrived, and is sent again, at no cost of
 // time to the container nor gift to it.
@@ -44,11 +44,13 @@ func monotonic() time.Duration {
 func (e ends) path(uid types.UID) string { return filepath.Join(e.dir, string(uid)) }
 
 const (
-	lineTerm = "term" // term ID BOOT NANOSECONDS: SIGTERM is about to be sent for the first time
+	lineTerm = "term" // term ID BOOT NANOSECONDS: the stop signal is about to be sent for the first time
 	lineSent = "sent" // sent ID: it was
 	lineEnd  = "end"  // end BOOT NANOSECONDS: the end of a MiniPod begins, in which containers take turns
 	lineGoes = "goes" // goes: it goes on after all
-	lineFail = "fail" // fail ID PROBE: SIGTERM is about to be sent because a probe failed
+	lineFail = "fail" // fail ID PROBE: it is about to be ended because a probe failed, or its postStart
+	lineHook = "hook" // hook ID KIND BOOT NANOSECONDS: postStart or preStop is about to be run
+	lineDone = "done" // done ID KIND: it is over, and did not fail
 	lineLeft = "left" // left ID BOOT NANOSECONDS: nobody tells of the container, and it has its grace period from now on
 )
 
@@ -63,7 +65,7 @@ func (e ends) over(uid types.UID) error {
 // goes records that it goes on.
 func (e ends) goes(uid types.UID) error { return e.add(uid, lineGoes+"\n") }
 
-// begin records that the first SIGTERM is about to be sent to a container.
+// begin records that the first stop signal is about to be sent to a container.
 func (e ends) begin(uid types.UID, id string) error {
 	return e.add(uid, fmt.Sprintf("%s %s %s %d\n", lineTerm, id, e.boot, e.now()))
 }
@@ -71,6 +73,22 @@ func (e ends) begin(uid types.UID, id string) error {
 // leave records that the grace period begins of a container that nobody tells of.
 func (e ends) leave(uid types.UID, id string) error {
 	return e.add(uid, fmt.Sprintf("%s %s %s %d\n", lineLeft, id, e.boot, e.now()))
+}
+
+// hook records that a hook is about to be run for the first time.
+func (e ends) hook(kind miniv1.HookKind) func(types.UID, string) error {
+	return func(uid types.UID, id string) error {
+		return e.add(uid, fmt.Sprintf("%s %s %s %s %d\n", lineHook, id, kind, e.boot, e.now()))
+	}
+}
+
+// hookEnded records how it ended.
+func (e ends) hookEnded(kind miniv1.HookKind, failed bool) func(types.UID, string) error {
+	line := lineDone
+	if failed && kind == miniv1.HookPostStart { // nothing follows from a preStop that failed
+		line = lineFail
+	}
+	return func(uid types.UID, id string) error { return e.add(uid, fmt.Sprintf("%s %s %s\n", line, id, kind)) }
 }
 
 // failed records that a container is about to be ended because of a probe.
@@ -102,52 +120,99 @@ func (e ends) add(uid types.UID, line string) error {
 	return err
 }
 
-// read tells what an earlier agent sent to the containers of a MiniPod, and when the end of it began, in the terms of a clock that shows
-// now.
-func (e ends) read(uid types.UID, now time.Time) (map[string]podplan.Sent, time.Time) {
+// record is what an earlier agent wrote down.
+type record struct {
+	// signals that it sent to the containers of a MiniPod, and hooks that it ran.
+	signals map[string]podplan.Sent
+	hooks   map[podplan.HookOf]podplan.Hook
+	// over is when the end of the MiniPod began.
+	over time.Time
+}
+
+// read tells what an earlier agent did, in the terms of a clock that shows now.
+func (e ends) read(uid types.UID, now time.Time) record {
 	content, err := os.ReadFile(e.path(uid))
 	if err != nil {
-		return nil, time.Time{} // nothing was sent, or nobody knows
+		return record{} // nothing was done, or nobody knows
 	}
 	return parseEnds(string(content), e.boot, e.now(), now)
 }
 
 // parseEnds reads a record. What is not understood, or of another boot, is left out: then the signal is sent again.
-func parseEnds(content, boot string, at time.Duration, now time.Time) (out map[string]podplan.Sent, over time.Time) {
-	out = map[string]podplan.Sent{}
+func parseEnds(content, boot string, at time.Duration, now time.Time) record {
+	out := record{signals: map[string]podplan.Sent{}, hooks: map[podplan.HookOf]podplan.Hook{}}
 	for line := range strings.Lines(content) {
-		switch words := strings.Fields(line); len(words) {
-		case 4:
-			sent := out[words[1]]
-			if began, ok := moment(words[2:], boot, at, now); ok && begin(&sent, words[0], began) {
-				out[words[1]] = sent
-			}
-		case 3:
-			if began, ok := moment(words[1:], boot, at, now); ok && words[0] == lineEnd && over.IsZero() {
-				over = began
-			}
-			blame(out, words)
-		case 2:
-			if sent := out[words[1]]; words[0] == lineSent && !sent.Term.IsZero() {
-				sent.Unsure = false
-				out[words[1]] = sent
-			}
-		case 1:
-			if words[0] == lineGoes {
-				over = time.Time{}
+		words := strings.Fields(line)
+		if n := len(words); n > 2 {
+			if began, ok := moment(words[n-2:], boot, at, now); ok {
+				out.began(words, began)
+				continue
 			}
 		}
+		out.took(words)
 	}
-	return out, over
+	return out
+}
+
+// began takes over what a line tells that has a moment at its end.
+func (r *record) began(words []string, at time.Time) {
+	switch len(words) {
+	case 5:
+		if of, known := hookOf(words); known && words[0] == lineHook && r.hooks[of].Began.IsZero() {
+			r.hooks[of] = podplan.Hook{Began: at}
+		}
+	case 4:
+		if sent := r.signals[words[1]]; begin(&sent, words[0], at) {
+			r.signals[words[1]] = sent
+		}
+	case 3:
+		if words[0] == lineEnd && r.over.IsZero() {
+			r.over = at
+		}
+	}
+}
+
+// took takes over what a line tells that has none.
+func (r *record) took(words []string) {
+	switch len(words) {
+	case 3:
+		r.blame(words)
+		r.endHook(words)
+	case 2:
+		if sent := r.signals[words[1]]; words[0] == lineSent && !sent.Term.IsZero() {
+			sent.Unsure = false
+			r.signals[words[1]] = sent
+		}
+	case 1:
+		if words[0] == lineGoes {
+			r.over = time.Time{}
+		}
+	}
 }
 
 // blame takes over which probe a container is ended for.
-func blame(out map[string]podplan.Sent, words []string) {
+func (r record) blame(words []string) {
 	if probe, known := fatal[words[2]]; known && words[0] == lineFail {
-		sent := out[words[1]]
+		sent := r.signals[words[1]]
 		sent.Failed = probe
-		out[words[1]] = sent
+		r.signals[words[1]] = sent
 	}
+}
+
+// endHook takes over how a hook ended.
+func (r record) endHook(words []string) {
+	of, known := hookOf(words)
+	if failed := words[0] == lineFail; known && (failed || words[0] == lineDone) {
+		hook := r.hooks[of]
+		hook.Ended, hook.Failed = true, failed
+		r.hooks[of] = hook
+	}
+}
+
+// hookOf reads ID KIND after the first word.
+func hookOf(words []string) (podplan.HookOf, bool) {
+	kind := miniv1.HookKind(words[2])
+	return podplan.HookOf{ID: words[1], Kind: kind}, kind == miniv1.HookPostStart || kind == miniv1.HookPreStop
 }
 
 // moment reads BOOT NANOSECONDS in the terms of a clock that shows now, at which the monotonic one shows at.

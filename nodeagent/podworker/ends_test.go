@@ -165,8 +165,8 @@ func TestRecordWhereNoneCanBe(t *testing.T) {
 	if err := e.begin("u", "c"); err == nil {
 		t.Error("no error")
 	}
-	if got, over := e.read("u", t0); len(got) != 0 || !over.IsZero() {
-		t.Errorf("read %v, %v", got, over)
+	if got := e.read("u", t0); len(got.signals)+len(got.hooks) != 0 || !got.over.IsZero() {
+		t.Errorf("read %v", got)
 	}
 }
 
@@ -174,7 +174,7 @@ func TestRecordWhereNoneCanBe(t *testing.T) {
 func TestForgottenContainer(t *testing.T) {
 	e := newEnds(t.TempDir())
 	for _, id := range []string{"a", "b"} {
-		for _, line := range []func(types.UID, string) error{e.failed(miniv1.ProbeLiveness), e.begin, e.sent} {
+		for _, line := range []func(types.UID, string) error{e.hook("postStart"), e.hookEnded("postStart", false), e.failed(miniv1.ProbeLiveness), e.hook("preStop"), e.begin, e.sent} {
 			if err := line("u", id); err != nil {
 				t.Fatal(err)
 			}
@@ -183,7 +183,7 @@ func TestForgottenContainer(t *testing.T) {
 	if err := e.forget("u", "a"); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := e.read("u", t0); len(got) != 1 || got["b"].Failed != miniv1.ProbeLiveness || got["b"].Unsure {
+	if got := e.read("u", t0); len(got.signals) != 1 || got.signals["b"].Failed != miniv1.ProbeLiveness || got.signals["b"].Unsure || len(got.hooks) != 2 {
 		t.Errorf("left: %+v", got)
 	}
 	for range 2 {
@@ -211,8 +211,8 @@ func TestParseEnds(t *testing.T) {
 		"term a this 5000000000\n":                              {}, // after now: not by this clock
 		"term a this -5\nterm a this x\nsent\nnonsense\nterm a": {},
 	} {
-		got, _ := parseEnds(content, "this", 4*time.Second, at(10))
-		if diff := cmp.Diff(want, got); diff != "" {
+		got := parseEnds(content, "this", 4*time.Second, at(10))
+		if diff := cmp.Diff(want, got.signals); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", content, diff)
 		}
 	}
@@ -228,8 +228,28 @@ func TestParseOver(t *testing.T) {
 		"end other 1000000000\n":                                             {},
 		"end this 5000000000\nend this -1\nend this x\nend this\nend\n":      {},
 	} {
-		if _, got := parseEnds(content, "this", 4*time.Second, at(10)); !got.Equal(want) {
-			t.Errorf("%q: %s, want %s", content, got, want)
+		if got := parseEnds(content, "this", 4*time.Second, at(10)); !got.over.Equal(want) {
+			t.Errorf("%q: %s, want %s", content, got.over, want)
+		}
+	}
+}
+
+func TestParseHooks(t *testing.T) {
+	post, pre := podplan.HookOf{ID: "a", Kind: "postStart"}, podplan.HookOf{ID: "a", Kind: "preStop"}
+	for content, want := range map[string]map[podplan.HookOf]podplan.Hook{
+		"":                                   {},
+		"hook a postStart this 1000000000\n": {post: {Began: at(7)}},
+		"hook a postStart this 1000000000\nhook a postStart this 2000000000\n":     {post: {Began: at(7)}},
+		"hook a postStart this 1000000000\ndone a postStart\n":                     {post: {Began: at(7), Ended: true}},
+		"hook a postStart this 1000000000\nfail a postStart\n":                     {post: {Began: at(7), Ended: true, Failed: true}},
+		"hook a preStop this 2000000000\ndone a preStop\nterm a this 3000000000\n": {pre: {Began: at(8), Ended: true}},
+		"done a postStart\n": {post: {Ended: true}}, // over, whenever it began
+		"hook a postStart other 1000000000\nhook a else this 1\nhook a preStop this\n": {},
+		"hook a preStop this 5000000000\nhook a preStop this -1\ndone a\ndone a x\n":   {},
+	} {
+		got := parseEnds(content, "this", 4*time.Second, at(10))
+		if diff := cmp.Diff(want, got.hooks); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", content, diff)
 		}
 	}
 }
@@ -238,8 +258,13 @@ func FuzzParseEnds(f *testing.F) {
 	f.Add("term a this 1000000000\nsent a\n")
 	f.Add("term a this 9223372036854775807\n")
 	f.Fuzz(func(t *testing.T, content string) {
-		signals, _ := parseEnds(content, "this", time.Minute, t0)
-		for id, sent := range signals {
+		got := parseEnds(content, "this", time.Minute, t0)
+		for of, hook := range got.hooks {
+			if !hook.Began.IsZero() && (hook.Began.After(t0) || t0.Sub(hook.Began) > time.Minute) || hook.Began.IsZero() && !hook.Ended {
+				t.Errorf("%v: %+v, now is %s", of, hook, t0)
+			}
+		}
+		for id, sent := range got.signals {
 			for _, moment := range []time.Time{sent.Term, sent.Left} {
 				if !moment.IsZero() && (moment.After(t0) || t0.Sub(moment) > time.Minute) {
 					t.Errorf("%s: %+v, now is %s", id, sent, t0)

@@ -26,7 +26,7 @@ import (
 const actionTimeout = 2 * time.Minute
 
 // signals are those of a plan in the runtime's terms.
-var signals = map[podplan.Signal]runtime.Signal{podplan.SIGTERM: runtime.SIGTERM, podplan.SIGKILL: runtime.SIGKILL}
+var signals = map[podplan.Signal]runtime.Signal{podplan.StopSignal: runtime.StopSignal, podplan.SIGKILL: runtime.SIGKILL}
 
 // change is what an action did to the observation.
 type change func(*view)
@@ -77,7 +77,7 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 			writeFiles(desired, address.String(), w.observed.box.Files)
 	case podplan.LookupImage:
 		return w.lookupImage(ctx, desired, a)
-	case podplan.PullImage, podplan.MakeVolumes, podplan.ReadEnvironment:
+	case podplan.PullImage, podplan.MakeVolumes, podplan.ReadEnvironment, podplan.RunHook:
 		return w.startJob(desired, a), nil
 	case podplan.CreateContainer:
 		return w.create(ctx, desired, a)
@@ -119,6 +119,8 @@ func (w *worker) startJob(desired *miniv1.MiniPod, a podplan.Action) change {
 		return w.startPull(desired, a)
 	case podplan.MakeVolumes:
 		return w.startVolumes(desired)
+	case podplan.RunHook:
+		return w.runHook(desired, a)
 	}
 	return w.readEnvironment(desired, a)
 }
@@ -214,16 +216,13 @@ func (w *worker) start(ctx context.Context, a podplan.Action) (change, error) {
 	}, nil
 }
 
-// kill sends a signal. That a SIGTERM is about to be sent for the first time is written down before, and that it was after.
+// kill sends a signal. That the stop signal is about to be sent for the first time is written down before, and that it was after.
 func (w *worker) kill(ctx context.Context, a podplan.Action) (change, error) {
 	now := w.pool.Clock.Now()
 	sent := w.observed.Signals[a.ID]
-	if a.Signal == podplan.SIGTERM && sent.Term.IsZero() {
+	if a.Signal == podplan.StopSignal && sent.Term.IsZero() {
 		sent.Term = now
-		if probe := w.observed.Health[a.ID].Failed; probe != "" {
-			sent.Failed = probe
-			w.record(w.pool.ends.failed(probe), a.ID)
-		}
+		sent.Failed = w.blame(a.ID)
 		w.record(w.pool.ends.begin, a.ID)
 	}
 	err := w.pool.Runtime.Kill(ctx, a.ID, signals[a.Signal])
@@ -231,14 +230,26 @@ func (w *worker) kill(ctx context.Context, a podplan.Action) (change, error) {
 		return func(*view) { w.refresh(ctx, a.ID) }, nil
 	}
 	switch {
-	case a.Signal != podplan.SIGTERM && err == nil:
+	case a.Signal != podplan.StopSignal && err == nil:
 		sent.Kill = now
-	case a.Signal == podplan.SIGTERM:
+	case a.Signal == podplan.StopSignal:
 		if sent.Unsure = err != nil; !sent.Unsure {
 			w.record(w.pool.ends.sent, a.ID)
 		}
 	}
 	return func(o *view) { o.Signals[a.ID] = sent }, err
+}
+
+// blame tells, and writes down, because of which probe a container is about to be ended; empty if it is for another reason.
+func (w *worker) blame(id string) miniv1.ProbeKind {
+	if known := w.observed.Signals[id].Failed; known != "" {
+		return known
+	}
+	probe := w.observed.Health[id].Failed
+	if probe != "" {
+		w.record(w.pool.ends.failed(probe), id)
+	}
+	return probe
 }
 
 // leaveTime writes down that the grace period of a container begins that cannot be sent a signal.
@@ -263,10 +274,10 @@ func (w *worker) endOf(a podplan.Action) change {
 	return func(o *view) { o.EndBegan = began }
 }
 
-// record writes down what is done to end a container. That it cannot be is no reason not to do it.
+// record writes down what is done at the begin and at the end of a container. That it cannot be is no reason not to do it.
 func (w *worker) record(line func(types.UID, string) error, id string) {
 	if err := line(w.uid, id); err != nil {
-		w.pool.Log.Info("Cannot write down that a container is ended; an agent that comes after this one begins its grace period again",
+		w.pool.Log.Info("Cannot write down what is done to a container; an agent that comes after this one begins its hook, or its grace period, again",
 			"container", id, "err", err.Error())
 	}
 }
@@ -288,7 +299,7 @@ func (w *worker) remove(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 	}
 	if a.Type == podplan.PruneContainer {
 		w.pool.Layout.removeLog(desired, removed)
-		if _, asked := w.observed.Signals[a.ID]; asked {
+		if w.observed.Recorded(a.ID) {
 			w.record(w.pool.ends.forget, a.ID)
 		}
 	}

@@ -114,7 +114,7 @@ func (l Layout) podsDir() string { return filepath.Join(l.StateDir, "pods") }
 
 func (l Layout) logsDir() string { return filepath.Join(l.RootDir, "logs") }
 
-// endsDir holds the records of SIGTERMs.
+// endsDir holds the records of how MiniPods are ended.
 func (l Layout) endsDir() string { return filepath.Join(l.StateDir, "ends") }
 
 // maxFileName is what file systems allow. A MiniPod's name alone can be about as long.

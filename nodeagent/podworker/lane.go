@@ -40,6 +40,15 @@ func (l *lane) take(ctx context.Context, wake <-chan struct{}) *place {
 	return nil
 }
 
+// turn does something when there is a place for it, unless the context ends first.
+func (l *lane) turn(ctx context.Context, do func()) {
+	turn := l.take(ctx, nil)
+	defer turn.giveBack()
+	if turn != nil {
+		turn.lend(do)
+	}
+}
+
 // giveBack can be called again, by anybody.
 func (p *place) giveBack() {
 	if p != nil && !p.given.Swap(true) {

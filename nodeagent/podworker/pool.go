@@ -14,6 +14,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podsecurity"
+	"miniplane.dev/miniplane/nodeagent/ask"
 	"miniplane.dev/miniplane/nodeagent/hostports"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/prober"
@@ -59,7 +60,7 @@ type Options struct {
 
 const (
 	launchesPerCore = 4
-	execsPerCore    = 4 // commands of probes
+	execsPerCore    = 4 // commands of probes, and as many hooks
 	removalsPerCore = 8
 	defaultResync   = time.Minute // nothing should need it: what changes is told
 )
@@ -71,6 +72,8 @@ type Pool struct {
 	launches *lane
 	removals *lane
 	execs    *lane
+	hooks    *lane
+	asking   *ask.Client // on behalf of hooks
 	prober   *prober.Prober
 	puller   *pulls.Coordinator
 	ends     ends
@@ -108,6 +111,8 @@ func New(ctx context.Context, o Options) *Pool {
 		launches: newLane(o.Launches, o.Clock),
 		removals: newLane(removalsPerCore*gort.NumCPU(), o.Clock),
 		execs:    newLane(execsPerCore*gort.NumCPU(), o.Clock),
+		hooks:    newLane(execsPerCore*gort.NumCPU(), o.Clock),
+		asking:   ask.NewClient(ask.NewDialer()),
 		puller:   pulls.New(pulls.Options{Runtime: o.Runtime, Parallel: o.ParallelPulls, Deadline: o.PullDeadline}),
 		ends:     newEnds(o.Layout.endsDir()),
 		workers:  map[types.UID]*worker{},

@@ -88,13 +88,7 @@ func (p *Pool) exec(ctx context.Context, id string, command runtime.Command) (ru
 }
 
 // takeTurn runs a command of a probe when there is a place for it.
-func (p *Pool) takeTurn(ctx context.Context, do func()) {
-	turn := p.execs.take(ctx, nil)
-	defer turn.giveBack()
-	if turn != nil {
-		turn.lend(do)
-	}
-}
+func (p *Pool) takeTurn(ctx context.Context, do func()) { p.execs.turn(ctx, do) }
 
 // forProbes is a container's spec with references to its variables replaced in commands of probes: those that have a value in the spec,
 // as in a native Pod.

@@ -60,6 +60,7 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.
 		CgroupPath: filepath.Join(l.podCgroup(pod.UID), id),
 		Resources:  resourcesOf(pod, c, m.MemoryBytes),
 		Security:   security,
+		StopSignal: stopSignalOf(c),
 		LogPath:    l.logPath(pod, c.Name, a.Attempt),
 	}, values, nil
 }

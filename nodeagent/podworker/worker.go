@@ -26,9 +26,10 @@ type worker struct {
 	busySince time.Time
 	slot      *place // one of the pool's launches
 	publisher *publisher
-	asking    map[string]bool  // containers that will be asked for again
-	portsFree bool             // its host ports were found free
-	watches   map[string]watch // containers that are probed, by ID; nil where there are none
+	asking    map[string]bool             // containers that will be asked for again
+	portsFree bool                        // its host ports were found free
+	watches   map[string]watch            // containers that are probed, by ID; nil where there are none
+	hooks     map[podplan.HookOf]*hookRun // those that run
 	following map[grants.Reference]*followed
 	versions  map[grants.Reference]string // of what was read last; nil where nothing was
 	// fieldsUsed are those that its volumes have in files; nil where they have none.
@@ -62,12 +63,12 @@ type inbox struct {
 
 func newWorker(p *Pool, uid types.UID, observed view) *worker {
 	observed.Begin(p.Clock.Now())
-	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1), asking: map[string]bool{},
+	w := &worker{pool: p, uid: uid, observed: observed, wake: make(chan struct{}, 1), asking: map[string]bool{}, hooks: map[podplan.HookOf]*hookRun{},
 		following: map[grants.Reference]*followed{}}
 	if len(observed.Containers) > 0 {
-		signals, over := p.ends.read(uid, w.observed.TakenUp)
-		maps.Copy(w.observed.Signals, signals)
-		w.observed.EndBegan = over
+		done := p.ends.read(uid, w.observed.TakenUp)
+		maps.Copy(w.observed.Signals, done.signals)
+		w.observed.Hooks, w.observed.EndBegan = done.hooks, done.over
 	}
 	w.publisher = &publisher{worker: w, kick: make(chan struct{}, 1)}
 	w.pullContext, w.endPulls = context.WithCancel(p.ctx)
@@ -134,6 +135,7 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 		if w.observed.Refusal = w.pool.refusal(desired, &w.observed.Observation); w.observed.Refusal == nil {
 			w.observed.Refusal = w.portRefusal(ctx, desired)
 		}
+		w.giveUpHooks()
 		w.probe(desired)
 		w.outdateFields(desired)
 		now := w.pool.Clock.Now()
