@@ -65,6 +65,7 @@ const (
 	ReasonContainersReady    = "ContainersReady"
 	ReasonContainersNotReady = "ContainersNotReady"
 	ReasonPodCompleted       = "PodCompleted"
+	ReasonPodFailed          = "PodFailed"
 	ReasonNodeLost           = "NodeLost"
 
 	// Initialized.
@@ -170,6 +171,8 @@ const (
 	// ReasonShimFailed: the server that ran the container failed and took it along. It is no crash of the container's own.
 	ReasonShimFailed = "ShimFailed"
 	ReasonOOMKilled  = "OOMKilled"
+	// ReasonDeadlineExceeded is a MiniPod's own reason: it was active for longer than its activeDeadlineSeconds.
+	ReasonDeadlineExceeded = "DeadlineExceeded"
 	// ReasonContainerStatusUnknown: nobody saw how it ended, or nobody tells whether it did.
 	ReasonContainerStatusUnknown = "ContainerStatusUnknown"
 	// ReasonStartError: it could not be started, and is not tried again.

@@ -15,8 +15,11 @@ const (
 	// SpecLevelHooks is that of lifecycle of containers.
 	SpecLevelHooks int32 = 5
 
+	// SpecLevelDeadline is that of spec.activeDeadlineSeconds.
+	SpecLevelDeadline int32 = 6
+
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelHooks
+	NewestSpecLevel = SpecLevelDeadline
 )
 
 // specLevelFields are the fields that levels brought.
@@ -26,6 +29,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelEnvironment:    "variables from ConfigMaps, Secrets and resources",
 	SpecLevelVolumes:        "spec.volumes",
 	SpecLevelHooks:          "lifecycle of containers",
+	SpecLevelDeadline:       "spec.activeDeadlineSeconds",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -36,6 +40,9 @@ func (s *MiniPodSpec) Level() int32 {
 	}
 	if len(s.Volumes) > 0 || s.SecurityContext != nil && s.SecurityContext.FSGroup != nil {
 		level = SpecLevelVolumes
+	}
+	if s.ActiveDeadlineSeconds != nil {
+		level = SpecLevelDeadline
 	}
 	for _, c := range s.AllContainers() {
 		level = max(level, c.level())

@@ -24,6 +24,7 @@ type MiniDeploymentSpec struct {
 	// template of the MiniPods. Changing it starts a rollout.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.spec.restartPolicy) || self.spec.restartPolicy in ['', 'Always']",message="restartPolicy must be Always in a MiniDeployment"
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec.activeDeadlineSeconds)",message="activeDeadlineSeconds cannot be in a template, whose MiniPods would fail and be replaced for ever; leave it out"
 	Template MiniPodTemplateSpec `json:"template"`
 
 	// strategy of a rollout.

@@ -58,6 +58,13 @@ type MiniPodSpec struct {
 	// +kubebuilder:validation:Maximum=86400
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
 
+	// activeDeadlineSeconds is how long the MiniPod may be active on its node, in seconds, counted from status.startTime. Then its containers are ended,
+	// with their grace period, and it has failed.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2147483647
+	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
+
 	// nodeSelector lists labels that the node must have.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
@@ -164,6 +171,16 @@ type MiniPodStatus struct {
 	// phase is a rough summary: Pending, Running, Succeeded, Failed or Unknown.
 	// +optional
 	Phase MiniPodPhase `json:"phase,omitempty"`
+
+	// reason is why the MiniPod as a whole is in this phase: DeadlineExceeded. Empty where the containers say why.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Reason string `json:"reason,omitempty"`
+
+	// message says it in words.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 
 	// summary is what `kubectl get` shows under STATUS: the phase, or what keeps the MiniPod from it.
 	// +optional

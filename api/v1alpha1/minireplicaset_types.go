@@ -27,6 +27,7 @@ type MiniReplicaSetSpec struct {
 	// template of the MiniPods. A change is for MiniPods created later; a MiniDeployment rolls changes out.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.spec.restartPolicy) || self.spec.restartPolicy in ['', 'Always']",message="restartPolicy must be Always in a MiniReplicaSet"
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec.activeDeadlineSeconds)",message="activeDeadlineSeconds cannot be in a template, whose MiniPods would fail and be replaced for ever; leave it out"
 	Template MiniPodTemplateSpec `json:"template"`
 }
 

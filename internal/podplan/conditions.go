@@ -25,6 +25,8 @@ func setConditions(pod *miniv1.MiniPod, r row, status *miniv1.MiniPodStatus, now
 	switch unready := unreadyNames(r, status); {
 	case status.Phase == miniv1.PodSucceeded:
 		condition.Status, condition.Reason = metav1.ConditionFalse, miniv1.ReasonPodCompleted
+	case status.Phase == miniv1.PodFailed:
+		condition.Status, condition.Reason = metav1.ConditionFalse, miniv1.ReasonPodFailed
 	case len(unready) > 0:
 		condition.Status, condition.Reason = metav1.ConditionFalse, miniv1.ReasonContainersNotReady
 		condition.Message = fmt.Sprintf("containers with unready status: [%s]", strings.Join(unready, " "))

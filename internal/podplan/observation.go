@@ -46,6 +46,8 @@ type Observation struct {
 	Hooks map[HookOf]Hook
 	// EndBegan is when the end of the MiniPod began; zero if it did not, or if nobody has to wait for a turn. It is written down.
 	EndBegan time.Time
+	// Overdue says that it was active for too long, so that it ends and nothing is started again.
+	Overdue bool
 	// Refusal is why nothing may be made of the MiniPod as it is now; nil when it may, or when nothing is to be made.
 	Refusal *podsecurity.Refusal
 }

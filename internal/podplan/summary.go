@@ -30,6 +30,9 @@ func summarize(r row, status *miniv1.MiniPodStatus) {
 		summarizeMain(status, &ready)
 	}
 	status.ReadyContainers = fmt.Sprintf("%d/%d", ready, total)
+	if status.Reason != "" { // why all of it ended says more than how its containers did
+		status.Summary = status.Reason
+	}
 }
 
 // summarizeInit tells of the first init container that is not passed, and whether there is one.

@@ -26,6 +26,9 @@ func Troubles(before, after *miniv1.MiniPodStatus) []Trouble {
 			out = append(out, Trouble{refused.Reason, refused.Message})
 		}
 	}
+	if after.Reason != "" && before.Reason == "" {
+		out = append(out, Trouble{after.Reason, after.Message})
+	}
 	if told := mountTrouble(after); told != "" && mountTrouble(before) == "" {
 		out = append(out, Trouble{miniv1.ReasonFailedMount, told})
 	}
