@@ -1,6 +1,8 @@
 package podplan
 
 import (
+	"time"
+
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/grants"
 )
@@ -17,6 +19,13 @@ const (
 	// What it did first holds meanwhile.
 	JobStale    JobState = "Stale"
 	JobRenewing JobState = "Renewing"
+)
+
+// volumesEvery and volumesAtOnce bound how often the volumes of a MiniPod are made: so often at once, and then once in that time. Who changes a
+// ConfigMap all the time has the last version in its files soon enough, and the node something else to do.
+const (
+	volumesEvery  = time.Second
+	volumesAtOnce = 5
 )
 
 // EnvironmentTask is to read what a container's variables come from.
@@ -81,12 +90,24 @@ func (p *planner) volumes(starting bool) bool {
 	case state == JobRunning:
 		return false
 	}
-	if failure, failed := o.Failures[VolumesTask]; failed && failure.retryAt(false).After(p.now) {
-		p.waitUntil(failure.retryAt(false))
+	next := o.VolumesPace.Add((1 - volumesAtOnce) * volumesEvery)
+	if failure, failed := o.Failures[VolumesTask]; failed && failure.retryAt(false).After(next) {
+		next = failure.retryAt(false)
+	}
+	if next.After(p.now) {
+		p.waitUntil(next)
 	} else {
 		p.add(Action{Type: MakeVolumes})
 	}
 	return o.volumesReady()
+}
+
+// BeginVolumes notes that the volumes begin to be made.
+func (o *Observation) BeginVolumes(now time.Time) {
+	if o.VolumesPace.Before(now) {
+		o.VolumesPace = now
+	}
+	o.VolumesPace = o.VolumesPace.Add(volumesEvery)
 }
 
 // environment takes the search for a container's variables one step further and tells whether it is at its end. As with a native Pod, they

@@ -31,6 +31,8 @@ type Observation struct {
 	Jobs map[Task]JobState
 	// VolumesUntil is when volumes that were made are to be made again, because something in them expires; zero for never.
 	VolumesUntil time.Time
+	// VolumesPace is when they could have been made as often as they were, if it were only so often that they may be.
+	VolumesPace time.Time
 	// Failures are the last failed attempts to do something, by what it is a part of.
 	Failures map[Task]Failure
 	// Signals were sent to containers, by ID.

@@ -126,3 +126,28 @@ func TestVolumesThatComeLater(t *testing.T) {
 		t.Error("the failure is forgotten when the job begins")
 	}
 }
+
+// What changes all the time is made anew at once a few times, and then once a second; after a quiet time at once again.
+func TestVolumesThatChangeAllTheTime(t *testing.T) {
+	pod := testPod().With(usesVolume).Obj()
+	o := seen(container("main", 0, 0, runs))
+	o.Images = map[string]Image{"main": {Ref: "echo:test", State: ImagePresent}}
+	makes := 0
+	for tenth := range 200 { // over ten seconds, and after a minute over ten more
+		now := t0.Add(time.Duration(tenth) * time.Second / 10)
+		if tenth >= 100 {
+			now = now.Add(time.Minute)
+		}
+		o.SetJob(VolumesTask, JobStale)
+		work, until := Split(Plan(pod, o, now))
+		if len(work) > 0 {
+			makes++
+			o.BeginVolumes(now)
+		} else if !until.After(now) || until.After(now.Add(time.Second)) {
+			t.Fatalf("at %s it looks again at %s", now, until)
+		}
+	}
+	if makes < 26 || makes > 30 {
+		t.Errorf("made %d times in twice ten seconds", makes)
+	}
+}

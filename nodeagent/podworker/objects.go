@@ -27,7 +27,8 @@ type Follower interface {
 	Follow(ref grants.Reference, namespace string, tell func(version string)) (stop func())
 }
 
-// read reads objects, all at the same time. Those that are not there are missing in the answer, and are no error.
+// read reads objects, all at the same time. Those that are not there are missing in the answer, and are no error. Where one cannot be read the
+// answer is empty.
 func (p *Pool) read(ctx context.Context, namespace string, refs []grants.Reference) (volumes.Objects, error) {
 	out := volumes.Objects{ConfigMaps: map[string]*corev1.ConfigMap{}, Secrets: map[string]*corev1.Secret{}}
 	objects := make([]client.Object, len(refs))
@@ -50,7 +51,7 @@ func (p *Pool) read(ctx context.Context, namespace string, refs []grants.Referen
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return out, err
+		return volumes.Objects{}, err
 	}
 	for i, ref := range refs {
 		switch object := objects[i].(type) {
@@ -114,8 +115,12 @@ type followed struct {
 	told string
 }
 
-// used notes which versions were read. Of what has changed since by then there was news already.
+// used notes which versions were read. Of what has changed since by then there was news already. That nothing could be read is no news: it would
+// be tried again at once, and so on, for as long as the API server is away.
 func (w *worker) used(refs []grants.Reference, objects volumes.Objects) {
+	if objects.ConfigMaps == nil {
+		return
+	}
 	for _, ref := range refs {
 		if w.versions == nil {
 			w.versions = map[grants.Reference]string{}
@@ -167,6 +172,9 @@ func (w *worker) awaited(desired *miniv1.MiniPod) map[grants.Reference]bool {
 	var out map[grants.Reference]bool
 	add := func(refs []grants.Reference) {
 		for _, ref := range refs {
+			if !ref.Watch { // as a token, which is no object
+				continue
+			}
 			if out == nil {
 				out = map[grants.Reference]bool{}
 			}

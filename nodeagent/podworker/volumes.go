@@ -111,21 +111,38 @@ func (p *Pool) wantedVolume(pod *miniv1.MiniPod, v *miniv1.Volume) (volumes.Want
 	return volumes.Wanted{}, fmt.Errorf("%s%q: it has no source that this agent knows", podplan.VolumeFailure, v.Name)
 }
 
+// heldToken is a token that was asked for, and until when it is not asked for again.
+type heldToken struct {
+	text  string
+	renew time.Time
+}
+
 // made is how far the making of volumes came.
 type made struct {
 	objects volumes.Objects
-	// renew is when the first of the tokens is to be replaced; zero where there are none.
-	renew time.Time
+	// tokens that it has now; those that were at hand are taken while they are good.
+	tokens map[volumes.Token]heldToken
 	// keep says that all volumes can be used, from whichever time their files are.
 	keep bool
 	err  error
 }
 
+// renew is when the first of the tokens is to be replaced; zero where there are none.
+func (m *made) renew() time.Time {
+	var first time.Time
+	for _, token := range m.tokens {
+		if first.IsZero() || token.renew.Before(first) {
+			first = token.renew
+		}
+	}
+	return first
+}
+
 // makeVolumes reads what the volumes of a MiniPod have, and makes them. Where something cannot be read, or is gone, what was made before
 // stays.
-func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod) made {
+func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod, tokens map[volumes.Token]heldToken) made {
 	objects, unread := p.read(ctx, pod.Namespace, slices.DeleteFunc(grants.OfVolumes(&pod.Spec), func(r grants.Reference) bool { return !r.Watch }))
-	out := made{objects: objects, keep: true}
+	out := made{objects: objects, tokens: maps.Clone(tokens), keep: true}
 	var wanted []volumes.Wanted
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
@@ -157,26 +174,39 @@ func (p *Pool) filesOf(ctx context.Context, pod *miniv1.MiniPod, v *miniv1.Volum
 	objects := out.objects
 	objects.Tokens = map[volumes.Token]string{}
 	for _, token := range volumes.TokensOf(v) {
-		account := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Spec.ServiceAccount()}
-		asked := p.Clock.Now()
-		text, good, err := p.Uses.Token(ctx, account, token.Audience, token.Lifetime)
-		if apierrors.IsNotFound(err) {
-			err = &volumes.Missing{Kind: "serviceaccount", Name: account.Name}
-		}
+		held, err := p.token(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Spec.ServiceAccount()}, token, out)
 		if err != nil {
 			return nil, err
 		}
-		objects.Tokens[token] = text
-		// By how long it is good, and not until when: the clocks of nodes differ.
-		if renew := asked.Add(jitter.Down(good * renewAt / 10)); out.renew.IsZero() || renew.Before(out.renew) {
-			out.renew = renew
-		}
+		objects.Tokens[token] = held.text
 	}
 	files, err := volumes.FilesOf(v, objects, fileFields{pod, p.Machine.Node})
 	if err == nil {
 		files.SetOwner(userOf(pod), groupOf(pod))
 	}
 	return files, err
+}
+
+// token is one that is at hand and good for long enough, or a new one: what else changes in a volume asks for none.
+func (p *Pool) token(ctx context.Context, account types.NamespacedName, token volumes.Token, out *made) (heldToken, error) {
+	asked := p.Clock.Now()
+	if held, ok := out.tokens[token]; ok && asked.Before(held.renew) {
+		return held, nil
+	}
+	text, good, err := p.Uses.Token(ctx, account, token.Audience, token.Lifetime)
+	if apierrors.IsNotFound(err) {
+		err = &volumes.Missing{Kind: "serviceaccount", Name: account.Name}
+	}
+	if err != nil {
+		return heldToken{}, err
+	}
+	// By how long it is good, and not until when: the clocks of nodes differ.
+	held := heldToken{text, asked.Add(jitter.Down(good * renewAt / 10))}
+	if out.tokens == nil {
+		out.tokens = map[volumes.Token]heldToken{}
+	}
+	out.tokens[token] = held
+	return held, nil
 }
 
 // startVolumes has the volumes made, as a job.
@@ -190,8 +220,10 @@ func (w *worker) startVolumes(desired *miniv1.MiniPod) change {
 		o.Gone.Volumes = false
 		w.fieldsUsed = fieldsOf(desired)
 		began := w.pool.Clock.Now()
+		o.BeginVolumes(began)
+		tokens := w.tokens
 		w.beside(func() change {
-			made := w.pool.makeVolumes(w.pullContext, desired)
+			made := w.pool.makeVolumes(w.pullContext, desired, tokens)
 			measureVolumes(w.pool.Clock.Since(began), made.err)
 			return func(*view) { w.finishVolumes(desired, made) }
 		})
@@ -205,11 +237,12 @@ func (w *worker) finishVolumes(desired *miniv1.MiniPod, made made) {
 	if state != podplan.JobRunning && state != podplan.JobRenewing {
 		return
 	}
+	w.tokens = made.tokens
 	switch {
 	case made.err == nil:
 		delete(o.Failures, podplan.VolumesTask)
 		o.SetJob(podplan.VolumesTask, podplan.JobDone)
-		o.VolumesUntil = made.renew
+		o.VolumesUntil = made.renew()
 		w.used(grants.OfVolumes(&desired.Spec), made.objects)
 		return
 	case made.keep || state == podplan.JobRenewing:
@@ -232,12 +265,14 @@ type podFields struct{ labels, annotations map[string]string }
 func fieldsOf(pod *miniv1.MiniPod) *podFields {
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if v.DownwardAPI != nil || v.Projected != nil {
+		if v.DownwardAPI != nil || v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, hasFields) {
 			return &podFields{pod.Labels, pod.Annotations}
 		}
 	}
 	return nil
 }
+
+func hasFields(s miniv1.VolumeProjection) bool { return s.DownwardAPI != nil }
 
 // outdateFields has files made anew that have labels or annotations which have changed.
 func (w *worker) outdateFields(desired *miniv1.MiniPod) {

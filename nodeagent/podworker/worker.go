@@ -15,6 +15,7 @@ import (
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/volumes"
 )
 
 // worker keeps one MiniPod as it should be. Its own goroutine alone touches the observation; others leave what they know
@@ -32,6 +33,7 @@ type worker struct {
 	hooks     map[podplan.HookOf]*hookRun // those that run
 	following map[grants.Reference]*followed
 	versions  map[grants.Reference]string // of what was read last; nil where nothing was
+	tokens    map[volumes.Token]heldToken // in its volumes; nil where they have none
 	// fieldsUsed are those that its volumes have in files; nil where they have none.
 	fieldsUsed *podFields
 
