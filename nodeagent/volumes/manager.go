@@ -12,14 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/keymutex"
 
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
 
 const (
-	// lockBuckets is over how many locks the UIDs are spread; two of one bucket wait for each other.
-	lockBuckets = 256
 	// filesOptions bound what the files of one MiniPod take of the node's memory: there are two versions of them while they change.
 	filesOptions = "mode=0755,size=20m,nr_inodes=16k"
 	// mostBytes is how much the files of all volumes of a MiniPod may take, in bytes; each takes whole pages of filePage bytes, also one
@@ -55,7 +52,7 @@ type Manager interface {
 type manager struct {
 	memory string // below the state directory
 	disk   string // below the root directory
-	locks  keymutex.KeyMutex
+	locks  locks
 	// after is called after each step; tests stop there.
 	after func(step string) error
 }
@@ -74,7 +71,7 @@ func New(stateDir, rootDir string) (Manager, error) {
 
 func newManager(stateDir, rootDir string) *manager {
 	return &manager{memory: filepath.Join(stateDir, "volumes"), disk: filepath.Join(rootDir, "volumes"),
-		locks: keymutex.NewHashed(lockBuckets), after: func(string) error { return nil }}
+		after: func(string) error { return nil }}
 }
 
 // Cleanup takes away all volumes, and what New made.
@@ -136,8 +133,7 @@ func (m *manager) Make(ctx context.Context, uid types.UID, wanted []Wanted) erro
 	if err := check(uid); err != nil {
 		return err
 	}
-	m.locks.LockKey(string(uid))
-	defer func() { _ = m.locks.UnlockKey(string(uid)) }()
+	defer m.locks.lock(uid)()
 	if err := ctx.Err(); err != nil { // it may have been waiting for its end
 		return err
 	}
@@ -261,7 +257,9 @@ func (m *manager) List() ([]types.UID, error) {
 			return nil, err
 		}
 		for _, entry := range entries {
-			out = append(out, types.UID(entry.Name()))
+			if uid := types.UID(entry.Name()); check(uid) == nil { // and not lost+found, where a disk is mounted there
+				out = append(out, uid)
+			}
 		}
 	}
 	slices.Sort(out)

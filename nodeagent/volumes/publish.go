@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +34,9 @@ func publish(dir string, files Files, after func(step string) error) error {
 	defer func() { _ = root.Close() }()
 	current, _ := root.Readlink(dataLink)
 	if current == "" || !same(root, current, files) {
+		if err := tidyVersions(root, current); err != nil { // there is room for two of them
+			return err
+		}
 		if current, err = replace(root, files, after); err != nil {
 			return err
 		}
@@ -137,6 +139,21 @@ func link(root *os.Root, files Files) error {
 
 // tidy takes away links to what is no more, former directories, and what was cut short.
 func tidy(root *os.Root, current string, files Files) error {
+	keep := map[string]bool{dataLink: true, current: true}
+	for name := range files {
+		first, _, _ := strings.Cut(name, "/")
+		keep[first] = true
+	}
+	return removeBut(root, func(name string) bool { return keep[name] })
+}
+
+// tidyVersions takes away what was cut short when it was written, and never seen.
+func tidyVersions(root *os.Root, current string) error {
+	return removeBut(root, func(name string) bool { return !strings.HasPrefix(name, "..") || name == dataLink || name == current })
+}
+
+// removeBut removes what is in a directory, but for what is to be kept.
+func removeBut(root *os.Root, keep func(name string) bool) error {
 	top, err := root.Open(".")
 	if err != nil {
 		return err
@@ -146,13 +163,8 @@ func tidy(root *os.Root, current string, files Files) error {
 	if err != nil {
 		return err
 	}
-	keep := []string{dataLink, current}
-	for name := range files {
-		first, _, _ := strings.Cut(name, "/")
-		keep = append(keep, first)
-	}
 	for _, name := range names {
-		if slices.Contains(keep, name) {
+		if keep(name) {
 			continue
 		}
 		if err := root.RemoveAll(name); err != nil {

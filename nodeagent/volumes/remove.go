@@ -23,8 +23,7 @@ func (m *manager) Remove(uid types.UID) error {
 	if err := check(uid); err != nil {
 		return err
 	}
-	m.locks.LockKey(string(uid))
-	defer func() { _ = m.locks.UnlockKey(string(uid)) }()
+	defer m.locks.lock(uid)()
 	for _, parent := range []string{m.memory, m.disk} {
 		dir := filepath.Join(parent, string(uid))
 		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {

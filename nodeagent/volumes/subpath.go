@@ -25,8 +25,7 @@ func (m *manager) Mount(uid types.UID, w Wanted, container string, index int, su
 	if subPath == "" {
 		return place, nil
 	}
-	m.locks.LockKey(string(uid))
-	defer func() { _ = m.locks.UnlockKey(string(uid)) }()
+	defer m.locks.lock(uid)()
 	target := filepath.Join(m.memory, string(uid), "paths", container, strconv.Itoa(index))
 	if err := mountPath(place, subPath, target, w.Files == nil); err != nil {
 		return "", fmt.Errorf("volume %q: subPath %q: %w", w.Name, subPath, err)
