@@ -128,7 +128,7 @@ func (w *worker) startJob(desired *miniv1.MiniPod, a podplan.Action) change {
 func (w *worker) ensureSandbox(ctx context.Context, desired *miniv1.MiniPod) (change, error) {
 	made, err := w.pool.Sandboxes.Ensure(ctx, sandbox.Spec{
 		PodUID: string(w.uid), Hostname: hostnameOf(desired), CgroupPath: w.pool.Layout.podCgroup(w.uid),
-		CPUMillis: resources.Requests(&desired.Spec).MilliCPU, MaxPIDs: w.pool.Machine.PodMaxPIDs})
+		CPUMillis: resources.Requests(&desired.Spec).MilliCPU, MaxPIDs: w.pool.Machine.PodMaxPIDs, MaxMemory: maxMemory(desired)})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}

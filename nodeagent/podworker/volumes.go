@@ -79,6 +79,22 @@ func memoryOfAll(pod *miniv1.MiniPod) (int64, bool) {
 	return resources.Limits(&pod.Spec).MemoryBytes, true
 }
 
+// roomForAll is how much more memory than its containers together, in bytes, a MiniPod may have that is bounded: whose limit is reached first is to
+// be a container's.
+const roomForAll = 4 << 20
+
+// maxMemory is what a MiniPod with volumes in memory may have; 0 where nothing bounds it. What a container leaves in them is not its own any more
+// when it ends, so that its limit does not hold it, and each run could fill another one.
+func maxMemory(pod *miniv1.MiniPod) int64 {
+	if !slices.ContainsFunc(pod.Spec.Volumes, func(v miniv1.Volume) bool { return v.EmptyDir != nil && v.EmptyDir.Medium != "" }) {
+		return 0
+	}
+	if limit, all := memoryOfAll(pod); all {
+		return limit + roomForAll
+	}
+	return 0
+}
+
 // groupOf is the group that the volumes of a MiniPod belong to; nil for none.
 func groupOf(pod *miniv1.MiniPod) *uint32 {
 	if pod.Spec.SecurityContext == nil {

@@ -194,6 +194,11 @@ func TestEmptyDirMemory(t *testing.T) {
 		if got := emptyDirMemory(pod, &c.source, m); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
+		pod.Spec.Volumes = []miniv1.Volume{{Name: "m", EmptyDir: &c.source}}
+		bounded := c.limit != "" && c.source.Medium != ""
+		if got := maxMemory(pod); (got == 64<<20+roomForAll) != bounded || (got != 0) != bounded {
+			t.Errorf("%s: all of the MiniPod may have %d", name, got)
+		}
 	}
 }
 

@@ -151,6 +151,11 @@ func (m *manager) make(dir string, spec Spec) (process, error) {
 	if err := errors.Join(cgroup.SetWeight(spec.CgroupPath, spec.CPUMillis), cgroup.LimitPIDs(spec.CgroupPath, spec.MaxPIDs)); err != nil {
 		return process{}, err
 	}
+	if spec.MaxMemory > 0 {
+		if err := cgroup.LimitMemory(spec.CgroupPath, spec.MaxMemory); err != nil && !errors.Is(err, cgroup.ErrInUse) {
+			return process{}, err
+		}
+	}
 	if err := m.after("cgroup"); err != nil {
 		return process{}, err
 	}

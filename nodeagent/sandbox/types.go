@@ -19,6 +19,8 @@ type Spec struct {
 	CPUMillis int64
 	// MaxPIDs is how many processes and threads the MiniPod may have; 0 is no limit.
 	MaxPIDs int64
+	// MaxMemory is how many bytes of memory the MiniPod may have, beside the limits of its containers; 0 is no limit.
+	MaxMemory int64
 }
 
 // Sandbox is what containers of one MiniPod share.

@@ -39,6 +39,9 @@ func SetLimits(path string, l Limits) error {
 // runs on, also if it is more.
 func LimitPIDs(path string, most int64) error { return set(path, pidsMax(most), false) }
 
+// LimitMemory bounds the memory of a cgroup that was created, with all below it. Where more is in use already it is ErrInUse, and there is no limit.
+func LimitMemory(path string, most int64) error { return set(path, memory(most), false) }
+
 // SetWeight sets the weight of cpu of a cgroup that was created against its neighbours, in thousandths of a cpu. Zero is the least,
 // as of who asks for nothing.
 func SetWeight(path string, millis int64) error { return set(path, weight(max(millis, 1)), false) }
