@@ -15,8 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// entriesAtATime bounds how many names of a directory are in memory.
-const entriesAtATime = 1024
+const (
+	// entriesAtATime bounds how many names of a directory are in memory.
+	entriesAtATime = 1024
+	// deepest is how many directories are open at a time where none can be moved.
+	deepest = 64
+)
 
 // Remove implements Manager.
 func (m *manager) Remove(uid types.UID) error {
@@ -93,7 +97,8 @@ func unmountAll(target string) error {
 }
 
 // removeTree removes a directory with all that is in it. It opens two directories at a time, however deep the tree is: what a directory in
-// it has of directories is moved up first. No link is followed, and no mount is entered.
+// it has of directories is moved up first. Where that cannot be, as on a disk that is full to the last block, they are emptied where they are, as deep as
+// that goes. No link is followed, and no mount is entered.
 func removeTree(parent, name string) error {
 	top, err := os.OpenFile(filepath.Join(parent, name), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -126,21 +131,25 @@ func (r *remover) empty() error {
 			}
 			return err
 		}
+		var errs []error
 		for _, name := range names {
-			if err := r.remove(name); err != nil {
-				return err
+			if err := r.remove(r.top, name, 0); err != nil { // the others may make the room that this one needs
+				errs = append(errs, err)
 			}
+		}
+		if len(errs) > 0 {
+			return errs[0]
 		}
 	}
 }
 
-// remove removes an entry of the top directory; of a directory, what is in it comes to the top first.
-func (r *remover) remove(name string) error {
-	err := unlink(r.top, name, 0)
+// remove removes an entry of a directory; of a directory, what is in it comes to the top first.
+func (r *remover) remove(parent *os.File, name string, depth int) error {
+	err := unlink(parent, name, 0)
 	if !errors.Is(err, unix.EISDIR) {
 		return err
 	}
-	dir, err := openAt(int(r.top.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, unix.RESOLVE_NO_XDEV)
+	dir, err := openAt(int(parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, unix.RESOLVE_NO_XDEV)
 	if err != nil {
 		return err
 	}
@@ -152,17 +161,18 @@ func (r *remover) remove(name string) error {
 		names, err := dir.Readdirnames(entriesAtATime)
 		if len(names) == 0 {
 			if errors.Is(err, io.EOF) {
-				return unlink(r.top, name, unix.AT_REMOVEDIR)
+				return unlink(parent, name, unix.AT_REMOVEDIR)
 			}
 			return err
 		}
 		for _, entry := range names {
-			if err := unlink(dir, entry, 0); errors.Is(err, unix.EISDIR) {
-				err = r.moveUp(dir, entry)
-				if err != nil {
-					return err
+			err := unlink(dir, entry, 0)
+			if errors.Is(err, unix.EISDIR) {
+				if err = r.moveUp(dir, entry); err != nil && depth < deepest {
+					err = r.remove(dir, entry, depth+1)
 				}
-			} else if err != nil {
+			}
+			if err != nil {
 				return err
 			}
 		}
