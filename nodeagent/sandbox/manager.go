@@ -148,13 +148,8 @@ func (m *manager) make(dir string, spec Spec) (process, error) {
 		}
 	}
 	// Before anything runs in it.
-	if err := errors.Join(cgroup.SetWeight(spec.CgroupPath, spec.CPUMillis), cgroup.LimitPIDs(spec.CgroupPath, spec.MaxPIDs)); err != nil {
+	if err := bound(spec); err != nil {
 		return process{}, err
-	}
-	if spec.MaxMemory > 0 {
-		if err := cgroup.LimitMemory(spec.CgroupPath, spec.MaxMemory); err != nil && !errors.Is(err, cgroup.ErrInUse) {
-			return process{}, err
-		}
 	}
 	if err := m.after("cgroup"); err != nil {
 		return process{}, err
@@ -169,6 +164,17 @@ func (m *manager) make(dir string, spec Spec) (process, error) {
 		}
 	}
 	return m.startPause(dir, spec)
+}
+
+// bound sets what all of the MiniPod may have.
+func bound(spec Spec) error {
+	errs := []error{cgroup.SetWeight(spec.CgroupPath, spec.CPUMillis), cgroup.LimitPIDs(spec.CgroupPath, spec.MaxPIDs)}
+	if spec.MaxMemory > 0 {
+		if err := cgroup.LimitMemory(spec.CgroupPath, spec.MaxMemory); !errors.Is(err, cgroup.ErrInUse) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // List implements Manager.
