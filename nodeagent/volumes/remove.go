@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
+
+	"miniplane.dev/miniplane/nodeagent/foreign"
 )
 
 const (
@@ -149,7 +151,7 @@ func (r *remover) remove(parent *os.File, name string, depth int) error {
 	if !errors.Is(err, unix.EISDIR) {
 		return err
 	}
-	dir, err := openAt(int(parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, unix.RESOLVE_NO_XDEV)
+	dir, err := foreign.OpenAt(int(parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, unix.RESOLVE_NO_XDEV)
 	if err != nil {
 		return err
 	}
@@ -233,7 +235,7 @@ func yield(dir *os.File, name string) error {
 	if kind := stat.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
 		return nil
 	}
-	entry, err := openAt(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, unix.RESOLVE_NO_XDEV)
+	entry, err := foreign.OpenAt(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, unix.RESOLVE_NO_XDEV)
 	if err != nil {
 		return err
 	}

@@ -10,10 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
-)
 
-// raced is how often a path is looked up again that somebody changed meanwhile.
-const raced = 16
+	"miniplane.dev/miniplane/nodeagent/foreign"
+)
 
 // Mount implements Manager. A volume as a whole is at a place that nobody but the agent can change. A path in it may lead anywhere by the time
 // that the runtime follows it, so it is followed here, and what was found is mounted at a place of ours.
@@ -73,13 +72,13 @@ func beneath(volume, subPath string, mayMake bool) (*os.File, error) {
 	if err := checkSubPath(subPath); err != nil {
 		return nil, err
 	}
-	root, err := openAt(unix.AT_FDCWD, volume, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	root, err := foreign.OpenAt(unix.AT_FDCWD, volume, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
 	const resolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
-	found, err := openAt(int(root.Fd()), subPath, unix.O_PATH, resolve)
+	found, err := foreign.OpenAt(int(root.Fd()), subPath, unix.O_PATH, resolve)
 	if !errors.Is(err, unix.ENOENT) || !mayMake {
 		return found, err
 	}
@@ -93,7 +92,7 @@ func beneath(volume, subPath string, mayMake bool) (*os.File, error) {
 			return nil, err
 		}
 	}
-	return openAt(int(root.Fd()), subPath, unix.O_PATH|unix.O_DIRECTORY, resolve)
+	return foreign.OpenAt(int(root.Fd()), subPath, unix.O_PATH|unix.O_DIRECTORY, resolve)
 }
 
 // makeAt makes one directory in another, which is looked up as everything is, unless it is there.
@@ -101,7 +100,7 @@ func makeAt(root int, parent, name string, mode uint32, resolve uint64) error {
 	if parent == "" {
 		parent = "."
 	}
-	dir, err := openAt(root, parent, unix.O_PATH|unix.O_DIRECTORY, resolve)
+	dir, err := foreign.OpenAt(root, parent, unix.O_PATH|unix.O_DIRECTORY, resolve)
 	if err != nil {
 		return err
 	}
@@ -113,26 +112,12 @@ func makeAt(root int, parent, name string, mode uint32, resolve uint64) error {
 	if err != nil {
 		return err
 	}
-	made, err := openAt(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, resolve)
+	made, err := foreign.OpenAt(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, resolve)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = made.Close() }()
 	return unix.Fchmod(int(made.Fd()), mode) // whatever the agent's umask is
-}
-
-// openAt is openat2(2).
-func openAt(dir int, path string, flags int, resolve uint64) (*os.File, error) {
-	for try := 0; ; try++ {
-		fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve})
-		if (errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)) && try < raced {
-			continue
-		}
-		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: path, Err: err}
-		}
-		return os.NewFile(uintptr(fd), path), nil
-	}
 }
 
 // checkSubPath tells what is wrong with a path in a volume. The API refuses it too, but not what variables make of it.
