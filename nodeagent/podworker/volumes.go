@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -120,11 +122,31 @@ func userOf(pod *miniv1.MiniPod) *uint32 {
 func (p *Pool) wantedVolume(pod *miniv1.MiniPod, v *miniv1.Volume) (volumes.Wanted, error) {
 	switch {
 	case volumes.HasFiles(v):
-		return volumes.Wanted{Name: v.Name, Files: volumes.Files{}}, nil
+		return volumes.Wanted{Name: v.Name, Files: volumes.Files{}, Dirs: nestedIn(pod, v.Name)}, nil
 	case v.EmptyDir != nil:
 		return volumes.Wanted{Name: v.Name, Memory: emptyDirMemory(pod, v.EmptyDir, p.Machine), Group: groupOf(pod)}, nil
 	}
 	return volumes.Wanted{}, fmt.Errorf("%s%q: it has no source that this agent knows", podplan.VolumeFailure, v.Name)
+}
+
+// nestedIn are the paths in a volume at which containers have other volumes: where a container cannot make them, they have to be there.
+func nestedIn(pod *miniv1.MiniPod, volume string) []string {
+	var out []string
+	for _, c := range pod.Spec.AllContainers() {
+		for i := range c.VolumeMounts {
+			outer := &c.VolumeMounts[i]
+			if outer.Name != volume || outer.SubPath != "" || outer.SubPathExpr != "" {
+				continue
+			}
+			for j := range c.VolumeMounts {
+				dir := strings.TrimSuffix(path.Join("/", outer.MountPath), "/") + "/"
+				if inner, nested := strings.CutPrefix(path.Join("/", c.VolumeMounts[j].MountPath), dir); nested && inner != "" {
+					out = append(out, inner)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // heldToken is a token that was asked for, and until when it is not asked for again.

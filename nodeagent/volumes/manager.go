@@ -29,6 +29,8 @@ type Wanted struct {
 	Name string
 	// Files that it consists of; nil for an emptyDir.
 	Files Files
+	// Dirs are empty directories beside the files, by their paths, in which other volumes are mounted.
+	Dirs []string
 	// Memory is the size of an emptyDir in memory, in bytes; 0 for one on disk.
 	Memory int64
 	// Group of an emptyDir, which what is made in it belongs to as well; none when nil. That of files is theirs.
@@ -179,7 +181,7 @@ func (m *manager) makeOne(uid types.UID, w Wanted) error {
 		if err := m.after("volume"); err != nil {
 			return err
 		}
-		return publish(dir, w.Files, m.after)
+		return publish(dir, w.Files, w.Dirs, m.after)
 	case w.Memory > 0:
 		options := fmt.Sprintf("mode=%o,size=%d", emptyDirMode(w.Group), w.Memory)
 		if w.Group != nil {

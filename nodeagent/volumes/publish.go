@@ -26,7 +26,7 @@ func hasFiles(dir string) bool {
 
 // publish makes the files of a directory what is given, all at once. It may be cut short after any step: the next time it goes on, and until
 // the link is moved, in one step of the kernel, containers see what there was.
-func publish(dir string, files Files, after func(step string) error) error {
+func publish(dir string, files Files, dirs []string, after func(step string) error) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -41,13 +41,13 @@ func publish(dir string, files Files, after func(step string) error) error {
 			return err
 		}
 	}
-	if err := link(root, files); err != nil {
+	if err := errors.Join(link(root, files), makeDirs(root, files, dirs)); err != nil {
 		return err
 	}
 	if err := after("links"); err != nil {
 		return err
 	}
-	return tidy(root, current, files)
+	return tidy(root, current, files, dirs)
 }
 
 // same tells whether a directory has these files and no others.
@@ -138,13 +138,39 @@ func link(root *os.Root, files Files) error {
 }
 
 // tidy takes away links to what is no more, former directories, and what was cut short.
-func tidy(root *os.Root, current string, files Files) error {
-	keep := map[string]bool{dataLink: true, current: true}
-	for name := range files {
-		first, _, _ := strings.Cut(name, "/")
+func tidy(root *os.Root, current string, files Files, dirs []string) error {
+	keep := firstParts(files)
+	keep[dataLink], keep[current] = true, true
+	for _, dir := range dirs {
+		first, _, _ := strings.Cut(dir, "/")
 		keep[first] = true
 	}
 	return removeBut(root, func(name string) bool { return keep[name] })
+}
+
+// firstParts are the first parts of the paths of files.
+func firstParts(files Files) map[string]bool {
+	out := map[string]bool{}
+	for name := range files {
+		first, _, _ := strings.Cut(name, "/")
+		out[first] = true
+	}
+	return out
+}
+
+// makeDirs makes directories for other volumes. None is made among files, which are replaced with their directories: what is mounted there would be
+// gone with the next change.
+func makeDirs(root *os.Root, files Files, dirs []string) error {
+	taken := firstParts(files)
+	for _, dir := range dirs {
+		if first, _, _ := strings.Cut(dir, "/"); taken[first] || CheckPath(dir) != nil {
+			continue
+		}
+		if err := root.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tidyVersions takes away what was cut short when it was written, and never seen.

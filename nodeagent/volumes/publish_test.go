@@ -75,7 +75,7 @@ func TestPublish(t *testing.T) {
 	for i, files := range []Files{
 		text("a", "1", "b/c", "2"), text("a", "1", "b/c", "2"), text("a", "changed", "b/c", "2", "b/d", "3"), text("a/now", "a directory"), text("b", "now a file"), {},
 	} {
-		if err := publish(dir, files, quietly); err != nil {
+		if err := publish(dir, files, nil, quietly); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(textsOf(files), shown(t, dir)); diff != "" {
@@ -95,11 +95,11 @@ func TestPublishTwice(t *testing.T) {
 	containerdenv.RequireRoot(t)
 	dir := t.TempDir()
 	files := Files{"a": {Data: []byte("1"), Mode: 0o777}, "b": {Mode: 0}}
-	if err := publish(dir, files, quietly); err != nil {
+	if err := publish(dir, files, nil, quietly); err != nil {
 		t.Fatal(err)
 	}
 	first, _ := os.Readlink(filepath.Join(dir, dataLink))
-	if err := publish(dir, files, quietly); err != nil {
+	if err := publish(dir, files, nil, quietly); err != nil {
 		t.Fatal(err)
 	}
 	if second, _ := os.Readlink(filepath.Join(dir, dataLink)); first == "" || second != first {
@@ -109,7 +109,7 @@ func TestPublishTwice(t *testing.T) {
 	files["c"] = File{Mode: 0o400}
 	group := uint32(2000)
 	files.SetOwner(nil, &group)
-	if err := publish(dir, files, quietly); err != nil {
+	if err := publish(dir, files, nil, quietly); err != nil {
 		t.Fatal(err)
 	}
 	for name, file := range files {
@@ -127,11 +127,11 @@ func TestPublishIsCutShort(t *testing.T) {
 	steps := 0
 	for cut := 0; ; cut++ {
 		dir := t.TempDir()
-		if err := publish(dir, before, quietly); err != nil {
+		if err := publish(dir, before, nil, quietly); err != nil {
 			t.Fatal(err)
 		}
 		done, errCut := 0, errors.New("cut")
-		err := publish(dir, after, func(string) error {
+		err := publish(dir, after, nil, func(string) error {
 			if done++; done > cut {
 				return errCut
 			}
@@ -147,7 +147,7 @@ func TestPublishIsCutShort(t *testing.T) {
 		if len(values) != 1 {
 			t.Errorf("cut after step %d: %v", cut, shown(t, dir))
 		}
-		if publish(dir, after, quietly) != nil || cmp.Diff(textsOf(after), shown(t, dir)) != "" {
+		if publish(dir, after, nil, quietly) != nil || cmp.Diff(textsOf(after), shown(t, dir)) != "" {
 			t.Errorf("cut after step %d, then made again: %v", cut, shown(t, dir))
 		}
 		if entries, _ := os.ReadDir(dir); len(entries) != 2+3 {
@@ -176,5 +176,30 @@ func TestSizeOfFiles(t *testing.T) {
 	}
 	if err := checkSize([]Wanted{{Files: Files{"a": {Data: make([]byte, mostBytes+1)}}}}); err == nil || !strings.Contains(err.Error(), "8 MiB") {
 		t.Error(err)
+	}
+}
+
+// Directories for other volumes stay where they are when files change, and are not made among files.
+func TestPublishBesideDirs(t *testing.T) {
+	containerdenv.RequireRoot(t)
+	dir := t.TempDir()
+	dirs := []string{"deep/data", "b/inner", "../out", "..data/x"}
+	var first os.FileInfo
+	for i, files := range []Files{text("a", "1", "b/c", "2"), text("a", "changed", "b/c", "2")} {
+		must(t, publish(dir, files, dirs, quietly))
+		if diff := cmp.Diff(textsOf(files), shown(t, dir)); diff != "" {
+			t.Errorf("version %d (-want +got):\n%s", i, diff)
+		}
+		made, err := os.Stat(filepath.Join(dir, "deep", "data"))
+		must(t, err)
+		if first != nil && !os.SameFile(first, made) {
+			t.Error("a directory is another one after a change")
+		}
+		first = made
+	}
+	for _, none := range []string{"b/inner", "../out", "..data/x"} {
+		if _, err := os.Lstat(filepath.Join(dir, none)); err == nil {
+			t.Errorf("%s was made", none)
+		}
 	}
 }

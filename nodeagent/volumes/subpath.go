@@ -27,9 +27,24 @@ func (m *manager) Mount(uid types.UID, w Wanted, container string, index int, su
 	defer m.locks.lock(uid)()
 	target := filepath.Join(m.memory, string(uid), "paths", container, strconv.Itoa(index))
 	if err := mountPath(place, subPath, target, w.Files == nil); err != nil {
-		return "", fmt.Errorf("volume %q: subPath %q: %w", w.Name, subPath, err)
+		return "", fmt.Errorf("volume %q: subPath %q: %w", w.Name, subPath, inWords(err))
 	}
 	return target, nil
+}
+
+// inWords says what errors of looking up a path mean here.
+func inWords(err error) error {
+	for errno, words := range map[unix.Errno]string{
+		unix.ENOENT:  "it is not there",
+		unix.ENOTDIR: "a part of it is a file",
+		unix.EXDEV:   "it leads out of the volume, by a link or by something that is mounted there",
+		unix.ELOOP:   "its links have no end",
+	} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%s: %w", words, err)
+		}
+	}
+	return err
 }
 
 // mountPath mounts a path of a volume at a place of ours. What was mounted there for a container before is taken away.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -147,4 +148,40 @@ i=0; cd /v; while [ $i -lt 200 ]; do mkdir ` + strings.Repeat("d", 100) + `; cd 
 	if err != nil || len(entries) != 1 {
 		t.Errorf("outside there is %v, %v", entries, err)
 	}
+}
+
+// A volume can be in another one's directory, also where that has files; and a mountPath begins at the root, whether it says so or not.
+func TestVolumesInVolumes(t *testing.T) {
+	e := newEnv(t)
+	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "settings"}, Data: map[string]string{"colour": "blue"}}
+	if err := e.api.Create(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	granted := sync.Once{}
+	for name, mounts := range map[string][]miniv1.VolumeMount{
+		"relative": {{Name: "data", MountPath: "data"}},
+		"nested":   {{Name: "settings", MountPath: "/etc/app"}, {Name: "data", MountPath: "/etc/app/deep/data"}},
+		"linked":   {{Name: "data", MountPath: "/bin/../linked"}},
+		"trailing": {{Name: "data", MountPath: "/trailing/", SubPath: "x/./y/"}},
+	} {
+		pod := e.sh(name, `echo it runs; sleep 1000`, func(p *miniv1.MiniPod) {
+			p.Spec.Volumes = []miniv1.Volume{{Name: "data", EmptyDir: &miniv1.EmptyDirVolumeSource{}},
+				{Name: "settings", ConfigMap: &miniv1.ConfigMapVolumeSource{Name: "settings"}}}
+			p.Spec.Containers[0].VolumeMounts = mounts
+		})
+		granted.Do(func() { e.grant(pod) })
+		e.run(pod)
+		e.until(name, func() bool {
+			s := e.get(name).Status.ContainerStatuses
+			return strings.Contains(e.logOf(e.get(name)), "it runs") || len(s) > 0 && s[0].State.Waiting != nil && strings.Contains(s[0].State.Waiting.Reason, "Error")
+		})
+		if s := e.get(name).Status.ContainerStatuses; s[0].State.Waiting != nil {
+			t.Errorf("%s: %+v", name, s[0].State.Waiting)
+		}
+	}
+	for _, name := range []string{"relative", "nested", "linked", "trailing"} {
+		e.delete(name)
+		e.gone(name)
+	}
+	e.clean()
 }
