@@ -7,7 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// Counted is what a program's metric of that name has counted: a counter's value, how often a histogram observed. With values, only
+// Counted is what a program's metric of that name says: a counter's or a gauge's value, how often a histogram observed. With values, only
 // where a label has each of them.
 func Counted(t *testing.T, name string, values ...string) (n float64) {
 	t.Helper()
@@ -25,7 +25,7 @@ func Counted(t *testing.T, name string, values ...string) (n float64) {
 				labels = append(labels, label.GetValue())
 			}
 			if !slices.ContainsFunc(values, func(value string) bool { return !slices.Contains(labels, value) }) {
-				n += m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+				n += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"miniplane.dev/miniplane/test/testenv"
 )
 
 func uid(n int) string { return fmt.Sprintf("%08d-2222-3333-4444-555555555555", n) }
@@ -61,6 +63,22 @@ func TestPlacesAreFew(t *testing.T) {
 	}
 	if loads := p.loads(); slices.Max(loads) > 2 {
 		t.Errorf("servers have %v MiniPods, and may have 2", loads)
+	}
+}
+
+// TestServersOfANode: a server of a node has 32 MiniPods at most, which is how many one that hangs concerns; and the metric says how many servers there are.
+func TestServersOfANode(t *testing.T) {
+	r := &Runtime{places: newPlaces(groupsPerServer), opts: Options{Shim: t.TempDir()}}
+	for i := range leastServers*32 + 1 {
+		if _, err := r.runtimeOf(t.Context(), uid(i)+"-main-0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if loads := r.places.loads(); slices.Max(loads) != 32 || len(loads) != leastServers+1 {
+		t.Errorf("servers have %v MiniPods", loads)
+	}
+	if got := testenv.Counted(t, "miniplane_agent_shim_servers"); got != leastServers+1 {
+		t.Errorf("the metric says %v servers", got)
 	}
 }
 
