@@ -16,7 +16,7 @@ metadata: {name: runs, labels: {app: deadline}}
 spec:
   activeDeadlineSeconds: 8
   terminationGracePeriodSeconds: 1
-  containers: [{name: main, image: IMAGE, command: [sleep, "100000"]}]
+  containers: [{name: main, image: IMAGE, command: [sleep, "54321"]}]
 ---
 apiVersion: miniplane.dev/v1alpha1
 kind: MiniPod
