@@ -83,7 +83,9 @@ const inventory = `
 // namespace of containerd, which goes with miniplane: so it is taken out here, and loaded anew for every test.
 func bare(t *testing.T) []string {
 	t.Helper()
-	must(t, "make", "--no-print-directory", "image-load", "TAR=.local/images/echo.tar")
+	for _, image := range []string{"echo", "busybox"} {
+		must(t, "make", "--no-print-directory", "image-load", "TAR=.local/images/"+image+".tar")
+	}
 	return slices.DeleteFunc(machine(t), func(line string) bool { return line == "containerd namespace miniplane" })
 }
 
