@@ -23,10 +23,15 @@ const whatIsLeft = `
 	ls /run/miniplane /var/lib/miniplane 2>/dev/null | grep -v -e '^/' -e '^$' | sed 's/^/file /'
 	exit 0`
 
-// An agent that leaves takes the images of MiniPods with it, and nobody has the tests' ones to pull.
+// An agent that leaves takes the images of MiniPods with it, and nobody has the tests' ones to pull. ctr may end before all that containerd
+// sends it is in the file, so that the end of the archive is looked for.
 const (
-	keepImages = `ctr --address /run/containerd/containerd.sock --namespace miniplane images ls -q | grep -v sha256: |
-		xargs ctr --address /run/containerd/containerd.sock --namespace miniplane images export /tmp/e2e-leave.tar`
+	keepImages = `ctr="ctr --address /run/containerd/containerd.sock --namespace miniplane" file=/tmp/e2e-leave.tar
+		for try in 1 2 3 4 5; do
+			$ctr images ls -q | grep -v sha256: | xargs $ctr images export $file || exit 1
+			! tar -tf $file | grep -qx oci-layout || exit 0
+		done
+		echo "the archive has no end" && exit 1`
 	bringImages = `ctr --address /run/containerd/containerd.sock --namespace miniplane images import /tmp/e2e-leave.tar && rm /tmp/e2e-leave.tar`
 )
 
