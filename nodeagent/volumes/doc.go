@@ -11,6 +11,6 @@
 // What makes it hard is that containers do write into emptyDirs, and may put there whatever the kernel lets them: links to anywhere, trees
 // without end, files that cannot be removed. So no path is ever followed from outside into what a container can write to, but by openat2,
 // which no link leads out of; what was found so is mounted by its descriptor, at a place of ours, and that place is what the runtime is
-// told (subpath.go). Removing goes the same way, with two directories open at a time however deep a tree is (remove.go). And nobody but
+// told (subpath.go). Removing goes the same way, with a bounded number of directories open however deep a tree is (remove.go). And nobody but
 // root passes the directories above, so that a program with setuid that a container left there is none for users of the machine.
 package volumes
