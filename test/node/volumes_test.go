@@ -173,7 +173,8 @@ func TestVolumesInVolumes(t *testing.T) {
 		e.run(pod)
 		e.until(name, func() bool {
 			s := e.get(name).Status.ContainerStatuses
-			return strings.Contains(e.logOf(e.get(name)), "it runs") || len(s) > 0 && s[0].State.Waiting != nil && strings.Contains(s[0].State.Waiting.Reason, "Error")
+			return len(s) > 0 && (s[0].State.Running != nil && strings.Contains(e.logOf(e.get(name)), "it runs") ||
+				s[0].State.Waiting != nil && strings.Contains(s[0].State.Waiting.Reason, "Error"))
 		})
 		if s := e.get(name).Status.ContainerStatuses; s[0].State.Waiting != nil {
 			t.Errorf("%s: %+v", name, s[0].State.Waiting)
