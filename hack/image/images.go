@@ -57,7 +57,7 @@ func echoImages() ([]ociarchive.Named, error) {
 	return []ociarchive.Named{one, two, web}, errors.Join(err1, err2, err3)
 }
 
-// busyboxImages is a shell with the usual commands.
+// busyboxImages is a shell with the usual commands, and the same with a VOLUME.
 func busyboxImages() ([]ociarchive.Named, error) {
 	path, err := exec.LookPath("busybox")
 	if err != nil {
@@ -85,8 +85,11 @@ func busyboxImages() ([]ociarchive.Named, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := newImage(layer, v1.Config{Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/bin"}})
-	return []ociarchive.Named{{Ref: "miniplane.dev/busybox:v1", Image: image}}, err
+	config := v1.Config{Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/bin"}}
+	image, err1 := newImage(layer, config)
+	config.Volumes = map[string]struct{}{"/data": {}}
+	withVolume, err2 := newImage(layer, config)
+	return []ociarchive.Named{{Ref: "miniplane.dev/busybox:v1", Image: image}, {Ref: "miniplane.dev/busybox:volume", Image: withVolume}}, errors.Join(err1, err2)
 }
 
 // goBinary builds a static program of this module. Flags go to the linker.

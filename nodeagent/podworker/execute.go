@@ -154,6 +154,7 @@ func (w *worker) specOf(desired *miniv1.MiniPod, a podplan.Action) (runtime.Cont
 		return spec, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
 	}
 	spec.Mounts = append(spec.Mounts, mounts...)
+	spec.VolumesDir = w.pool.Volumes.OfImage(desired.UID, spec.ID)
 	return spec, nil
 }
 
@@ -190,9 +191,14 @@ func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 	return func(o *view) {
 		delete(o.Images, a.Container)
 		o.dropObjects(a.Container)
-		o.Gone.Files = false
+		o.Gone.Files, o.Gone.Volumes = false, o.Gone.Volumes && !there(spec.VolumesDir)
 		o.Set(containerOf(runtime.Container{ID: spec.ID, Labels: spec.Labels, Image: spec.Image, ImageID: imageID, State: runtime.StateCreated}))
 	}, nil
+}
+
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func (w *worker) start(ctx context.Context, a podplan.Action) (change, error) {
@@ -205,7 +211,7 @@ func (w *worker) start(ctx context.Context, a podplan.Action) (change, error) {
 		return nil, err
 	case err != nil:
 		// What was half started is taken away, so that the next try begins clean.
-		return nil, errors.Join(err, w.pool.Runtime.Remove(ctx, a.ID))
+		return nil, errors.Join(err, w.removeContainer(ctx, a.ID))
 	}
 	w.pool.measureStart(a.Attempt)
 	started := w.pool.Clock.Now()
@@ -282,6 +288,14 @@ func (w *worker) record(line func(types.UID, string) error, id string) {
 	}
 }
 
+// removeContainer removes a container, and what was its alone.
+func (w *worker) removeContainer(ctx context.Context, id string) error {
+	if err := w.pool.Runtime.Remove(ctx, id); err != nil {
+		return err
+	}
+	return w.pool.Volumes.RemoveOfImage(w.uid, id)
+}
+
 // remove removes a container, and the log of one that is pruned.
 func (w *worker) remove(ctx context.Context, desired *miniv1.MiniPod, a podplan.Action) (change, error) {
 	turn := w.pool.removals.take(context.Background(), nil)
@@ -290,7 +304,7 @@ func (w *worker) remove(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), actionTimeout)
 	defer cancel()
 	var err error
-	if turn.lend(func() { err = w.pool.Runtime.Remove(ctx, a.ID) }); err != nil {
+	if turn.lend(func() { err = w.removeContainer(ctx, a.ID) }); err != nil {
 		return nil, err
 	}
 	removed := w.observed.Containers[w.observed.IndexOf(a.ID)]

@@ -111,6 +111,10 @@ type ContainerSpec struct {
 	Namespaces Namespaces
 	// Mounts from the host.
 	Mounts []Mount
+	// VolumesDir is where to make the directories that the image calls volumes, but for those at whose paths there are Mounts; there are none
+	// when it is empty. It does not exist where the image has none. Whoever names it removes it, with whatever the container put there, when the
+	// container is removed.
+	VolumesDir string
 	// CgroupPath is the absolute cgroup of the container, as in /miniplane/pod<uid>/<id>.
 	CgroupPath string
 	Resources  Resources

@@ -45,6 +45,11 @@ type Manager interface {
 	Made(uid types.UID, volume string) bool
 	// Mount is where the runtime finds a volume for a container, or a path in it. Index tells a container's mounts apart.
 	Mount(uid types.UID, w Wanted, container string, index int, subPath string) (string, error)
+	// OfImage is where directories are that the image of a container calls volumes, and which are the container's alone. Who makes the container
+	// makes them, where there are such.
+	OfImage(uid types.UID, container string) string
+	// RemoveOfImage takes them away, with whatever is in them. Nil if there are none.
+	RemoveOfImage(uid types.UID, container string) error
 	// List are the MiniPods that have volumes, or remains of them.
 	List() ([]types.UID, error)
 	// Remove takes all volumes of a MiniPod away, with whatever is in them. No container uses them any more. Nil if there are none.

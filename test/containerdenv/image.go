@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/client"
@@ -20,11 +21,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// File of an image.
+// File of an image; a directory where the path ends with a slash.
 type File struct {
 	Path string
 	Mode int64
 	Data []byte
+	// Owner is its user and group.
+	Owner int
 }
 
 // Image builds an image of one layer in memory, for this machine's platform.
@@ -36,7 +39,11 @@ func Image(t testing.TB, config v1.Config, files ...File) v1.Image {
 		add(t, w, &tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, nil)
 	}
 	for _, f := range files {
-		add(t, w, &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Mode: f.Mode, Size: int64(len(f.Data))}, f.Data)
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Mode: f.Mode, Size: int64(len(f.Data)), Uid: f.Owner, Gid: f.Owner}
+		if strings.HasSuffix(f.Path, "/") {
+			header.Typeflag = tar.TypeDir
+		}
+		add(t, w, header, f.Data)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -63,7 +70,7 @@ func Image(t testing.TB, config v1.Config, files ...File) v1.Image {
 
 // Busybox is an image with the machine's static busybox as its shell, or the program at /bin/busybox of the tree that
 // MINIPLANE_TEST_BUSYBOX names. Its command is a shell.
-func Busybox(t testing.TB, config v1.Config) v1.Image {
+func Busybox(t testing.TB, config v1.Config, files ...File) v1.Image {
 	t.Helper()
 	path := os.Getenv("MINIPLANE_TEST_BUSYBOX")
 	if path == "" {
@@ -80,10 +87,10 @@ func Busybox(t testing.TB, config v1.Config) v1.Image {
 		config.Cmd = []string{"/bin/busybox", "sh"}
 	}
 	config.Env = append([]string{"PATH=/bin"}, config.Env...)
-	return Image(t, config,
-		File{"bin/busybox", 0o755, data}, File{"bin/sh", 0o755, data},
-		File{"etc/passwd", 0o644, []byte("root:x:0:0::/:/bin/sh\nplain:x:1000:1000::/:/bin/sh\n")},
-		File{"etc/group", 0o644, []byte("root:x:0:\nplain:x:1000:\nextra:x:2000:plain\n")})
+	return Image(t, config, append([]File{
+		{Path: "bin/busybox", Mode: 0o755, Data: data}, {Path: "bin/sh", Mode: 0o755, Data: data},
+		{Path: "etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0::/:/bin/sh\nplain:x:1000:1000::/:/bin/sh\n")},
+		{Path: "etc/group", Mode: 0o644, Data: []byte("root:x:0:\nplain:x:1000:\nextra:x:2000:plain\n")}}, files...)...)
 }
 
 // ImportImage makes an image present in containerd, unpacked, under a name as in "docker.io/library/echo:test".

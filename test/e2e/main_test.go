@@ -21,7 +21,9 @@ const (
 	imageV1 = "miniplane.dev/echo:v1"
 	imageV2 = "miniplane.dev/echo:v2"
 	busybox = "miniplane.dev/busybox:v1"
-	image80 = "miniplane.dev/web:v1"
+	// busyboxVolume is the same with a VOLUME /data.
+	busyboxVolume = "miniplane.dev/busybox:volume"
+	image80       = "miniplane.dev/web:v1"
 )
 
 var (

@@ -125,3 +125,24 @@ spec:
 	}
 	kubectl(t, ns, "delete", "minipod", "exported", "--timeout=60s")
 }
+
+// What an image calls a volume can be written to where nothing else can.
+func TestVolumeOfAnImage(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, `apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: reader}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: `+busyboxVolume+`
+    securityContext: {readOnlyRootFilesystem: true}
+    command: [sh, -c, "touch /elsewhere 2>/dev/null && exit 1; echo kept >/data/file && cat /data/file >/dev/termination-log"]
+`)
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, "it ends well", func() (bool, string) {
+		out := kubectl(t, ns, "get", "minipod", "reader", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.terminated.message}")
+		return strings.TrimSpace(out) == "Succeeded kept", out
+	})
+	kubectl(t, ns, "delete", "minipod", "reader", "--timeout=60s")
+}

@@ -79,6 +79,12 @@ func (v *Volumes) Mount(uid types.UID, w volumes.Wanted, _ string, _ int, subPat
 	return path.Join("/volumes", w.Name, subPath), nil
 }
 
+// OfImage implements volumes.Manager.
+func (v *Volumes) OfImage(types.UID, string) string { return "" }
+
+// RemoveOfImage implements volumes.Manager.
+func (v *Volumes) RemoveOfImage(types.UID, string) error { return nil }
+
 // List implements volumes.Manager.
 func (v *Volumes) List() ([]types.UID, error) {
 	v.mu.Lock()

@@ -50,6 +50,9 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	if err != nil {
 		return err
 	}
+	if err := r.withVolumes(ctx, &spec, facts); err != nil {
+		return err
+	}
 	oci := ociSpec(spec, facts, may, r.oomMin)
 	if len(oci.Process.Args) == 0 {
 		return fmt.Errorf("image %q has no command and none was given: %w", spec.Image, errdefs.ErrInvalidArgument)

@@ -26,6 +26,8 @@ type imageFacts struct {
 	config  ocispec.ImageConfig
 	// accounts are the users and groups that the image knows.
 	accounts accounts
+	// volumes that it wants for each container.
+	volumes []imageVolume
 	// read is about how many bytes all of this was read from, and takes.
 	read int64
 }
@@ -155,12 +157,28 @@ func (r *Runtime) facts(ctx context.Context, image images.Image) (*imageFacts, e
 	if err := r.unpacked(ctx, i, facts); err != nil {
 		return nil, err
 	}
-	if facts.accounts, err = r.accounts(ctx, facts); err != nil {
+	if facts.volumes, err = volumesOf(config.Config.Volumes); err != nil {
+		return nil, err
+	}
+	// A look into the image for all that is to be known of its files.
+	if err := r.view(ctx, "miniplane-user", facts, facts.lookInto); err != nil {
 		return nil, err
 	}
 	facts.read += facts.accounts.size()
 	r.images.put(digest, facts)
 	return facts, nil
+}
+
+// lookInto finds out what is to be known of an image's files: its users and groups, from its /etc/passwd and /etc/group (whom a container runs as is
+// worked out from them, by resolveUser), and what is in its volumes.
+func (f *imageFacts) lookInto(root string) (err error) {
+	if f.accounts, err = readAccounts(root); err != nil {
+		return err
+	}
+	for i := range f.volumes {
+		f.volumes[i].lookInto(root)
+	}
+	return nil
 }
 
 // unpacked makes sure that the image's layers are snapshots, which a plain import need not have done.

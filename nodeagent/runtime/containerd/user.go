@@ -1,42 +1,18 @@
 package containerd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"miniplane.dev/miniplane/nodeagent/foreign"
 )
-
-// accounts finds out which users and groups an image knows, from its /etc/passwd and /etc/group. They are facts of the image and
-// looked up once; whom a container runs as is worked out from them (resolveUser).
-func (r *Runtime) accounts(ctx context.Context, facts *imageFacts) (accounts, error) {
-	lease, done, err := r.lease(ctx)
-	if err != nil {
-		return accounts{}, err
-	}
-	defer done()
-	key := fmt.Sprintf("miniplane-user-%d", time.Now().UnixNano())
-	mounts, err := r.snaps.View(lease, key, facts.chainID)
-	if err != nil {
-		return accounts{}, fmt.Errorf("look into the image: %w", native(err))
-	}
-	defer r.snaps.Remove(lease, key) //nolint:errcheck // the lease's end removes it too
-	var out accounts
-	err = r.look(mounts, func(root string) (err error) {
-		out, err = readAccounts(root)
-		return err
-	})
-	return out, err
-}
 
 // maxAccounts is how large an image's /etc/passwd or /etc/group may be, in bytes: they are kept in memory.
 const maxAccounts = 256 << 10
