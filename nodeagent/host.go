@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -101,4 +103,9 @@ func (h host) info() miniv1.MiniNodeInfo {
 		AgentVersion: Version, ReadsAsNode: Version, SpecLevel: miniv1.NewestSpecLevel, SpecLevelOf: Version, KernelVersion: h.kernel, BootID: h.boot,
 		OperatingSystem: gort.GOOS, Architecture: gort.GOARCH,
 	}
+}
+
+// readsRecursively tells whether the kernel can make a mount read-only with all that is mounted in it (Linux 5.12): then it looks for the one that is asked about.
+func readsRecursively() bool {
+	return errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}), unix.EBADF)
 }

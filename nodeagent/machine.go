@@ -39,7 +39,7 @@ func OpenMachine(opts Options, log logr.Logger) (*Machine, error) {
 	if err != nil {
 		return nil, errors.Join(err, rt.Close())
 	}
-	vols, err := volumes.New(opts.StateDir, opts.RootDir)
+	vols, err := volumes.New(opts.StateDir, opts.RootDir, rt.OnMachine)
 	if err != nil {
 		return nil, errors.Join(err, rt.Close())
 	}

@@ -1,5 +1,7 @@
 package v1alpha1
 
+import "slices"
+
 // Levels of a MiniPod's spec. An agent that does not know a field runs a MiniPod as if the field were not there: main containers without
 // their init containers. So each field whose absence would be felt comes with a level, agents say how far they know them, and the
 // scheduler binds no MiniPod to a node whose agent knows less.
@@ -18,8 +20,11 @@ const (
 	// SpecLevelDeadline is that of spec.activeDeadlineSeconds.
 	SpecLevelDeadline int32 = 6
 
+	// SpecLevelVolumeKinds is that of volumes of the kind hostPath, and of mountPropagation and recursiveReadOnly.
+	SpecLevelVolumeKinds int32 = 7
+
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelDeadline
+	NewestSpecLevel = SpecLevelVolumeKinds
 )
 
 // specLevelFields are the fields that levels brought.
@@ -30,6 +35,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelVolumes:        "spec.volumes",
 	SpecLevelHooks:          "lifecycle of containers",
 	SpecLevelDeadline:       "spec.activeDeadlineSeconds",
+	SpecLevelVolumeKinds:    "hostPath, mountPropagation or recursiveReadOnly of volumes",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -44,6 +50,9 @@ func (s *MiniPodSpec) Level() int32 {
 	if s.ActiveDeadlineSeconds != nil {
 		level = SpecLevelDeadline
 	}
+	if slices.ContainsFunc(s.Volumes, func(v Volume) bool { return v.later() }) {
+		level = SpecLevelVolumeKinds
+	}
 	for _, c := range s.AllContainers() {
 		level = max(level, c.level())
 	}
@@ -52,6 +61,9 @@ func (s *MiniPodSpec) Level() int32 {
 
 // level is what an agent has to know to run the container.
 func (c *Container) level() int32 {
+	if slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return m.later() }) {
+		return SpecLevelVolumeKinds
+	}
 	if c.Lifecycle != nil {
 		return SpecLevelHooks
 	}

@@ -36,6 +36,26 @@ type Volume struct {
 	// projected has the files of several sources.
 	// +optional
 	Projected *ProjectedVolumeSource `json:"projected,omitempty"`
+
+	// hostPath is a directory or a file of the node. Whoever may use it has the node.
+	// +optional
+	HostPath *HostPathVolumeSource `json:"hostPath,omitempty"`
+}
+
+// HostPathVolumeSource is a directory or a file of the node. It stays there, as it is, when the MiniPod goes.
+type HostPathVolumeSource struct {
+	// path on the node.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:Pattern=`^/`
+	Path string `json:"path,omitempty"`
+
+	// type is what has to be there: DirectoryOrCreate (a directory, made if nothing is there), Directory, FileOrCreate (a file, likewise), File, Socket, CharDevice or
+	// BlockDevice. When it is not given anything may be there, and a directory is made where nothing is.
+	// +optional
+	// +kubebuilder:validation:Enum=DirectoryOrCreate;Directory;FileOrCreate;File;Socket;CharDevice;BlockDevice;""
+	Type *corev1.HostPathType `json:"type,omitempty"`
 }
 
 // EmptyDirVolumeSource is a directory that is empty at first.
@@ -306,10 +326,26 @@ type VolumeMount struct {
 	// +kubebuilder:validation:MaxLength=4096
 	SubPathExpr string `json:"subPathExpr,omitempty"`
 
-	// mountPropagation is None: mounts that are made on the node later are not seen in the container, nor the reverse.
+	// mountPropagation says which mounts that are made later are seen: with None, which is the default, none, with HostToContainer those that are made on the node in the volume,
+	// and with Bidirectional also those that a container makes in it, which has to be privileged, on the node.
 	// +optional
-	// +kubebuilder:validation:Enum=None
+	// +kubebuilder:validation:Enum=None;HostToContainer;Bidirectional
 	MountPropagation *corev1.MountPropagationMode `json:"mountPropagation,omitempty"`
+
+	// recursiveReadOnly says whether readOnly, which has to be true, is so for what is mounted in the volume as well: Disabled, which is the default; IfPossible, as far as the
+	// node's kernel can do that; Enabled.
+	// +optional
+	// +kubebuilder:validation:Enum=Disabled;IfPossible;Enabled
+	RecursiveReadOnly *corev1.RecursiveReadOnlyMode `json:"recursiveReadOnly,omitempty"`
+}
+
+// later tells whether the volume is of a kind that came after the first ones.
+func (v *Volume) later() bool { return v.HostPath != nil }
+
+// later tells whether the volume is mounted in a way that came after the first ones.
+func (m *VolumeMount) later() bool {
+	return m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone ||
+		m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled
 }
 
 // HasTokens tells whether tokens of a ServiceAccount are among the files of the volume.

@@ -30,6 +30,8 @@ type Machine struct {
 	MemoryBytes int64
 	// Node is what the node has for all its MiniPods together.
 	Node resources.Amounts
+	// RecursiveReadOnly tells whether its kernel can make a mount read-only with all that is mounted in it.
+	RecursiveReadOnly bool
 	// PodMaxPIDs is how many processes and threads one MiniPod may have; 0 is no limit.
 	PodMaxPIDs int64
 }

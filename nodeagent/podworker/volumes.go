@@ -11,8 +11,10 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/grants"
@@ -123,6 +125,8 @@ func (p *Pool) wantedVolume(pod *miniv1.MiniPod, v *miniv1.Volume) (volumes.Want
 	switch {
 	case volumes.HasFiles(v):
 		return volumes.Wanted{Name: v.Name, Files: volumes.Files{}, Dirs: nestedIn(pod, v.Name)}, nil
+	case v.HostPath != nil:
+		return volumes.Wanted{Name: v.Name, Host: &volumes.Host{Path: v.HostPath.Path, Type: ptr.Deref(v.HostPath.Type, corev1.HostPathUnset)}}, nil
 	case v.EmptyDir != nil:
 		return volumes.Wanted{Name: v.Name, Memory: emptyDirMemory(pod, v.EmptyDir, p.Machine), Group: groupOf(pod)}, nil
 	}
@@ -339,11 +343,24 @@ func (p *Pool) volumeMounts(pod *miniv1.MiniPod, c *miniv1.Container, values map
 		if err != nil {
 			return nil, fmt.Errorf("volumeMount %s: %w", mount.MountPath, err)
 		}
+		if err := checkPlace(mount.MountPath, w.Host != nil); err != nil {
+			return nil, err
+		}
+		propagation := propagations[ptr.Deref(mount.MountPropagation, corev1.MountPropagationNone)]
+		if w.Host != nil && path != "" && propagation == runtime.PropagationBoth {
+			return nil, fmt.Errorf("volumeMount %s: mountPropagation Bidirectional cannot be had with a subPath of a hostPath; name the whole path in a volume of its own", mount.MountPath)
+		}
+		w.Follow = propagation == runtime.PropagationIn
 		place, err := p.Volumes.Mount(pod.UID, w, c.Name, i, path)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, runtime.Mount{HostPath: place, ContainerPath: mount.MountPath, ReadOnly: mount.ReadOnly || w.Files != nil})
+		recursive, err := recursiveReadOnly(mount, p.Machine.RecursiveReadOnly)
+		if err != nil {
+			return nil, fmt.Errorf("volumeMount %s: %w", mount.MountPath, err)
+		}
+		out = append(out, runtime.Mount{HostPath: place, ContainerPath: mount.MountPath, ReadOnly: mount.ReadOnly || w.Files != nil,
+			Recursive: recursive, Propagation: propagation})
 	}
 	return out, nil
 }

@@ -135,7 +135,21 @@ type Namespaces struct {
 type Mount struct {
 	HostPath, ContainerPath string
 	ReadOnly                bool
+	// Recursive says that what is mounted in it is read-only too. ErrSettings where that cannot be had.
+	Recursive bool
+	// Propagation says which mounts that are made in it later are seen in the container, and which of the container outside.
+	Propagation Propagation
 }
+
+// Propagation of mounts that are made later.
+type Propagation string
+
+// Ways of mounts.
+const (
+	PropagationNone Propagation = ""
+	PropagationIn   Propagation = "in"
+	PropagationBoth Propagation = "both"
+)
 
 // Resources limit a container. Zero means no limit, except for CPUShares, where it means the least.
 type Resources struct {

@@ -33,6 +33,10 @@ type Wanted struct {
 	Dirs []string
 	// Memory is the size of an emptyDir in memory, in bytes; 0 for one on disk.
 	Memory int64
+	// Host is a path of the node; nil for others.
+	Host *Host
+	// Follow says that mounts which are made on the node later are to be seen in a path of the volume.
+	Follow bool
 	// Group of an emptyDir, which what is made in it belongs to as well; none when nil. That of files is theirs.
 	Group *uint32
 }
@@ -60,13 +64,16 @@ type manager struct {
 	memory string // below the state directory
 	disk   string // below the root directory
 	locks  locks
+	// machine is where the runtime sees the node.
+	machine Machine
 	// after is called after each step; tests stop there.
 	after func(step string) error
 }
 
 // New makes a manager. Its directories are for root alone.
-func New(stateDir, rootDir string) (Manager, error) {
+func New(stateDir, rootDir string, machine Machine) (Manager, error) {
 	m := newManager(stateDir, rootDir)
+	m.machine = machine
 	if err := os.MkdirAll(m.memory, 0o700); err != nil {
 		return nil, err
 	}
@@ -78,7 +85,7 @@ func New(stateDir, rootDir string) (Manager, error) {
 
 func newManager(stateDir, rootDir string) *manager {
 	return &manager{memory: filepath.Join(stateDir, "volumes"), disk: filepath.Join(rootDir, "volumes"),
-		after: func(string) error { return nil }}
+		machine: func(do func() error) error { return do() }, after: func(string) error { return nil }}
 }
 
 // Cleanup takes away all volumes, and what New made.
@@ -118,6 +125,8 @@ func check(uid types.UID, names ...string) error {
 // place is where a volume is.
 func (m *manager) place(uid types.UID, w Wanted) string {
 	switch {
+	case w.Host != nil:
+		return w.Host.Path
 	case w.Files != nil:
 		return filepath.Join(m.filesDir(uid), w.Name)
 	case w.Memory > 0:
@@ -176,6 +185,8 @@ func checkSize(wanted []Wanted) error {
 func (m *manager) makeOne(uid types.UID, w Wanted) error {
 	dir := m.place(uid, w)
 	switch {
+	case w.Host != nil:
+		return m.machine(w.Host.check)
 	case w.Files != nil:
 		if err := m.mount(m.filesDir(uid), filesOptions); err != nil {
 			return err

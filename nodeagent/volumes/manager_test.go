@@ -30,7 +30,7 @@ func testManager(t testing.TB) *manager {
 	t.Helper()
 	containerdenv.RequireRoot(t)
 	dir := t.TempDir()
-	made, err := New(filepath.Join(dir, "state"), filepath.Join(dir, "root"))
+	made, err := New(filepath.Join(dir, "state"), filepath.Join(dir, "root"), here)
 	must(t, err)
 	m := made.(*manager)
 	t.Cleanup(func() {

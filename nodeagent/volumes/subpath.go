@@ -26,7 +26,13 @@ func (m *manager) Mount(uid types.UID, w Wanted, container string, index int, su
 	}
 	defer m.locks.lock(uid)()
 	target := filepath.Join(m.memory, string(uid), "paths", container, strconv.Itoa(index))
-	if err := mountPath(place, subPath, target, w.Files == nil); err != nil {
+	var err error
+	if w.Host != nil {
+		err = m.machine(func() error { return w.Host.mountPath(subPath, target, w.Follow) })
+	} else {
+		err = mountPath(place, subPath, target, w.Files == nil)
+	}
+	if err != nil {
 		return "", fmt.Errorf("volume %q: subPath %q: %w", w.Name, subPath, inWords(err))
 	}
 	return target, nil
@@ -54,6 +60,15 @@ func mountPath(volume, subPath, target string, mayMake bool) error {
 		return err
 	}
 	defer func() { _ = found.Close() }()
+	if err := makePlace(found, target, false); err != nil {
+		return err
+	}
+	// By its descriptor: what is mounted is what was found, whatever its path leads to by now.
+	return unix.Mount(fmt.Sprintf("/proc/self/fd/%d", found.Fd()), target, "", unix.MS_BIND, "")
+}
+
+// makePlace makes a directory or a file at a place of ours, on which something that was found is mounted. What was mounted there for a container before is taken away.
+func makePlace(found *os.File, target string, anything bool) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(found.Fd()), &stat); err != nil {
 		return err
@@ -67,32 +82,30 @@ func mountPath(volume, subPath, target string, mayMake bool) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return err
 	}
-	switch stat.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		err = os.Mkdir(target, 0o700)
-	case unix.S_IFREG:
-		err = os.WriteFile(target, nil, 0o600)
-	default:
-		err = errors.New("it is neither a directory nor a file")
+	switch kind := stat.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFDIR:
+		return os.Mkdir(target, 0o700)
+	case kind == unix.S_IFREG || anything:
+		return os.WriteFile(target, nil, 0o600)
 	}
-	if err != nil {
-		return err
-	}
-	// By its descriptor: what is mounted is what was found, whatever its path leads to by now.
-	return unix.Mount(fmt.Sprintf("/proc/self/fd/%d", found.Fd()), target, "", unix.MS_BIND, "")
+	return errors.New("it is neither a directory nor a file")
 }
 
 // beneath opens a path in a volume, which no link leads out of. Directories that are missing are made, with the permissions of the volume.
 func beneath(volume, subPath string, mayMake bool) (*os.File, error) {
-	if err := checkSubPath(subPath); err != nil {
-		return nil, err
-	}
 	root, err := foreign.OpenAt(unix.AT_FDCWD, volume, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	const resolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
+	return openBeneath(root, subPath, mayMake, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_MAGICLINKS|unix.RESOLVE_NO_XDEV)
+}
+
+// openBeneath opens a path in a directory. Directories that are missing are made, with the permissions of that directory.
+func openBeneath(root *os.File, subPath string, mayMake bool, resolve uint64) (*os.File, error) {
+	if err := checkSubPath(subPath); err != nil {
+		return nil, err
+	}
 	found, err := foreign.OpenAt(int(root.Fd()), subPath, unix.O_PATH, resolve)
 	if !errors.Is(err, unix.ENOENT) || !mayMake {
 		return found, err

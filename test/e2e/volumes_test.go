@@ -146,3 +146,36 @@ spec:
 	})
 	kubectl(t, ns, "delete", "minipod", "reader", "--timeout=60s")
 }
+
+// A hostPath is the node's: where Pod Security has no level it is there, and where it is baseline it is refused.
+func TestHostPath(t *testing.T) {
+	ns := namespace(t)
+	pod := `apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: NAME}
+spec:
+  restartPolicy: Never
+  volumes:
+  - name: etc
+    hostPath: {path: /etc, type: Directory}
+  containers:
+  - name: main
+    image: ` + busybox + `
+    command: [sh, -c, "echo x 2>/dev/null >/node/x; grep -q ^root: /passwd /node/passwd && echo of the node >/dev/termination-log"]
+    volumeMounts:
+    - {name: etc, mountPath: /node, readOnly: true, recursiveReadOnly: IfPossible, mountPropagation: None}
+    - {name: etc, mountPath: /passwd, subPath: passwd, readOnly: true}
+`
+	apply(t, ns, strings.ReplaceAll(pod, "NAME", "reader"))
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, "it ends well", func() (bool, string) {
+		out := kubectl(t, ns, "get", "minipod", "reader", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.terminated.message}")
+		return strings.TrimSpace(out) == "Succeeded of the node", out
+	})
+	kubectl(t, ns, "label", "namespace", ns, enforceLabel+"=baseline")
+	apply(t, ns, strings.ReplaceAll(pod, "NAME", "refused"))
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, "it is refused", func() (bool, string) {
+		out := kubectl(t, ns, "get", "minipod", "refused", "-o", "jsonpath={.status.conditions[?(@.type==\"PodScheduled\")].message}")
+		return strings.Contains(out, `hostPath volumes (volume "etc")`), out
+	})
+	kubectl(t, ns, "delete", "minipod", "--all", "--timeout=60s")
+}

@@ -32,6 +32,20 @@ func (r *Runtime) look(mounts []mount.Mount, read func(root string) error) error
 	})
 }
 
+// OnMachine runs something where containerd sees the machine's files, as its containers' mounts do: the agent itself may run in a container.
+func (r *Runtime) OnMachine(do func() error) error {
+	return thread.Spend(func() error {
+		pid, err := listener(r.opts.Address)
+		if err == nil {
+			err = thread.EnterMounts(int(pid))
+		}
+		if err != nil {
+			return fmt.Errorf("see what containerd sees: %w", err)
+		}
+		return do()
+	})
+}
+
 // enterCopy moves the thread to a copy of the mount namespace of the process that listens on a socket.
 func enterCopy(socket string) error {
 	pid, err := listener(socket)

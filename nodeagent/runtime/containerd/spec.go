@@ -73,6 +73,7 @@ func ociSpec(spec runtime.ContainerSpec, image *imageFacts, may rights, oomMin i
 		Linux: &specs.Linux{
 			CgroupsPath: spec.CgroupPath, Namespaces: namespaces, Resources: resources(spec.Resources),
 			Seccomp: may.seccomp, MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
+			RootfsPropagation: propagation(spec.Mounts),
 		},
 	}
 	if cgroups.Mode() == cgroups.Unified {
@@ -156,8 +157,11 @@ func mounts(own []runtime.Mount) []specs.Mount {
 	for _, m := range own {
 		destination := path.Clean(m.ContainerPath)
 		out = slices.DeleteFunc(out, func(b specs.Mount) bool { return b.Destination == destination })
-		options := []string{"rbind", "rprivate", "rw"}
-		if m.ReadOnly {
+		options := []string{"rbind", propagations[m.Propagation], "rw"}
+		switch {
+		case m.ReadOnly && m.Recursive:
+			options[2] = "rro"
+		case m.ReadOnly:
 			options[2] = "ro"
 		}
 		out = append(out, specs.Mount{Destination: destination, Type: "bind", Source: m.HostPath, Options: options})
@@ -165,6 +169,22 @@ func mounts(own []runtime.Mount) []specs.Mount {
 	slices.SortStableFunc(out, func(a, b specs.Mount) int {
 		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
 	})
+	return out
+}
+
+var propagations = map[runtime.Propagation]string{runtime.PropagationNone: "rprivate", runtime.PropagationIn: "rslave", runtime.PropagationBoth: "rshared"}
+
+// propagation is that of a container's root, which has to let through what any of its mounts does; empty where none does.
+func propagation(own []runtime.Mount) string {
+	out := ""
+	for _, m := range own {
+		switch {
+		case m.Propagation == runtime.PropagationBoth:
+			return propagations[runtime.PropagationBoth]
+		case m.Propagation == runtime.PropagationIn:
+			out = propagations[runtime.PropagationIn]
+		}
+	}
 	return out
 }
 
