@@ -178,10 +178,10 @@ var propagations = map[runtime.Propagation]string{runtime.PropagationNone: "rpri
 func propagation(own []runtime.Mount) string {
 	out := ""
 	for _, m := range own {
-		switch {
-		case m.Propagation == runtime.PropagationBoth:
+		switch m.Propagation {
+		case runtime.PropagationBoth:
 			return propagations[runtime.PropagationBoth]
-		case m.Propagation == runtime.PropagationIn:
+		case runtime.PropagationIn:
 			out = propagations[runtime.PropagationIn]
 		}
 	}
