@@ -299,7 +299,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 		Recorder: a.recorder,
 		Layout:   podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
 		Machine: podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory, RecursiveReadOnly: readsRecursively(),
-			Node: resources.FromList(allocatable), PodMaxPIDs: a.opts.PodMaxPIDs},
+			Node: resources.FromList(allocatable), PodMaxPIDs: a.opts.PodMaxPIDs, Cluster: a.opts.cluster()},
 		RuntimeName:   name,
 		TakenPorts:    a.machine.TakenPorts,
 		Log:           a.log.WithName("pods"),

@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"miniplane.dev/miniplane/nodeagent/iptables"
+	"miniplane.dev/miniplane/nodeagent/names"
 	"miniplane.dev/miniplane/nodeagent/network"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd"
 	"miniplane.dev/miniplane/nodeagent/stdio"
@@ -39,6 +41,9 @@ type Options struct {
 	RegisterNode bool
 	// PodCIDR is the range of the whole cluster's MiniPods, ServiceCIDR that of virtual IPs.
 	PodCIDR, ServiceCIDR netip.Prefix
+	// ClusterDNS are the servers of dnsPolicy ClusterFirst; none makes it Default. ClusterDomain is the domain of the cluster's names.
+	ClusterDNS    []netip.Addr
+	ClusterDomain string
 	// Encapsulation says when packets between nodes go through VXLAN.
 	Encapsulation network.Encapsulation
 	// IPTables says which kind of iptables the rules are made with.
@@ -90,6 +95,7 @@ func DefaultOptions() Options {
 		CgroupParent:        "/miniplane",
 		PodCIDR:             netip.MustParsePrefix("100.64.0.0/11"),
 		ServiceCIDR:         netip.MustParsePrefix("100.96.0.0/16"),
+		ClusterDomain:       "cluster.local",
 		Encapsulation:       network.EncapsulateAuto,
 		IPTables:            iptables.Auto,
 		MaxPods:             500,
@@ -103,6 +109,15 @@ func DefaultOptions() Options {
 		GracePeriod:         2 * time.Minute,
 		Resync:              time.Minute,
 	}
+}
+
+// cluster is what MiniPods are told of the names of the cluster.
+func (o *Options) cluster() names.Cluster {
+	out := names.Cluster{Domain: o.ClusterDomain}
+	for _, server := range o.ClusterDNS {
+		out.Servers = append(out.Servers, server.String())
+	}
+	return out
 }
 
 // besideMe is a program in the directory of this one.
@@ -194,6 +209,12 @@ func (o *Options) Validate() error {
 	}
 	if o.PodCIDR.Overlaps(o.ServiceCIDR) {
 		wrong("--pod-cidr %s and --service-cidr %s overlap: choose separate ranges, and give the manager the same", o.PodCIDR, o.ServiceCIDR)
+	}
+	if slices.ContainsFunc(o.ClusterDNS, func(a netip.Addr) bool { return !a.Is4() }) {
+		wrong("--cluster-dns %v: must be IPv4 addresses, as MiniPods have", o.ClusterDNS)
+	}
+	if problems := validation.IsDNS1123Subdomain(o.ClusterDomain); len(problems) > 0 {
+		wrong("--cluster-domain %q: must be a domain such as cluster.local, without a dot at its end", o.ClusterDomain)
 	}
 	if namespace, name, _ := strings.Cut(o.DaemonSet, "/"); o.DaemonSet != "" && (namespace == "" || name == "") {
 		wrong("--daemonset %q: must be the NAMESPACE/NAME of the DaemonSet that this agent belongs to", o.DaemonSet)

@@ -38,6 +38,9 @@ func TestValidate(t *testing.T) {
 		"--image-pull-progress-deadline -1m0s":  func(o *Options) { o.PullDeadline = -time.Minute },
 		"--image-pull-progress-deadline 10ms: ": func(o *Options) { o.PullDeadline = 10 * time.Millisecond },
 		"--resync-period 0s":                    func(o *Options) { o.Resync = 0 },
+		"--cluster-dns [fd00::a]":               func(o *Options) { o.ClusterDNS = []netip.Addr{netip.MustParseAddr("fd00::a")} },
+		"--cluster-domain \"\"":                 func(o *Options) { o.ClusterDomain = "" },
+		"--cluster-domain \"cluster.local.\"":   func(o *Options) { o.ClusterDomain = "cluster.local." },
 		"--service-cidr invalid Pref":           func(o *Options) { o.ServiceCIDR = netip.Prefix{} },
 	} {
 		o := good

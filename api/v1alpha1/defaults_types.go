@@ -8,11 +8,6 @@ import (
 // have these values. They are taken, so that such a Pod becomes a MiniPod by another apiVersion and kind, and they change nothing. Other values
 // would, and are refused.
 type NativePodDefaults struct {
-	// dnsPolicy says nothing: containers have the node's /etc/resolv.conf.
-	// +optional
-	// +kubebuilder:validation:Enum=ClusterFirst;Default;""
-	DNSPolicy corev1.DNSPolicy `json:"dnsPolicy,omitempty"`
-
 	// enableServiceLinks says nothing: no variables are made of services, whatever it says.
 	// +optional
 	EnableServiceLinks *bool `json:"enableServiceLinks,omitempty"`
@@ -61,11 +56,6 @@ type NativePodDefaults struct {
 	// +optional
 	// +kubebuilder:validation:Enum=false
 	ShareProcessNamespace *bool `json:"shareProcessNamespace,omitempty"`
-
-	// setHostnameAsFQDN says nothing: the host name has no domain.
-	// +optional
-	// +kubebuilder:validation:Enum=false
-	SetHostnameAsFQDN *bool `json:"setHostnameAsFQDN,omitempty"`
 }
 
 // NativeContainerDefaults are the same for a container.

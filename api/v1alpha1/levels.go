@@ -23,8 +23,11 @@ const (
 	// SpecLevelVolumeKinds is that of volumes of the kind hostPath, and of mountPropagation and recursiveReadOnly.
 	SpecLevelVolumeKinds int32 = 7
 
+	// SpecLevelNames is that of hostAliases, subdomain, setHostnameAsFQDN and dnsConfig.
+	SpecLevelNames int32 = 8
+
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelVolumeKinds
+	NewestSpecLevel = SpecLevelNames
 )
 
 // specLevelFields are the fields that levels brought.
@@ -36,6 +39,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelHooks:          "lifecycle of containers",
 	SpecLevelDeadline:       "spec.activeDeadlineSeconds",
 	SpecLevelVolumeKinds:    "hostPath, mountPropagation or recursiveReadOnly of volumes",
+	SpecLevelNames:          "hostAliases, subdomain, setHostnameAsFQDN and dnsConfig",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -52,6 +56,9 @@ func (s *MiniPodSpec) Level() int32 {
 	}
 	if slices.ContainsFunc(s.Volumes, func(v Volume) bool { return v.later() }) {
 		level = SpecLevelVolumeKinds
+	}
+	if s.speak() {
+		level = SpecLevelNames
 	}
 	for _, c := range s.AllContainers() {
 		level = max(level, c.level())

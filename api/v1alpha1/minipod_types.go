@@ -85,12 +85,6 @@ type MiniPodSpec struct {
 	// +optional
 	OS *PodOS `json:"os,omitempty"`
 
-	// hostname of the MiniPod; its name, up to 63 characters, when not given.
-	// +optional
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$`
-	Hostname string `json:"hostname,omitempty"`
-
 	// imagePullSecrets name Secrets of type kubernetes.io/dockerconfigjson in the same namespace.
 	// +optional
 	// +listType=atomic
@@ -101,6 +95,7 @@ type MiniPodSpec struct {
 	// +optional
 	SecurityContext *PodSecurityContext `json:"securityContext,omitempty"`
 
+	PodNames          `json:",inline"`
 	NativePodDefaults `json:",inline"`
 }
 

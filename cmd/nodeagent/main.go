@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -96,6 +97,11 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 	flags.BoolVar(&o.RegisterNode, "register-node", o.RegisterNode, "keep the core Node and its Lease too, where no kubelet does")
 	flags.TextVar(&o.PodCIDR, "pod-cidr", o.PodCIDR, "range of the addresses of all MiniPods of the cluster; as the manager's")
 	flags.TextVar(&o.ServiceCIDR, "service-cidr", o.ServiceCIDR, "range of the virtual IPs of MiniServices; as the manager's")
+	flags.Func("cluster-dns", "address of a DNS server that MiniPods with dnsPolicy ClusterFirst ask, as the kubelet's; several with commas between. Without it they ask the node's", func(s string) (err error) {
+		o.ClusterDNS, err = addresses(s)
+		return err
+	})
+	flags.StringVar(&o.ClusterDomain, "cluster-domain", o.ClusterDomain, "domain of the cluster's names, as the kubelet's: that of spec.subdomain, and in which MiniPods that ask --cluster-dns look for names first")
 	flags.StringVar((*string)(&o.Encapsulation), "encapsulation", string(o.Encapsulation), "when packets between MiniPods of different nodes go through VXLAN: auto (to nodes on other links), always (for networks that drop addresses they did not give), or never (where routers know all ranges)")
 	flags.StringVar((*string)(&o.IPTables), "iptables-backend", string(o.IPTables), "which kind of iptables rules are made with: nft, legacy, or auto for the one that the kubelet uses, or else others")
 	flags.Int64Var(&o.MaxPods, "max-pods", o.MaxPods, "how many MiniPods this node takes")
@@ -126,6 +132,21 @@ func bind(flags *flag.FlagSet, o *nodeagent.Options, cleanup *bool) {
 		}
 		return flags.Set("zap-log-level", s)
 	})
+}
+
+// addresses reads a list of addresses with commas between; an empty one is none.
+func addresses(list string) (out []netip.Addr, err error) {
+	for word := range strings.SplitSeq(list, ",") {
+		if word = strings.TrimSpace(word); word == "" {
+			continue
+		}
+		address, err := netip.ParseAddr(word)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, address)
+	}
+	return out, nil
 }
 
 // quantity is a flag like 500m or 4Gi.

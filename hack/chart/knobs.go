@@ -48,8 +48,9 @@ var workloads = []workload{
 		of: "DaemonSet miniplane-agent", container: "agent",
 		knobs: append(podKnobs("agent"),
 			knob{in: "spec.updateStrategy.rollingUpdate", key: "maxUnavailable", value: "agent.maxUnavailable", how: plain}),
-		flags: []flagKnob{{"pod-cidr", "podCIDR"}, {"service-cidr", "serviceCIDR"}, {"max-pods", "agent.maxPods"}, {"encapsulation", "agent.encapsulation"}},
-		more:  "agent.extraArgs",
+		flags: []flagKnob{{"pod-cidr", "podCIDR"}, {"service-cidr", "serviceCIDR"}, {"max-pods", "agent.maxPods"}, {"encapsulation", "agent.encapsulation"},
+			{"cluster-dns", "agent.clusterDNS"}, {"cluster-domain", "agent.clusterDomain"}},
+		more: "agent.extraArgs",
 	},
 	{
 		of: "Job miniplane-uninstall", container: "uninstall",

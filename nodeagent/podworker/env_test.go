@@ -13,6 +13,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
+	"miniplane.dev/miniplane/nodeagent/names"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/test/builders"
 )
@@ -137,18 +138,10 @@ func TestContainerID(t *testing.T) {
 	}
 }
 
-func TestHostname(t *testing.T) {
-	pod := testPod().Obj()
-	pod.Name = strings.Repeat("a", 62) + ".-b"
-	if got := hostnameOf(pod); got != strings.Repeat("a", 62) {
-		t.Errorf("hostname %q", got)
-	}
-}
-
 func TestFiles(t *testing.T) {
 	l, dir := Layout{RootDir: t.TempDir(), StateDir: t.TempDir()}, t.TempDir()
 	pod := testPod().Obj()
-	if err := writeFiles(pod, "100.64.0.9", dir); err != nil {
+	if err := writeFiles(pod, "100.64.0.9", dir, names.Cluster{}); err != nil {
 		t.Fatal(err)
 	}
 	hosts, err := os.ReadFile(filepath.Join(dir, "hosts"))
@@ -164,7 +157,7 @@ func TestFiles(t *testing.T) {
 	}
 	before := inode()
 	for _, address := range []string{"100.64.0.9", "100.64.0.10"} {
-		if err := writeFiles(pod, address, dir); err != nil {
+		if err := writeFiles(pod, address, dir, names.Cluster{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -213,32 +206,21 @@ func TestFilesOfTenants(t *testing.T) {
 		"emptied":    func(path string) error { return os.Truncate(path, 0) },
 		"changed":    func(path string) error { return os.WriteFile(path, []byte("127.0.0.1 ads.example\n"), 0o644) },
 	} {
-		if err := writeFiles(pod, "100.64.0.9", dir); err != nil {
+		if err := writeFiles(pod, "100.64.0.9", dir, names.Cluster{}); err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, "hosts")
 		if err := change(path); err != nil {
 			t.Fatal(err)
 		}
-		if err := writeFiles(pod, "100.64.0.9", dir); err != nil {
+		if err := writeFiles(pod, "100.64.0.9", dir, names.Cluster{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if info, err := os.Stat(path); err != nil || info.Size() > 4096 {
 			t.Fatalf("%s: %+v, %v", name, info, err)
 		}
-		if text, err := os.ReadFile(path); err != nil || string(text) != string(hostsFile("100.64.0.9", "web")) {
+		if text, err := os.ReadFile(path); err != nil || string(text) != string(names.Hosts(pod, "100.64.0.9", names.Cluster{})) {
 			t.Errorf("%s: %v\n%s", name, err, text)
-		}
-	}
-}
-
-func TestOnlyLoopback(t *testing.T) {
-	for text, want := range map[string]bool{
-		"": false, "search x\n": false, "nameserver 127.0.0.53\noptions edns0\n": true,
-		"nameserver 127.0.0.53\nnameserver 10.0.0.1\n": false, "nameserver ::1\n": true,
-	} {
-		if got := onlyLoopback([]byte(text)); got != want {
-			t.Errorf("%q: %v", text, got)
 		}
 	}
 }

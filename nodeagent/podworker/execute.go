@@ -17,6 +17,7 @@ import (
 	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/internal/resources"
+	"miniplane.dev/miniplane/nodeagent/names"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 	"miniplane.dev/miniplane/nodeagent/stdio"
@@ -74,7 +75,7 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 	case podplan.WriteFiles:
 		address := w.observed.Address
 		return func(o *view) { o.FilesFor, o.Gone.Files = address, false },
-			writeFiles(desired, address.String(), w.observed.box.Files)
+			writeFiles(desired, address.String(), w.observed.box.Files, w.pool.Machine.Cluster)
 	case podplan.LookupImage:
 		return w.lookupImage(ctx, desired, a)
 	case podplan.PullImage, podplan.MakeVolumes, podplan.ReadEnvironment, podplan.RunHook:
@@ -126,8 +127,12 @@ func (w *worker) startJob(desired *miniv1.MiniPod, a podplan.Action) change {
 }
 
 func (w *worker) ensureSandbox(ctx context.Context, desired *miniv1.MiniPod) (change, error) {
+	hostname, err := names.Kernel(desired, w.pool.Machine.Cluster)
+	if err != nil {
+		return nil, err
+	}
 	made, err := w.pool.Sandboxes.Ensure(ctx, sandbox.Spec{
-		PodUID: string(w.uid), Hostname: hostnameOf(desired), CgroupPath: w.pool.Layout.podCgroup(w.uid),
+		PodUID: string(w.uid), Hostname: hostname, CgroupPath: w.pool.Layout.podCgroup(w.uid),
 		CPUMillis: resources.Requests(&desired.Spec).MilliCPU, MaxPIDs: w.pool.Machine.PodMaxPIDs, MaxMemory: maxMemory(desired)})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
@@ -160,7 +165,7 @@ func (w *worker) specOf(desired *miniv1.MiniPod, a podplan.Action) (runtime.Cont
 
 func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a podplan.Action) (change, error) {
 	if a.Attempt > 0 { // the last run may have made anything of them
-		if err := writeFiles(desired, w.observed.Address.String(), w.observed.box.Files); err != nil {
+		if err := writeFiles(desired, w.observed.Address.String(), w.observed.box.Files, w.pool.Machine.Cluster); err != nil {
 			return nil, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/foreign"
+	"miniplane.dev/miniplane/nodeagent/names"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/stdio"
 )
@@ -33,7 +34,7 @@ var mountedFiles = map[string]string{
 // writeFiles writes the files that all containers of the MiniPod see into the sandbox's directory for them. Containers may
 // write to them too, and so fill that directory and nothing else. What is right already is left alone, because running containers
 // may be reading it.
-func writeFiles(pod *miniv1.MiniPod, podIP, files string) error {
+func writeFiles(pod *miniv1.MiniPod, podIP, files string, cluster names.Cluster) error {
 	dir, err := os.OpenRoot(files)
 	if err != nil {
 		return err
@@ -43,29 +44,20 @@ func writeFiles(pod *miniv1.MiniPod, podIP, files string) error {
 	if err != nil {
 		return err
 	}
-	hostname := hostnameOf(pod)
+	hostname, err := names.Kernel(pod, cluster)
+	if err != nil {
+		return err
+	}
 	for name, content := range map[string][]byte{
-		"hosts":       hostsFile(podIP, hostname),
+		"hosts":       names.Hosts(pod, podIP, cluster),
 		"hostname":    []byte(hostname + "\n"),
-		"resolv.conf": resolver,
+		"resolv.conf": names.Resolver(pod, resolver, cluster),
 	} {
 		if err := foreign.Write(dir, name, content); err != nil {
 			return fmt.Errorf("%s (MiniPods have %s for such files): %w", mountedFiles[name], files, err)
 		}
 	}
 	return nil
-}
-
-func hostsFile(podIP, hostname string) []byte {
-	return fmt.Appendf(nil, `# Written by miniplane.
-127.0.0.1	localhost
-::1	localhost ip6-localhost ip6-loopback
-fe00::0	ip6-localnet
-fe00::0	ip6-mcastprefix
-fe00::1	ip6-allnodes
-fe00::2	ip6-allrouters
-%s	%s
-`, podIP, hostname)
 }
 
 // hostResolver is the machine's resolver configuration as a MiniPod can use it; empty if the machine has none.
@@ -77,28 +69,12 @@ func hostResolver() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if onlyLoopback(content) {
+	if names.OnlyLoopback(content) {
 		if real, err := os.ReadFile(stubbedResolvConf); err == nil {
 			return real, nil
 		}
 	}
 	return content, nil
-}
-
-// onlyLoopback tells whether all name servers are on the loopback interface.
-func onlyLoopback(resolver []byte) bool {
-	found := false
-	for line := range strings.Lines(string(resolver)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 || fields[0] != "nameserver" {
-			continue
-		}
-		if !strings.HasPrefix(fields[1], "127.") && fields[1] != "::1" {
-			return false
-		}
-		found = true
-	}
-	return found
 }
 
 // mounts of the MiniPod's files, read-only where the whole file system is to be.

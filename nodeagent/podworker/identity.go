@@ -88,18 +88,6 @@ func number(s string) int {
 	return n
 }
 
-// hostnameOf is what the MiniPod calls itself.
-func hostnameOf(pod *miniv1.MiniPod) string {
-	if pod.Spec.Hostname != "" {
-		return pod.Spec.Hostname
-	}
-	name := pod.Name
-	if len(name) > 63 {
-		name = strings.TrimRight(name[:63], "-.")
-	}
-	return name
-}
-
 // Layout is where the files of MiniPods are on this machine.
 type Layout struct {
 	// RootDir holds the logs. StateDir held the few small files that containers see, which sandboxes have now.

@@ -36,7 +36,7 @@ func securityOf(pod *miniv1.MiniPod, c *miniv1.Container) runtime.Security {
 		out.Groups = append(out.Groups, uint32(*all.FSGroup))
 	}
 	if own.Capabilities != nil {
-		out.AddCapabilities, out.DropCapabilities = names(own.Capabilities.Add), names(own.Capabilities.Drop)
+		out.AddCapabilities, out.DropCapabilities = capitals(own.Capabilities.Add), capitals(own.Capabilities.Drop)
 	}
 	if profile := first(own.SeccompProfile, all.SeccompProfile); profile != nil {
 		out.NoSeccomp = profile.Type == corev1.SeccompProfileTypeUnconfined
@@ -63,7 +63,7 @@ func kernelID(n *int64) *uint32 {
 	return &out
 }
 
-func names(capabilities []miniv1.Capability) []string {
+func capitals(capabilities []miniv1.Capability) []string {
 	var out []string
 	for _, c := range capabilities {
 		out = append(out, strings.ToUpper(string(c)))

@@ -10,6 +10,7 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/internal/resources"
+	"miniplane.dev/miniplane/nodeagent/names"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
@@ -34,6 +35,8 @@ type Machine struct {
 	RecursiveReadOnly bool
 	// PodMaxPIDs is how many processes and threads one MiniPod may have; 0 is no limit.
 	PodMaxPIDs int64
+	// Cluster is what is known of the names of the cluster.
+	Cluster names.Cluster
 }
 
 // containerSpec is what the runtime is told about one container, but for its volumes; and the values of its variables.
@@ -43,6 +46,10 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.
 	security := securityOf(pod, c)
 	facts := Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String(), Node: m.Node}
 	env, values, err := environment(pod, c, facts, o.objects[c.Name])
+	if err != nil {
+		return spec, nil, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
+	}
+	hostname, err := names.Kernel(pod, m.Cluster)
 	if err != nil {
 		return spec, nil, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
 	}
@@ -56,7 +63,7 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.
 		Args:       expandAll(c.Args, values),
 		WorkingDir: c.WorkingDir,
 		Env:        env,
-		Hostname:   hostnameOf(pod),
+		Hostname:   hostname,
 		Namespaces: o.box.Namespaces,
 		Mounts:     mountsOf(o.box, c, security.ReadOnlyRoot),
 		CgroupPath: filepath.Join(l.podCgroup(pod.UID), id),

@@ -71,7 +71,6 @@ func TestWhatWouldChangeSomethingIsRefused(t *testing.T) {
 	_, c := testenv.Start(t)
 	namespace := testenv.Namespace(t, c)
 	for field, manifest := range map[string]string{
-		"dnsPolicy":                    podWith("dnsPolicy: None,", "args: [a]"),
 		"schedulerName":                podWith("schedulerName: another,", "args: [a]"),
 		"serviceAccountName":           podWith("serviceAccountName: robot,", "args: [a]"),
 		"automountServiceAccountToken": podWith("automountServiceAccountToken: true,", "args: [a]"),
@@ -81,7 +80,6 @@ func TestWhatWouldChangeSomethingIsRefused(t *testing.T) {
 		"hostPID":                      podWith("hostPID: true,", "args: [a]"),
 		"hostIPC":                      podWith("hostIPC: true,", "args: [a]"),
 		"shareProcessNamespace":        podWith("shareProcessNamespace: true,", "args: [a]"),
-		"setHostnameAsFQDN":            podWith("setHostnameAsFQDN: true,", "args: [a]"),
 		"tty":                          podWith("", "tty: true"),
 		"stdin":                        podWith("", "stdin: true"),
 		"capabilities.add":             podWith("", "securityContext: {capabilities: {add: [FLY]}}"),

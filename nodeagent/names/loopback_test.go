@@ -1,4 +1,4 @@
-package podworker
+package names
 
 import (
 	"strings"
@@ -12,7 +12,7 @@ func FuzzOnlyLoopback(f *testing.F) {
 	f.Add("", "::1")
 	f.Add("nameserver\nnameserver ::1 # stub", "127.0.0.1")
 	f.Fuzz(func(t *testing.T, text, server string) {
-		if onlyLoopback([]byte(text)) && !strings.Contains(text, "nameserver") {
+		if OnlyLoopback([]byte(text)) && !strings.Contains(text, "nameserver") {
 			t.Errorf("%q names no server", text)
 		}
 		if strings.ContainsAny(server, "\r\n\v\f\u0085\u2028 \t") || server == "" {
@@ -22,7 +22,7 @@ func FuzzOnlyLoopback(f *testing.F) {
 		if len(fields) != 1 || strings.HasPrefix(server, "127.") || server == "::1" {
 			return
 		}
-		if onlyLoopback([]byte(text + "\nnameserver " + server + "\n")) {
+		if OnlyLoopback([]byte(text + "\nnameserver " + server + "\n")) {
 			t.Errorf("%q has %s, which can be reached", text, server)
 		}
 	})
