@@ -26,13 +26,14 @@ build: ## Build the manager and the node agent into bin/.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, the helm chart, and the tables of packages, metrics and waits.
+generate: ## Generate deep copies, CRDs, the helm chart, and the tables of packages, metrics, waits and fields.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/quantityschema config/crd/bases/*.yaml
 	go run ./hack/chart
 	go run ./hack/metrics
 	go run ./hack/waits
+	go run ./hack/fields
 	hack/architecture.sh
 
 .PHONY: lint

@@ -1,0 +1,72 @@
+package podfields
+
+const (
+	noPriorities  = "all MiniPods have the same priority"
+	noNamesInDNS  = "MiniPods have no names in the cluster's DNS"
+	noDevices     = "the lane has no devices to hand out"
+	onlyByTokens  = "MiniPods get no token by themselves, only where a volume asks for one"
+	onlyLinux     = "MiniPods run on Linux"
+	notOnAllNodes = "not every node has it, and the lane does not know which"
+)
+
+var podSpec = []Field{
+	works("containers", `[{name: b, image: x}]`),
+	works("initContainers", `[{name: b, image: x}]`),
+	refused("ephemeralContainers", `[{name: b, image: x}]`, "they come by a subresource, which custom resources cannot have"),
+	works("volumes", `[{name: v, emptyDir: {}}]`),
+	works("restartPolicy", `OnFailure`),
+	works("terminationGracePeriodSeconds", `5`),
+	works("activeDeadlineSeconds", `60`),
+	only("dnsPolicy", values(`ClusterFirst`, `Default`), `ClusterFirstWithHostNet`, "containers have the node's `/etc/resolv.conf`"),
+	refused("dnsConfig", `{searches: [example.com]}`, "containers have the node's `/etc/resolv.conf`"),
+	works("nodeSelector", `{disk: fast}`),
+	works("nodeName", `node-1`),
+	works("tolerations", `[{operator: Exists}]`),
+	refused("affinity", `{nodeAffinity: {}}`, "MiniPods are placed by `nodeSelector`, `tolerations` and the scheduler's scores"),
+	refused("topologySpreadConstraints", `[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]`, "the scheduler spreads what belongs together over the nodes by itself"),
+	refused("schedulingGates", `[{name: example.com/gate}]`, "nothing holds a MiniPod back from the scheduler"),
+	refused("schedulingGroup", `{podGroupName: g}`, "MiniPods are placed one by one"),
+	refused("evictionResponders", `[{name: example.com/r}]`, "MiniPods are not evicted by the API"),
+	only("schedulerName", values(`default-scheduler`), `another`, "MiniPods are placed by miniplane's scheduler"),
+	only("priority", values(`0`), `1000`, noPriorities),
+	only("priorityClassName", values(`""`), `system-node-critical`, noPriorities),
+	idle("preemptionPolicy", values(`PreemptLowerPriority`, `Never`), noPriorities),
+	only("serviceAccountName", values(`default`), `robot`, onlyByTokens+", and with such a volume it can be any"),
+	only("serviceAccount", values(`default`), `robot`, "it is an older name of `serviceAccountName`"),
+	only("automountServiceAccountToken", values(`false`), `true`, onlyByTokens),
+	idle("enableServiceLinks", values(`true`, `false`), "no variables are made of services"),
+	works("securityContext", `{runAsUser: 1}`),
+	works("imagePullSecrets", `[{name: s}]`),
+	works("hostname", `web-0`),
+	refused("hostnameOverride", `web-0`, "`hostname` does it, but for names longer than 63 characters"),
+	refused("subdomain", `web`, noNamesInDNS),
+	only("setHostnameAsFQDN", values(`false`), `true`, noNamesInDNS),
+	refused("hostAliases", `[{ip: 127.0.0.1, hostnames: [a]}]`, "nobody has asked for them yet"),
+	only("hostNetwork", values(`false`), `true`, "a MiniPod has a network of its own"),
+	only("hostPID", values(`false`), `true`, "a container has processes of its own"),
+	only("hostIPC", values(`false`), `true`, "a MiniPod has an IPC namespace of its own"),
+	only("shareProcessNamespace", values(`false`), `true`, "a container has processes of its own"),
+	refused("hostUsers", `false`, "there are no user namespaces"),
+	works("os", `{name: linux}`),
+	refused("readinessGates", `[{conditionType: example.com/ready}]`, "the agent alone says whether a MiniPod is ready"),
+	refused("runtimeClassName", `kata`, "all containers of a node run by the same runtime"),
+	refused("overhead", `{cpu: 10m}`, "it belongs to `runtimeClassName`"),
+	refused("resources", `{limits: {cpu: 1}}`, "requests and limits are those of containers"),
+	refused("resourceClaims", `[{name: gpu, resourceClaimName: g}]`, noDevices),
+}
+
+var podOS = []Field{
+	only("name", values(`linux`), `windows`, onlyLinux),
+}
+
+var localObjectReference = []Field{
+	works("name", `s`),
+}
+
+var toleration = []Field{
+	works("key", `a`),
+	only("operator", values(`Exists`, `Equal`), `Lt`, "the scheduler compares no numbers"),
+	works("value", `b`),
+	works("effect", `NoSchedule`),
+	works("tolerationSeconds", `5`).in(inPod(`tolerations: [{key: a, effect: NoExecute, HERE: }]`)),
+}

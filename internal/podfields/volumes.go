@@ -1,0 +1,128 @@
+package podfields
+
+const (
+	noStorage    = "volumes live and end with their MiniPod"
+	noUsers      = "Kubernetes itself tries it out only"
+	noMoreGone   = "Kubernetes itself no longer has them"
+	noDiskLimits = "nothing would hold a directory on disk to it; with `medium: Memory` it works"
+)
+
+var volume = []Field{
+	works("name", `w`).in(inPod(`volumes: [{emptyDir: {}, HERE: }]`)),
+	works("emptyDir", `{}`),
+	works("configMap", `{name: c}`),
+	works("secret", `{secretName: s}`),
+	works("downwardAPI", `{items: [{path: p, fieldRef: {fieldPath: metadata.name}}]}`),
+	works("projected", `{sources: [{secret: {name: s}}]}`),
+	refused("hostPath", `{path: /var/log}`, "a MiniPod has nothing of its node's files"),
+	refused("image", `{reference: x}`, "nobody has asked for them yet"),
+	refused("persistentVolumeClaim", `{claimName: c}`, noStorage),
+	refused("ephemeral", `{volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}`, noStorage),
+	refused("csi", `{driver: d.example.com}`, "the agent speaks to no drivers"),
+	refused("nfs", `{server: s, path: /p}`, noStorage),
+	refused("iscsi", `{targetPortal: "10.0.0.1:3260", iqn: "iqn.2001-04.com.example:a", lun: 0}`, noStorage),
+	refused("fc", `{targetWWNs: [a], lun: 0}`, noStorage),
+	refused("gcePersistentDisk", `{pdName: d}`, noStorage),
+	refused("awsElasticBlockStore", `{volumeID: d}`, noStorage),
+	refused("azureDisk", `{diskName: d, diskURI: "https://a.blob.core.windows.net/c/d.vhd"}`, noStorage),
+	refused("azureFile", `{secretName: s, shareName: h}`, noStorage),
+	refused("vsphereVolume", `{volumePath: p}`, noStorage),
+	refused("portworxVolume", `{volumeID: d}`, noStorage),
+	refused("cephfs", `{monitors: [a]}`, noMoreGone),
+	refused("cinder", `{volumeID: d}`, noMoreGone),
+	refused("flexVolume", `{driver: example.com/d}`, noStorage),
+	refused("flocker", `{datasetName: d}`, noMoreGone),
+	refused("gitRepo", `{repository: r}`, noMoreGone),
+	refused("glusterfs", `{endpoints: e, path: p}`, noMoreGone),
+	refused("photonPersistentDisk", `{pdID: d}`, noMoreGone),
+	refused("quobyte", `{registry: "a:1", volume: v}`, noMoreGone),
+	refused("rbd", `{monitors: [a], image: i}`, noMoreGone),
+	refused("scaleIO", `{gateway: g, system: s, volumeName: v, secretRef: {name: s}}`, noMoreGone),
+	refused("storageos", `{volumeName: v}`, noMoreGone),
+}
+
+var emptyDir = []Field{
+	only("medium", values(`""`, `Memory`), `HugePages`, "the lane has no huge pages to hand out"),
+	only("sizeLimit", values(`1Mi`), ``, noDiskLimits).in(inVolume(`emptyDir: {medium: Memory, HERE: }`)),
+	refused("mode", `0700`, noUsers),
+}
+
+var configMapVolume = []Field{
+	works("name", `d`),
+	works("items", `[{key: k, path: p}]`),
+	works("defaultMode", `0400`),
+	works("optional", `true`),
+	refused("defaultUser", `1000`, noUsers),
+}
+
+var secretVolume = []Field{
+	works("secretName", `d`),
+	works("items", `[{key: k, path: p}]`),
+	works("defaultMode", `0400`),
+	works("optional", `true`),
+	refused("defaultUser", `1000`, noUsers),
+}
+
+var keyToPath = []Field{
+	works("key", `l`),
+	works("path", `dir/file`),
+	works("mode", `0400`),
+	refused("user", `1000`, noUsers),
+}
+
+var downwardAPIVolume = []Field{
+	works("items", `[{path: p, fieldRef: {fieldPath: metadata.name}}]`),
+	works("defaultMode", `0400`),
+	refused("defaultUser", `1000`, noUsers),
+}
+
+var downwardAPIFile = []Field{
+	works("path", `dir/file`),
+	works("fieldRef", `{fieldPath: metadata.labels}`),
+	works("resourceFieldRef", `{containerName: a, resource: limits.cpu}`).in(inVolume(`downwardAPI: {items: [{path: p, HERE: }]}`)),
+	works("mode", `0400`),
+	refused("user", `1000`, noUsers),
+}
+
+var projectedVolume = []Field{
+	works("sources", `[{secret: {name: s}}]`),
+	works("defaultMode", `0400`),
+	refused("defaultUser", `1000`, noUsers),
+}
+
+var volumeProjection = []Field{
+	works("configMap", `{name: c}`),
+	works("secret", `{name: s}`),
+	works("downwardAPI", `{items: [{path: p, fieldRef: {fieldPath: metadata.name}}]}`),
+	works("serviceAccountToken", `{path: p}`),
+	refused("clusterTrustBundle", `{name: b, path: p}`, "the agent reads no bundles"),
+	refused("podCertificate", `{signerName: example.com/s, keyType: ED25519, credentialBundlePath: p}`, "certificates are for native Pods, whose identity the API server knows"),
+}
+
+var objectProjection = []Field{
+	works("name", `d`),
+	works("items", `[{key: k, path: p}]`),
+	works("optional", `true`),
+}
+
+var downwardAPIProjection = []Field{
+	works("items", `[{path: p, fieldRef: {fieldPath: metadata.name}}]`),
+}
+
+var tokenProjection = []Field{
+	works("audience", `vault`),
+	works("expirationSeconds", `600`),
+	works("path", `dir/token`),
+	refused("user", `1000`, noUsers),
+}
+
+var volumeMount = []Field{
+	works("name", `v`),
+	works("mountPath", `/w`),
+	works("readOnly", `true`),
+	works("subPath", `dir`),
+	works("subPathExpr", `$(A)`),
+	only("mountPropagation", values(`None`), `HostToContainer`, "mounts that are made on the node later are not seen in a container"),
+	refused("recursiveReadOnly", `Disabled`, "a volume of a MiniPod has no mounts in it"),
+	refused("bindMountOptions", `[noexec]`, noUsers),
+}
