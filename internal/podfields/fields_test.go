@@ -16,8 +16,7 @@ import (
 // fieldsOf are the fields of a type of core/v1, by name, with those of embedded types; each with the type that is in it.
 func fieldsOf(of reflect.Type) map[string]reflect.Type {
 	out := map[string]reflect.Type{}
-	for i := range of.NumField() {
-		field := of.Field(i)
+	for field := range of.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if !field.Anonymous {
 			out[name] = inside(field.Type)
