@@ -14,7 +14,7 @@ var volume = []Field{
 	works("secret", `{secretName: s}`),
 	works("downwardAPI", `{items: [{path: p, fieldRef: {fieldPath: metadata.name}}]}`),
 	works("projected", `{sources: [{secret: {name: s}}]}`),
-	refused("hostPath", `{path: /var/log}`, "a MiniPod has nothing of its node's files"),
+	works("hostPath", `{path: /var/log}`),
 	refused("image", `{reference: x}`, "nobody has asked for them yet"),
 	refused("persistentVolumeClaim", `{claimName: c}`, noStorage),
 	refused("ephemeral", `{volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}`, noStorage),
@@ -39,6 +39,11 @@ var volume = []Field{
 	refused("rbd", `{monitors: [a], image: i}`, noMoreGone),
 	refused("scaleIO", `{gateway: g, system: s, volumeName: v, secretRef: {name: s}}`, noMoreGone),
 	refused("storageos", `{volumeName: v}`, noMoreGone),
+}
+
+var hostPath = []Field{
+	works("path", `/srv`),
+	works("type", `DirectoryOrCreate`),
 }
 
 var emptyDir = []Field{
@@ -122,7 +127,7 @@ var volumeMount = []Field{
 	works("readOnly", `true`),
 	works("subPath", `dir`),
 	works("subPathExpr", `$(A)`),
-	only("mountPropagation", values(`None`), `HostToContainer`, "mounts that are made on the node later are not seen in a container"),
-	refused("recursiveReadOnly", `Disabled`, "a volume of a MiniPod has no mounts in it"),
+	works("mountPropagation", `HostToContainer`),
+	works("recursiveReadOnly", `Disabled`),
 	refused("bindMountOptions", `[noexec]`, noUsers),
 }
