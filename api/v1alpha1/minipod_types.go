@@ -201,6 +201,12 @@ type MiniPodStatus struct {
 	// +kubebuilder:validation:MaxLength=45
 	PodIP string `json:"podIP,omitempty"`
 
+	// qosClass says how much of what its containers may use is set aside for them: Guaranteed is all of it, Burstable some, BestEffort nothing. The agent
+	// says it, and nothing follows from it but that.
+	// +optional
+	// +kubebuilder:validation:Enum=Guaranteed;Burstable;BestEffort
+	QOSClass corev1.PodQOSClass `json:"qosClass,omitempty"`
+
 	// startTime is when the agent took the MiniPod up.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`

@@ -1,6 +1,10 @@
 package podplan
 
-import "time"
+import (
+	"time"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+)
 
 const (
 	// backoffBase is the wait after the second failure in a row, doubled with each further one up to backoffMax. The first
@@ -51,6 +55,8 @@ func (f Failure) retryAt(container bool) time.Time {
 	switch {
 	case f.Reason == "":
 		return f.At.Add(UnavailableRetry)
+	case f.Reason == miniv1.ReasonRunContainerError:
+		return f.At.Add(crashDelay(f.Count - 1)) // as of one that crashed: the first time at once
 	case container:
 		return f.At.Add(crashDelay(f.Count))
 	default:

@@ -63,6 +63,8 @@ type Failure struct {
 	Message string
 	At      time.Time
 	Count   int
+	// Starts is how many of them were starts of a container that was made: each was a run of it, if a short one.
+	Starts int
 	// SpecHash of the container that failed; a changed container is tried at once.
 	SpecHash string
 }
@@ -89,13 +91,14 @@ func (o *Observation) Failed(desired *miniv1.MiniPod, a Action, reason, words st
 	if desired != nil && a.Container != "" {
 		hash := SpecHash(ContainerNamed(desired, a.Container))
 		if failure.SpecHash != hash {
-			failure.Count = 0
+			failure.Count, failure.Starts = 0, 0
 		}
 		failure.SpecHash = hash
 	}
 	failure.Count++
-	o.Failures[a.task()] = failure
 	if a.Type == StartContainer {
+		failure.Starts++
 		o.Drop(a.ID)
 	}
+	o.Failures[a.task()] = failure
 }

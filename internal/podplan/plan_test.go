@@ -197,7 +197,8 @@ func TestPlanRestart(t *testing.T) {
 	}
 	never, onFailure := policy(corev1.RestartPolicyNever), policy(corev1.RestartPolicyOnFailure)
 	changed := func(p *miniv1.MiniPod) { p.Spec.Containers[0].Image = "echo:2" }
-	startFailed := Failure{Reason: miniv1.ReasonRunContainerError, At: at(0), Count: 1, SpecHash: mainHash}
+	startFailed := Failure{Reason: miniv1.ReasonRunContainerError, At: at(0), Count: 1, Starts: 1, SpecHash: mainHash}
+	startFailedTwice := Failure{Reason: miniv1.ReasonRunContainerError, At: at(0), Count: 2, Starts: 2, SpecHash: mainHash}
 	checkPlans(t, []planCase{
 		{name: "first crash: at once", pod: testPod().Obj(), seen: ready(container("main", 0, 0, exited(1, 0, 1))), now: at(1), want: create(1, 1)},
 		{name: "success is restarted too", pod: testPod().Obj(), seen: ready(container("main", 0, 0, exited(0, 0, 1))), now: at(1), want: create(1, 1)},
@@ -227,8 +228,10 @@ func TestPlanRestart(t *testing.T) {
 			seen: ready(container("main", 5, 5, exited(137, 0, 1), outdated)), want: create(6, 0)},
 		{name: "changed image: removing fails", pod: testPod().Obj(), now: at(1),
 			seen: with(ready(container("main", 0, 0, outdated)), failed(teardownTask, Failure{Reason: "x", At: at(0), Count: 2})), want: wait(2)},
-		{name: "start failed: wait", pod: testPod().Obj(), seen: with(ready(), failed(taskOf("main"), startFailed)), now: at(1), want: wait(10)},
-		{name: "start failed: again", pod: testPod().Obj(), seen: with(ready(), failed(taskOf("main"), startFailed)), now: at(10), want: create(0, 0)},
+		{name: "start failed: again, at once", pod: testPod().Obj(), seen: with(ready(), failed(taskOf("main"), startFailed)), now: at(0), want: create(1, 0)},
+		{name: "start failed again: wait", pod: testPod().Obj(), seen: with(ready(), failed(taskOf("main"), startFailedTwice)), now: at(1), want: wait(10)},
+		{name: "start failed again: once more", pod: testPod().Obj(), seen: with(ready(), failed(taskOf("main"), startFailedTwice)), now: at(10), want: create(2, 0)},
+		{name: "start failed after a crash", pod: testPod().Obj(), seen: with(ready(container("main", 3, 0, exited(1, -1, 0))), failed(taskOf("main"), startFailed)), now: at(0), want: create(5, 1)},
 		{name: "start failed, never", pod: testPod().With(never).Obj(), seen: with(ready(), failed(taskOf("main"), startFailed)), now: at(10)},
 		{name: "start failed, but with another image", pod: testPod().With(changed).Obj(), now: at(1),
 			seen: with(seen(), failed(taskOf("main"), startFailed)), want: []Action{{Type: LookupImage, Container: "main"}}},

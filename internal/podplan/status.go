@@ -28,7 +28,7 @@ func Status(pod *miniv1.MiniPod, o *Observation, node Node, now time.Time) miniv
 		return status
 	}
 	o = o.judged(pod, now)
-	status.HostIP = node.IP
+	status.HostIP, status.QOSClass = node.IP, qosClass(&pod.Spec)
 	if o.Address.IsValid() {
 		status.PodIP = o.Address.String()
 	}
@@ -48,16 +48,20 @@ func Status(pod *miniv1.MiniPod, o *Observation, node Node, now time.Time) miniv
 	return status
 }
 
-// saysMore tells whether a status differs from the one that stands only by what an earlier version did not say: the condition Initialized,
-// and that containers have started. That alone is worth no write, or an upgrade would write the status of every MiniPod that runs.
+// saysMore tells whether a status differs from the one that stands only by what an earlier version did not say: the class of its quality of service, the
+// condition Initialized, and that containers have started. That alone is worth no write, or an upgrade would write the status of every MiniPod that runs.
 func saysMore(before, now *miniv1.MiniPodStatus) bool {
-	if before.Phase != miniv1.PodRunning || meta.FindStatusCondition(before.Conditions, miniv1.ConditionInitialized) != nil {
+	initialized := meta.FindStatusCondition(before.Conditions, miniv1.ConditionInitialized) != nil
+	if before.Phase != miniv1.PodRunning || initialized && before.QOSClass != "" {
 		return false
 	}
 	less := now.DeepCopy()
-	conditions.Remove(&less.Conditions, miniv1.ConditionInitialized)
-	for i := range less.ContainerStatuses {
-		less.ContainerStatuses[i].Started = nil
+	less.QOSClass = before.QOSClass
+	if !initialized {
+		conditions.Remove(&less.Conditions, miniv1.ConditionInitialized)
+		for i := range less.ContainerStatuses {
+			less.ContainerStatuses[i].Started = nil
+		}
 	}
 	return equality.Semantic.DeepEqual(before, less)
 }

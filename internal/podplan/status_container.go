@@ -25,7 +25,7 @@ const (
 	messageServerFailed    = "the server that ran the container failed and took it along; the exit code says nothing of the container"
 	imagePullBackOffFormat = "back-off pulling image %q: %s"
 	pullingFormat          = "pulling image %q"
-	crashLoopBackOffFormat = "back-off %s restarting failed container %s"
+	crashLoopBackOffFormat = "back-off %s restarting failed container=%s pod=%s_%s(%s)" // a kubelet's, which people look for
 )
 
 // containerStatuses has one entry per container of the spec, in its order.
@@ -73,7 +73,7 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 	var older []Container
 	switch {
 	case len(history) == 0 || history[0].State == StateCreated:
-		status.State.Waiting = waiting(r, c, o, decision, now)
+		status.State.Waiting = waiting(pod, r, c, o, decision, now)
 		older = history[min(1, len(history)):]
 	case history[0].State == StateRunning && !o.posted(c, history[0]):
 		status.State.Waiting = afterStart(r, o.postStart(history[0].ID), c.Name)
@@ -86,13 +86,14 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: miniv1.ReasonContainerStatusUnknown, Message: messageUnanswered}
 		older = history[1:]
 	case decision.start:
-		status.State.Waiting = waiting(r, c, o, decision, now)
+		status.State.Waiting = waiting(pod, r, c, o, decision, now)
 		older = history
 	default:
 		status.State.Terminated = terminated(o, history[0], runtimeName)
 		older = history[1:]
 	}
-	if failure, failed := o.Failures[taskOf(c.Name)]; failed && !decision.start && status.State.Waiting != nil && gaveUp(x.restartPolicy(pod), failure) {
+	failure, failed := o.Failures[taskOf(c.Name)]
+	if failed && !decision.start && status.State.Waiting != nil && gaveUp(x.restartPolicy(pod), failure) {
 		status.State = corev1.ContainerState{Terminated: notStarted(failure)}
 	}
 	if i := slices.IndexFunc(older, Container.hasEnded); i >= 0 {
@@ -103,6 +104,10 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 		status.RestartCount = int32(last.Attempt)
 		status.Image, status.ImageID = last.Image, last.ImageID
 		status.ContainerID = fullID(runtimeName, last.ID)
+	}
+	if failed && failure.Starts > 0 && status.State.Waiting != nil && failure.SpecHash == SpecHash(c) { // its last run was one that never began
+		status.LastState.Terminated = notStarted(failure)
+		status.RestartCount = max(status.RestartCount, int32(decision.next.attempt-1))
 	}
 	return status
 }
@@ -116,7 +121,7 @@ func afterStart(r row, h Hook, name string) *corev1.ContainerStateWaiting {
 }
 
 // waiting says what a container waits for: its namespace to allow it, the end of a back-off, another try after a failure, its image, or its turn.
-func waiting(r row, c *miniv1.Container, o *Observation, d decision, now time.Time) *corev1.ContainerStateWaiting {
+func waiting(pod *miniv1.MiniPod, r row, c *miniv1.Container, o *Observation, d decision, now time.Time) *corev1.ContainerStateWaiting {
 	failure, failed := o.Failures[taskOf(c.Name)]
 	image := o.ImageOf(c)
 	shared, sharedFailed := o.Failures[groundTask]
@@ -129,11 +134,12 @@ func waiting(r row, c *miniv1.Container, o *Observation, d decision, now time.Ti
 	case !validImage(c.Image):
 		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonInvalidImageName,
 			Message: fmt.Sprintf("image %q is not a valid reference; correct the image of container %s", c.Image, c.Name)}
+	case failed && failure.Starts > 0 && failure.Reason == miniv1.ReasonRunContainerError && failure.SpecHash == SpecHash(c) && d.at.After(now):
+		return crashLoop(pod, c, failure.Count-1)
 	case failed && failure.Reason != "" && failure.SpecHash == SpecHash(c):
 		return &corev1.ContainerStateWaiting{Reason: failure.Reason, Message: failure.Message}
 	case d.at.After(now):
-		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonCrashLoopBackOff,
-			Message: fmt.Sprintf(crashLoopBackOffFormat, crashDelay(d.next.crashes-1), c.Name)}
+		return crashLoop(pod, c, d.next.crashes-1)
 	case image.Failures > 0:
 		return imageWaiting(c, image, now)
 	case image.State == ImagePulling:
@@ -144,6 +150,12 @@ func waiting(r row, c *miniv1.Container, o *Observation, d decision, now time.Ti
 		return &corev1.ContainerStateWaiting{Reason: shared.Reason, Message: shared.Message}
 	}
 	return &corev1.ContainerStateWaiting{Reason: r.creating()}
+}
+
+// crashLoop says that a container waits to be started again after so many crashes before the last one.
+func crashLoop(pod *miniv1.MiniPod, c *miniv1.Container, crashes int) *corev1.ContainerStateWaiting {
+	return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonCrashLoopBackOff,
+		Message: fmt.Sprintf(crashLoopBackOffFormat, crashDelay(crashes), c.Name, pod.Name, pod.Namespace, pod.UID)}
 }
 
 // creating is why a container waits that nothing keeps from being made, but for its turn.

@@ -69,6 +69,8 @@ func TestStatusBrief(t *testing.T) {
 			brief{"Running", "Error", "1/2", 0, notReady}},
 		{"one failed, one succeeded", testPod("main", "b").With(never).Obj(), seen(container("main", 0, 0, exited(1, 0, 1)), container("b", 0, 0, exited(0, 0, 1))), at(2),
 			brief{"Failed", "Error", "0/2", 0, miniv1.ReasonPodFailed}},
+		{"one succeeded, one failed", testPod("main", "b").With(never).Obj(), seen(container("main", 0, 0, exited(0, 0, 1)), container("b", 0, 0, exited(4, 0, 1))), at(2),
+			brief{"Failed", "Error", "0/2", 0, miniv1.ReasonPodFailed}},
 		{"pulling", testPod().Obj(), with(seen(), img(Image{State: ImagePulling})), at(1), brief{"Pending", "ContainerCreating", "0/1", 0, notReady}},
 		{"pull failed", testPod().Obj(), with(seen(), img(Image{State: ImageFailed, Failures: 1, FailedAt: at(0)})), at(1), brief{"Pending", "ErrImagePull", "0/1", 0, notReady}},
 		{"pull back-off", testPod().Obj(), with(seen(), img(Image{State: ImageFailed, Failures: 1, FailedAt: at(0)})), at(5), brief{"Pending", "ImagePullBackOff", "0/1", 0, notReady}},
@@ -79,6 +81,8 @@ func TestStatusBrief(t *testing.T) {
 			brief{"Pending", "CreateContainerError", "0/1", 0, notReady}},
 		{"cannot start", testPod().Obj(), with(seen(), failed(taskOf("main"), Failure{Reason: miniv1.ReasonRunContainerError, SpecHash: mainHash})), at(1),
 			brief{"Pending", "RunContainerError", "0/1", 0, notReady}},
+		{"cannot start, and waits", testPod().Obj(), with(seen(), failed(taskOf("main"), Failure{Reason: miniv1.ReasonRunContainerError, SpecHash: mainHash, At: at(0), Count: 2, Starts: 2})), at(1),
+			brief{"Running", "CrashLoopBackOff", "0/1", 1, notReady}},
 		{"cannot start, never", testPod().With(never).Obj(), with(seen(), failed(taskOf("main"), Failure{Reason: miniv1.ReasonRunContainerError, SpecHash: mainHash})), at(1),
 			brief{"Failed", "StartError", "0/1", 0, miniv1.ReasonPodFailed}},
 		{"no address", testPod().Obj(), with(NewObservation(), func(o *Observation) {
@@ -108,7 +112,7 @@ func TestStatusFull(t *testing.T) {
 	start, started := stamp(0), true
 	want := miniv1.MiniPodStatus{
 		ObservedGeneration: 3, NodeName: "n1", Phase: "Running", Summary: "Running", ReadyContainers: "1/1", Restarts: 1,
-		HostIP: "10.0.0.1", PodIP: "100.64.0.9", StartTime: &start,
+		HostIP: "10.0.0.1", PodIP: "100.64.0.9", QOSClass: "BestEffort", StartTime: &start,
 		Conditions: []metav1.Condition{scheduled, initialized, containersReady, ready},
 		ContainerStatuses: []miniv1.ContainerStatus{{
 			Name: "main", Ready: true, Started: &started, RestartCount: 1, Image: "echo:test", ImageID: "sha256:1", ContainerID: "fake://" + id("main", 1),

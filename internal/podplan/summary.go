@@ -62,7 +62,7 @@ func summarizeInit(r row, status *miniv1.MiniPodStatus, ready *int) bool {
 // summarizeMain tells what keeps the first container that is kept from running, or else the phase.
 func summarizeMain(status *miniv1.MiniPodStatus, ready *int) {
 	status.Summary = string(status.Phase)
-	running := false
+	running, failed := false, ""
 	for _, c := range slices.Backward(status.ContainerStatuses) {
 		status.Restarts += c.RestartCount
 		switch state := c.State; {
@@ -70,16 +70,21 @@ func summarizeMain(status *miniv1.MiniPodStatus, ready *int) {
 			status.Summary = state.Waiting.Reason
 		case state.Terminated != nil && state.Terminated.Reason != "":
 			status.Summary = state.Terminated.Reason
+			if state.Terminated.ExitCode != 0 {
+				failed = status.Summary
+			}
 		case state.Running != nil && c.Ready:
 			running = true
 			*ready++
 		}
 	}
 	switch {
-	case status.Summary != miniv1.ReasonCompleted || !running:
-	case meta.IsStatusConditionTrue(status.Conditions, miniv1.ConditionReady):
+	case status.Summary != miniv1.ReasonCompleted:
+	case running && meta.IsStatusConditionTrue(status.Conditions, miniv1.ConditionReady):
 		status.Summary = string(miniv1.PodRunning)
-	default:
+	case failed != "": // one ended well, and another did not
+		status.Summary = failed
+	case running:
 		status.Summary = "NotReady"
 	}
 }

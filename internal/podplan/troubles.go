@@ -36,7 +36,7 @@ func Troubles(before, after *miniv1.MiniPodStatus) []Trouble {
 		was := statusByName(before, now.Name)
 		if waiting := now.State.Waiting; waiting != nil {
 			if kind := troubleKind(waiting); kind != "" && kind != troubleKind(was.State.Waiting) {
-				out = append(out, Trouble{waiting.Reason, "container " + now.Name + ": " + waiting.Message})
+				out = append(out, Trouble{waiting.Reason, "container " + now.Name + ": " + waiting.Message + neverBegan(&now)})
 			}
 		}
 		if end := oomEnd(&now); end != "" && end != oomEnd(&was) {
@@ -57,6 +57,14 @@ func troubleKind(waiting *corev1.ContainerStateWaiting) string {
 	case miniv1.ReasonErrImageNeverPull, miniv1.ReasonInvalidImageName, miniv1.ReasonCrashLoopBackOff,
 		miniv1.ReasonCreateContainerError, miniv1.ReasonCreateContainerConfig, miniv1.ReasonRunContainerError:
 		return waiting.Reason
+	}
+	return ""
+}
+
+// neverBegan is why the last run of a container could not even begin; empty if it did.
+func neverBegan(status *miniv1.ContainerStatus) string {
+	if last := status.LastState.Terminated; last != nil && last.Reason == miniv1.ReasonStartError && status.State.Waiting.Message != last.Message {
+		return ": " + last.Message
 	}
 	return ""
 }

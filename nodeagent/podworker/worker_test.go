@@ -279,9 +279,10 @@ func TestStartFails(t *testing.T) {
 		return fake.Behaviour{StartError: errors.New("no such program")}
 	})
 	b.create("a")
-	pod := b.shows("a", miniv1.ReasonRunContainerError)
-	if message := pod.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(message, "no such program") {
-		t.Errorf("message %q", message)
+	pod := b.shows("a", miniv1.ReasonCrashLoopBackOff)
+	if c := pod.Status.ContainerStatuses[0]; c.RestartCount != 1 || c.LastState.Terminated == nil || c.LastState.Terminated.Reason != miniv1.ReasonStartError ||
+		!strings.Contains(c.LastState.Terminated.Message, "no such program") {
+		t.Errorf("it says of a start that fails: %+v", c)
 	}
 	b.create("b", policy(corev1.RestartPolicyNever))
 	b.until("b failed", func() bool { return b.get("b").Status.Phase == miniv1.PodFailed })

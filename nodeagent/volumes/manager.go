@@ -199,7 +199,7 @@ func (m *manager) makeOne(uid types.UID, w Wanted) error {
 		}
 		return publish(dir, w.Files, w.Dirs, m.after)
 	case w.Memory > 0:
-		options := fmt.Sprintf("mode=%o,size=%d", emptyDirMode(w.Group), w.Memory)
+		options := fmt.Sprintf("mode=%o,size=%d", unix.S_ISVTX|emptyDirMode(w.Group), w.Memory) // as of every file system in memory that is a native volume
 		if w.Group != nil {
 			options += fmt.Sprintf(",gid=%d", *w.Group)
 		}

@@ -40,9 +40,9 @@ func TestFailures(t *testing.T) {
 	e.shows("error", "Error")
 	e.shows("crash", miniv1.ReasonCrashLoopBackOff)
 	e.shows("noimage", miniv1.ReasonErrImagePull, miniv1.ReasonImagePullBackOff)
-	pod := e.shows("noprogram", miniv1.ReasonRunContainerError)
-	if message := pod.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(message, "/none") {
-		t.Errorf("message %q does not name the program", message)
+	pod := e.shows("noprogram", miniv1.ReasonCrashLoopBackOff)
+	if last := pod.Status.ContainerStatuses[0].LastState.Terminated; last == nil || last.Reason != miniv1.ReasonStartError || !strings.Contains(last.Message, "/none") {
+		t.Errorf("its last state does not name the program: %+v", last)
 	}
 	for _, name := range []string{"completed", "error", "crash", "noimage", "noprogram"} {
 		e.delete(name)
