@@ -2,7 +2,6 @@ package podfields
 
 const (
 	noPriorities  = "all MiniPods have the same priority"
-	noNamesInDNS  = "MiniPods have no names in the cluster's DNS"
 	noDevices     = "the lane has no devices to hand out"
 	onlyByTokens  = "MiniPods get no token by themselves, only where a volume asks for one"
 	onlyLinux     = "MiniPods run on Linux"
@@ -17,8 +16,8 @@ var podSpec = []Field{
 	works("restartPolicy", `OnFailure`),
 	works("terminationGracePeriodSeconds", `5`),
 	works("activeDeadlineSeconds", `60`),
-	only("dnsPolicy", values(`ClusterFirst`, `Default`), `ClusterFirstWithHostNet`, "containers have the node's `/etc/resolv.conf`"),
-	refused("dnsConfig", `{searches: [example.com]}`, "containers have the node's `/etc/resolv.conf`"),
+	works("dnsPolicy", `ClusterFirstWithHostNet`),
+	works("dnsConfig", `{searches: [example.com]}`),
 	works("nodeSelector", `{disk: fast}`),
 	works("nodeName", `node-1`),
 	works("tolerations", `[{operator: Exists}]`),
@@ -39,9 +38,9 @@ var podSpec = []Field{
 	works("imagePullSecrets", `[{name: s}]`),
 	works("hostname", `web-0`),
 	refused("hostnameOverride", `web-0`, "`hostname` does it, but for names longer than 63 characters"),
-	refused("subdomain", `web`, noNamesInDNS),
-	only("setHostnameAsFQDN", values(`false`), `true`, noNamesInDNS),
-	refused("hostAliases", `[{ip: 127.0.0.1, hostnames: [a]}]`, "nobody has asked for them yet"),
+	works("subdomain", `web`),
+	works("setHostnameAsFQDN", `true`),
+	works("hostAliases", `[{ip: 127.0.0.1, hostnames: [a]}]`),
 	only("hostNetwork", values(`false`), `true`, "a MiniPod has a network of its own"),
 	only("hostPID", values(`false`), `true`, "a container has processes of its own"),
 	only("hostIPC", values(`false`), `true`, "a MiniPod has an IPC namespace of its own"),
@@ -69,4 +68,20 @@ var toleration = []Field{
 	works("value", `b`),
 	works("effect", `NoSchedule`),
 	works("tolerationSeconds", `5`).in(inPod(`tolerations: [{key: a, effect: NoExecute, HERE: }]`)),
+}
+
+var hostAlias = []Field{
+	works("ip", `127.0.0.2`),
+	works("hostnames", `[a, b.example.com]`),
+}
+
+var dnsConfig = []Field{
+	works("nameservers", `[10.0.0.1]`),
+	works("searches", `[example.com]`),
+	works("options", `[{name: ndots, value: "2"}]`),
+}
+
+var dnsOption = []Field{
+	works("name", `ndots`),
+	works("value", `"2"`),
 }
