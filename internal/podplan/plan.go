@@ -192,11 +192,8 @@ func (r row) decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
 			d.at, d.next.crashes = restart(last, o.endOf(last))
 		}
 	}
-	if failed && d.next.created == "" {
-		d.next.attempt += failure.Starts
-	}
-	if failed && failure.retryAt(true).After(d.at) {
-		d.at = failure.retryAt(true)
+	if failed {
+		d.after(failure)
 	}
 	return d
 }

@@ -92,10 +92,6 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 		status.State.Terminated = terminated(o, history[0], runtimeName)
 		older = history[1:]
 	}
-	failure, failed := o.Failures[taskOf(c.Name)]
-	if failed && !decision.start && status.State.Waiting != nil && gaveUp(x.restartPolicy(pod), failure) {
-		status.State = corev1.ContainerState{Terminated: notStarted(failure)}
-	}
 	if i := slices.IndexFunc(older, Container.hasEnded); i >= 0 {
 		status.LastState.Terminated = terminated(o, older[i], runtimeName)
 	}
@@ -105,9 +101,8 @@ func containerStatus(pod *miniv1.MiniPod, r row, x part, o *Observation, decisio
 		status.Image, status.ImageID = last.Image, last.ImageID
 		status.ContainerID = fullID(runtimeName, last.ID)
 	}
-	if failed && failure.Starts > 0 && status.State.Waiting != nil && failure.SpecHash == SpecHash(c) { // its last run was one that never began
-		status.LastState.Terminated = notStarted(failure)
-		status.RestartCount = max(status.RestartCount, int32(decision.next.attempt-1))
+	if failure, failed := o.Failures[taskOf(c.Name)]; failed && status.State.Waiting != nil {
+		tellStarts(&status, failure, decision, x.restartPolicy(pod), SpecHash(c))
 	}
 	return status
 }
@@ -134,10 +129,8 @@ func waiting(pod *miniv1.MiniPod, r row, c *miniv1.Container, o *Observation, d 
 	case !validImage(c.Image):
 		return &corev1.ContainerStateWaiting{Reason: miniv1.ReasonInvalidImageName,
 			Message: fmt.Sprintf("image %q is not a valid reference; correct the image of container %s", c.Image, c.Name)}
-	case failed && failure.Starts > 0 && failure.Reason == miniv1.ReasonRunContainerError && failure.SpecHash == SpecHash(c) && d.at.After(now):
-		return crashLoop(pod, c, failure.Count-1)
 	case failed && failure.Reason != "" && failure.SpecHash == SpecHash(c):
-		return &corev1.ContainerStateWaiting{Reason: failure.Reason, Message: failure.Message}
+		return failure.waiting(pod, c, d, now)
 	case d.at.After(now):
 		return crashLoop(pod, c, d.next.crashes-1)
 	case image.Failures > 0:
@@ -205,11 +198,6 @@ func terminated(o *Observation, c Container, runtimeName string) *corev1.Contain
 		out.Message = o.LastWords[c.ID]
 	}
 	return out
-}
-
-func notStarted(f Failure) *corev1.ContainerStateTerminated {
-	return &corev1.ContainerStateTerminated{ExitCode: exitNotStarted, Reason: miniv1.ReasonStartError, Message: f.Message,
-		FinishedAt: *seconds(f.At)}
 }
 
 // keepStart keeps the start time that was published for the same container.
