@@ -6,7 +6,7 @@ SHELL := /bin/bash -eu -o pipefail
 # Programs from outside (etcd, kube-apiserver, containerd …) are built once into the user's cache; see hack/assets.sh.
 ASSETS = $(shell hack/assets.sh kubectl)
 # Everything but the suites that need a running cluster.
-PACKAGES = $(shell go list ./... | grep -v -e /test/e2e -e /test/install)
+PACKAGES = $(shell go list ./... | grep -v -e /test/e2e -e /test/install -e /test/twin)
 # How long one test package may take.
 TEST_TIMEOUT ?= 15m
 
