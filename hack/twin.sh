@@ -13,4 +13,4 @@ trap down EXIT
 make --no-print-directory cluster-up MODE=full
 # Many at a time need more room than the lane has by default.
 hack/install.sh --cpu 1200m --memory 4Gi
-go test -count=1 -timeout 30m -parallel 12 -v "$@" ./test/twin
+go test -count=1 -timeout 30m -parallel 6 -v "$@" ./test/twin

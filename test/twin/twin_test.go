@@ -27,7 +27,7 @@ import (
 )
 
 // patience is how long a twin may take to get to a moment. A kubelet that has to tell of a second crash takes a quarter of a minute.
-var patience = slow.By(90 * time.Second)
+var patience = slow.By(3 * time.Minute)
 
 var (
 	cluster dynamic.Interface

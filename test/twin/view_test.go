@@ -33,6 +33,9 @@ func viewOf(object *unstructured.Unstructured) (view, error) {
 	v["hostIPs"] = fmt.Sprint(len(status.HostIPs))
 	v["startTime"] = some(status.StartTime != nil)
 	v["observedGeneration"] = fmt.Sprint(status.ObservedGeneration)
+	if pod.DeletionTimestamp != nil {
+		v["deletion"] = "asked for"
+	}
 	for _, c := range status.Conditions {
 		v["condition "+string(c.Type)] = words(string(c.Status), c.Reason, quoted(c.Message))
 	}
