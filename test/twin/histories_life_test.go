@@ -15,7 +15,11 @@ const (
 	once       = "failureThreshold: 1"
 	afterThree = "exec: {command: [sh, -c, '[ -e /tmp/x ]']}"
 	inThree    = "(sleep 3; touch /tmp/x) & " + forever
-	flaps      = "touch /tmp/x; sleep 6; rm /tmp/x; sleep 8; touch /tmp/x; " + forever
+	v          = "volumes: [{name: v, emptyDir: {}}]"
+	// secondLife is a program that is alive when it is started for the second time.
+	secondLife    = "mktemp /v/XXXXXX; " + forever
+	aliveInSecond = "exec: {command: [sh, -c, '[ $(ls /v | wc -l) -gt 1 ]']}"
+	flaps         = "touch /tmp/x; sleep 6; rm /tmp/x; sleep 8; touch /tmp/x; " + forever
 )
 
 // server is the echo server as container c; it answers at /healthz.
@@ -29,7 +33,7 @@ var probes = []history{
 	{name: "ready by http", spec: always(server(probe("readinessProbe", "httpGet: {path: /healthz, port: http}"))), until: "c ready: true"},
 	{name: "ready by tcp", spec: always(server(probe("readinessProbe", "tcpSocket: {port: 8080}"))), until: "c ready: true"},
 	{name: "never ready by a command", spec: always(sh(forever, probe("readinessProbe", no))), until: "c: running", short: true},
-	{name: "never ready by http", spec: always(server(probe("readinessProbe", "httpGet: {path: /exit?code=x, port: 8081}"))), until: "c: running"},
+	{name: "never ready by http", spec: always(server(probe("readinessProbe", "httpGet: {path: /ready, port: 8081}"))), until: "c: running"},
 	{name: "never ready by tcp", spec: always(server(probe("readinessProbe", "tcpSocket: {port: 8081}"))), until: "c: running"},
 	{name: "never ready by grpc", spec: always(server(probe("readinessProbe", "grpc: {port: 8080}"))), until: "c: running"},
 	{name: "ready after three seconds", spec: always(sh(inThree, probe("readinessProbe", afterThree))), until: "c ready: true", follow: "condition Ready"},
@@ -41,9 +45,9 @@ var probes = []history{
 	{name: "never ready before it has started", spec: always(sh(inThree, probe("startupProbe", afterThree, "failureThreshold: 30"), probe("readinessProbe", yes))), until: "c ready: true", follow: "condition Ready"},
 	{name: "it does not start for a while", spec: always(sh(forever, probe("startupProbe", no, "failureThreshold: 60"))), until: "c: running"},
 	{name: "it does not start, and is ended, Never", spec: never(sh(forever, probe("startupProbe", no, once))), until: "phase: Succeeded"},
-	{name: "it does not start, and is started again", spec: always(sh(forever, probe("startupProbe", no, once))), until: "c: waiting CrashLoopBackOff; c restarts: 1"},
-	{name: "not alive by a command, Always", spec: always(sh(forever, probe("livenessProbe", no, once))), until: "c: waiting CrashLoopBackOff; c restarts: 1", short: true},
-	{name: "not alive by a command, OnFailure, and ends well", spec: onFailure(sh(forever, probe("livenessProbe", no, once))), until: "c: waiting CrashLoopBackOff; c restarts: 1"},
+	{name: "it does not start, and is started again", spec: always(sh(secondLife, onV, probe("startupProbe", aliveInSecond, once))).with(v), until: "c: running; c restarts: 1"},
+	{name: "not alive by a command, Always", spec: always(sh(secondLife, onV, probe("livenessProbe", aliveInSecond, once))).with(v), until: "c: running; c restarts: 1", short: true},
+	{name: "not alive by a command, OnFailure, and ends well", spec: onFailure(sh(secondLife, onV, probe("livenessProbe", aliveInSecond, once))).with(v), until: "c: running; c restarts: 1"},
 	{name: "not alive by a command, Never, and ends well", spec: never(sh(forever, probe("livenessProbe", no, once))), until: "phase: Succeeded"},
 	{name: "not alive by a command, Never, and is killed", spec: never(sh(stubborn, probe("livenessProbe", no, once))), until: "phase: Failed"},
 	{name: "not alive by http", spec: never(server(probe("livenessProbe", "httpGet: {path: /healthz, port: 8081}", once))), until: "phase: Succeeded"},

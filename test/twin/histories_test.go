@@ -60,7 +60,7 @@ var images = []history{
 	{name: "an image that is not there", spec: always(container("c", nowhere)), until: "c: waiting ImagePullBackOff", short: true},
 	{name: "an image that is not there, Never", spec: never(container("c", nowhere)), until: "c: waiting ImagePullBackOff"},
 	{name: "an image that may not be pulled", spec: always(container("c", nowhere, "imagePullPolicy: Never")), until: "c: waiting ErrImageNeverPull"},
-	{name: "an image that is there and has to be pulled", spec: always(container("c", busybox, "imagePullPolicy: Always")), until: "c: waiting ImagePullBackOff"},
+	{name: "an image that is there and has to be pulled", spec: always(container("c", web, "imagePullPolicy: Always")), until: "c: waiting ImagePullBackOff"},
 	{name: "an image of a bad name", spec: always(container("c", "miniplane.dev/BAD:v1")), until: "c: waiting InvalidImageName"},
 	{name: "one of two images is not there", spec: always(named("a", forever), container("b", nowhere)), until: "a: running; b: waiting ImagePullBackOff"},
 	{name: "one of two images has a bad name", spec: always(named("a", forever), container("b", "BAD")), until: "a: running; b: waiting InvalidImageName"},

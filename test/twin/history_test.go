@@ -16,6 +16,8 @@ const (
 	busybox = "miniplane.dev/busybox:v1"
 	echo    = "miniplane.dev/echo:v1"
 	nowhere = "miniplane.dev/nowhere:v1"
+	// web is for the one history that pulls an image which is there: a kubelet that has begun to pull one takes it for no other Pod before it has it.
+	web = "miniplane.dev/web:v1"
 	// hostPort stands for a port of the node.
 	hostPort = "HOSTPORT"
 )
@@ -116,5 +118,5 @@ var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
 // object is the name of the twins of a history.
 func (h *history) object(i int) string {
-	return fmt.Sprintf("t%d-%.40s", i, strings.Trim(notInNames.ReplaceAllString(strings.ToLower(h.name), "-"), "-"))
+	return strings.Trim(fmt.Sprintf("t%d-%.40s", i, notInNames.ReplaceAllString(strings.ToLower(h.name), "-")), "-")
 }

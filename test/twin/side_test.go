@@ -89,7 +89,7 @@ func (s *side) await(ctx context.Context, moment string) (view, error) {
 			}
 			lasts.Reset(quiet)
 		case <-lasts.C:
-			if s.gone || s.last().has(moment) {
+			if s.gone || moment != gone && s.last().has(moment) {
 				return s.column(ctx, moment)
 			}
 		}

@@ -111,9 +111,9 @@ func compare(t *testing.T, r *report, namespace, name string, h *history) {
 	pod, mini := of[0], of[1]
 	var found []string
 	for i := range max(len(pod.moments), len(mini.moments)) {
-		found = append(found, r.differences(momentOf(h, i), at(pod.moments, i), at(mini.moments, i))...)
+		found = append(found, r.differences(momentOf(h, i), at(pod.moments, i), at(mini.moments, i), at(mini.moments, i-1))...)
 	}
-	if !slices.Equal(pod.row, mini.row) {
+	if !slices.EqualFunc(pod.row, mini.row, func(a, b string) bool { return a == b || r.meant("", h.follow, a, b) }) {
 		found = append(found, fmt.Sprintf("what a watch saw of %q:\n    Pod:     %s\n    MiniPod: %s", h.follow, strings.Join(pod.row, " | "), strings.Join(mini.row, " | ")))
 	}
 	for i, o := range of {
@@ -178,21 +178,24 @@ func live(ctx context.Context, k kind, namespace, name string, h *history) (o ou
 	return o
 }
 
-// differences are those that nobody means.
-func (r *report) differences(moment string, pod, mini view) (out []string) {
+// differences are those that nobody means. What a MiniPod said before it was gone, it goes on saying.
+func (r *report) differences(moment string, pod, mini, before view) (out []string) {
 	keys := maps.Clone(pod)
 	maps.Copy(keys, mini)
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		if pod[key] != mini[key] && !r.meant(key, pod[key], mini[key]) {
+		if moment == gone && mini[key] != before[key] {
+			moment = "a status after the deletion"
+		}
+		if pod[key] != mini[key] && !r.meant(moment, key, pod[key], mini[key]) {
 			out = append(out, fmt.Sprintf("at %q, %s:\n    Pod:     %s\n    MiniPod: %s", moment, key, pod[key], mini[key]))
 		}
 	}
 	return out
 }
 
-func (r *report) meant(key, pod, mini string) bool {
+func (r *report) meant(moment, key, pod, mini string) bool {
 	for i, d := range Differences {
-		if matches(d.Key, key) && matches(d.Pod, pod) && matches(d.MiniPod, mini) {
+		if (d.At == "" || d.At == moment) && matches(d.Key, key) && matches(d.Pod, pod) && matches(d.MiniPod, mini) {
 			r.Lock()
 			defer r.Unlock()
 			r.met[i]++
