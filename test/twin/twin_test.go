@@ -183,10 +183,11 @@ func (r *report) differences(moment string, pod, mini, before view) (out []strin
 	keys := maps.Clone(pod)
 	maps.Copy(keys, mini)
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		when := moment
 		if moment == gone && mini[key] != before[key] {
-			moment = "a status after the deletion"
+			when = "after the deletion"
 		}
-		if pod[key] != mini[key] && !r.meant(moment, key, pod[key], mini[key]) {
+		if pod[key] != mini[key] && !r.meant(when, key, pod[key], mini[key]) {
 			out = append(out, fmt.Sprintf("at %q, %s:\n    Pod:     %s\n    MiniPod: %s", moment, key, pod[key], mini[key]))
 		}
 	}
