@@ -171,6 +171,8 @@ const (
 	// ReasonShimFailed: the server that ran the container failed and took it along. It is no crash of the container's own.
 	ReasonShimFailed = "ShimFailed"
 	ReasonOOMKilled  = "OOMKilled"
+	// ReasonEvicted is a MiniPod's own reason: it took more of the node than it may.
+	ReasonEvicted = "Evicted"
 	// ReasonDeadlineExceeded is a MiniPod's own reason: it was active for longer than its activeDeadlineSeconds.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
 	// ReasonContainerStatusUnknown: nobody saw how it ended, or nobody tells whether it did.

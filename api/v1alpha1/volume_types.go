@@ -65,7 +65,7 @@ type EmptyDirVolumeSource struct {
 	// +kubebuilder:validation:Enum="";Memory
 	Medium corev1.StorageMedium `json:"medium,omitempty"`
 
-	// sizeLimit is how much room there is, with medium Memory.
+	// sizeLimit is how much room there is with medium Memory. On disk, a MiniPod that is found to take more is evicted.
 	// +optional
 	SizeLimit *resource.Quantity `json:"sizeLimit,omitempty"`
 }
@@ -339,8 +339,10 @@ type VolumeMount struct {
 	RecursiveReadOnly *corev1.RecursiveReadOnlyMode `json:"recursiveReadOnly,omitempty"`
 }
 
-// later tells whether the volume is of a kind that came after the first ones.
-func (v *Volume) later() bool { return v.HostPath != nil }
+// later tells whether the volume is of a kind, or has a limit, that came after the first ones.
+func (v *Volume) later() bool {
+	return v.HostPath != nil || v.EmptyDir != nil && v.EmptyDir.Medium == "" && v.EmptyDir.SizeLimit != nil
+}
 
 // later tells whether the volume is mounted in a way that came after the first ones.
 func (m *VolumeMount) later() bool {

@@ -41,10 +41,13 @@ func (o *Observation) judged(pod *miniv1.MiniPod, now time.Time) *Observation {
 	return &out
 }
 
-// failOverdue makes the status that of a MiniPod which was ended because it was active for too long, once nothing of it runs any more. One that ended well
-// meanwhile did end well.
-func failOverdue(status *miniv1.MiniPodStatus, o *Observation) {
-	if !o.Overdue || status.Phase == miniv1.PodSucceeded {
+// forced tells whether a MiniPod was ended for a reason that is not its containers'.
+func (o *Observation) forced() bool { return o.Overdue || o.Evicted != "" }
+
+// failForced makes the status that of a MiniPod which was ended for a reason that is not its containers', once nothing of it runs any more. One that ended
+// well meanwhile did end well, unless it had to go.
+func failForced(status *miniv1.MiniPodStatus, o *Observation) {
+	if !o.forced() || status.Phase == miniv1.PodSucceeded && o.Evicted == "" {
 		return
 	}
 	for _, c := range o.Containers {
@@ -53,4 +56,7 @@ func failOverdue(status *miniv1.MiniPodStatus, o *Observation) {
 		}
 	}
 	status.Phase, status.Reason, status.Message = miniv1.PodFailed, miniv1.ReasonDeadlineExceeded, messageDeadline
+	if o.Evicted != "" {
+		status.Reason, status.Message = miniv1.ReasonEvicted, o.Evicted
+	}
 }

@@ -15,7 +15,7 @@ import (
 // Whatever was observed, no plan creates or starts a container while another attempt of the same name may run, and no plan ends the one
 // that runs because somebody did not answer.
 func Plan(desired *miniv1.MiniPod, observed Observation, now time.Time) []Action {
-	p := planner{desired: desired, observed: observed.judged(desired, now), now: now}
+	p := planner{desired: hurried(desired, &observed), observed: observed.judged(desired, now), now: now}
 	if desired != nil {
 		p.row = rowOf(desired.Spec.AllContainers())
 	}
@@ -59,7 +59,7 @@ func (p *planner) waitUntil(t time.Time) {
 
 // run goes: what runs and must not, what failed its probes, then the ground that containers stand on, then the containers, then old ones.
 func (p *planner) run() {
-	over := p.observed.Overdue || p.row.over(p.desired, p.observed)
+	over := p.observed.forced() || p.row.over(p.desired, p.observed)
 	if !over && !p.observed.EndBegan.IsZero() { // it had begun to end by itself, and was changed
 		p.add(Action{Type: CancelEnd})
 		return
@@ -166,7 +166,7 @@ type decision struct {
 // decide applies restart policy and back-off to one container. Whether it is its turn is not asked.
 func (r row) decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
 	d := decision{next: next{spec: x.spec}}
-	if o.Overdue || x.kind == miniv1.ContainerInit && r.passed(x, o) {
+	if o.forced() || x.kind == miniv1.ContainerInit && r.passed(x, o) {
 		return d
 	}
 	policy := x.restartPolicy(pod)

@@ -73,6 +73,7 @@ type Pool struct {
 	removals *lane
 	execs    *lane
 	hooks    *lane
+	measures *lane
 	asking   *ask.Client // on behalf of hooks
 	prober   *prober.Prober
 	puller   *pulls.Coordinator
@@ -112,6 +113,7 @@ func New(ctx context.Context, o Options) *Pool {
 		removals: newLane(removalsPerCore*gort.NumCPU(), o.Clock),
 		execs:    newLane(execsPerCore*gort.NumCPU(), o.Clock),
 		hooks:    newLane(execsPerCore*gort.NumCPU(), o.Clock),
+		measures: newLane(1, o.Clock),
 		asking:   ask.NewClient(ask.NewDialer()),
 		puller:   pulls.New(pulls.Options{Runtime: o.Runtime, Parallel: o.ParallelPulls, Deadline: o.PullDeadline}),
 		ends:     newEnds(o.Layout.endsDir()),

@@ -34,6 +34,7 @@ type worker struct {
 	following map[grants.Reference]*followed
 	versions  map[grants.Reference]string // of what was read last; nil where nothing was
 	tokens    map[volumes.Token]heldToken // in its volumes; nil where they have none
+	measuring measuring
 	// fieldsUsed are those that its volumes have in files; nil where they have none.
 	fieldsUsed *podFields
 
@@ -140,6 +141,7 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 		w.giveUpHooks()
 		w.probe(desired)
 		w.outdateFields(desired)
+		w.measure(desired)
 		now := w.pool.Clock.Now()
 		var work []podplan.Action
 		work, until = podplan.Split(podplan.Plan(desired, w.observed.Observation, now))

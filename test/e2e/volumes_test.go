@@ -179,3 +179,29 @@ spec:
 	})
 	kubectl(t, ns, "delete", "minipod", "--all", "--timeout=60s")
 }
+
+// One whose emptyDir takes more than it may fails in a native Pod's words, and its controller makes another.
+func TestSizeLimit(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, `apiVersion: miniplane.dev/v1alpha1
+kind: MiniReplicaSet
+metadata: {name: greedy}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: greedy}}
+  template:
+    metadata: {labels: {app: greedy}}
+    spec:
+      volumes: [{name: x, emptyDir: {sizeLimit: 1Mi}}]
+      containers:
+      - name: main
+        image: `+busybox+`
+        command: [sh, -c, "dd if=/dev/zero of=/x/large bs=1M count=3; exec sleep 1000"]
+        volumeMounts: [{name: x, mountPath: /x}]
+`)
+	eventually(t, patience, ns, &miniv1.MiniPodList{}, "one is evicted, and another comes", func() (bool, string) {
+		out := kubectl(t, ns, "get", "minipods", "-o", `jsonpath={range .items[*]}{.status.phase} {.status.reason} {.status.message}{"\n"}{end}`)
+		return strings.Contains(out, `Failed Evicted Usage of EmptyDir volume "x" exceeds the limit "1Mi".`) && strings.Contains(out, "Running"), out
+	})
+	kubectl(t, ns, "delete", "minireplicaset", "greedy", "--timeout=60s")
+}

@@ -20,6 +20,7 @@ type Volumes struct {
 	there map[types.UID]map[string]volumes.Wanted
 	makes int
 	fails error
+	usage map[string]int64
 }
 
 // NewVolumes has none.
@@ -77,6 +78,24 @@ func (v *Volumes) Mount(uid types.UID, w volumes.Wanted, _ string, _ int, subPat
 		return "", fmt.Errorf("volume %q was not made", w.Name)
 	}
 	return path.Join("/volumes", w.Name, subPath), nil
+}
+
+// Use makes volumes take so many bytes from now on, by their names.
+func (v *Volumes) Use(usage map[string]int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.usage = usage
+}
+
+// Usage implements volumes.Manager.
+func (v *Volumes) Usage(ctx context.Context, _ types.UID, names []string) (map[string]int64, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := map[string]int64{}
+	for _, name := range names {
+		out[name] = v.usage[name]
+	}
+	return out, ctx.Err()
 }
 
 // OfImage implements volumes.Manager.
