@@ -81,7 +81,7 @@ func (w *walk) entry(dir *os.File, name string, depth int) error {
 	}
 	var stat unix.Stat_t
 	if err := unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return nil //nolint:nilerr // it was removed meanwhile
+		return nil // it was removed meanwhile
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFDIR {
 		w.bytes += stat.Blocks * 512 / int64(max(1, stat.Nlink))
@@ -93,7 +93,7 @@ func (w *walk) entry(dir *os.File, name string, depth int) error {
 	}
 	below, err := foreign.OpenAt(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, unix.RESOLVE_NO_XDEV)
 	if err != nil {
-		return nil //nolint:nilerr // it was removed or replaced meanwhile, or something is mounted there, which takes nothing of this disk
+		return nil // it was removed or replaced meanwhile, or something is mounted there, which takes nothing of this disk
 	}
 	defer func() { _ = below.Close() }()
 	w.bytes = min(w.bytes+stat.Blocks*512, tooMuch)

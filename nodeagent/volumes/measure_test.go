@@ -84,7 +84,7 @@ func TestUsage(t *testing.T) {
 	if err := unix.Mkdirat(at, strings.Repeat("x", 20), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for i := 0; i < 40; i++ {
+	for range 40 {
 		if err := unix.Mkdirat(at, "x", 0o700); err != nil {
 			t.Fatal(err)
 		}
