@@ -211,6 +211,10 @@ type MiniPodStatus struct {
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
+	// startTimeline tells when the MiniPod reached the points of its first start.
+	// +optional
+	StartTimeline *StartTimeline `json:"startTimeline,omitempty"`
+
 	// conditions of the MiniPod: PodScheduled, Initialized, ContainersReady, Ready, Admitted, DisruptionTarget.
 	// +optional
 	// +listType=map

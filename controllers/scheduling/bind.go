@@ -38,7 +38,7 @@ const (
 // doubtful, and is written again after a while. It reports whether there was an answer.
 func (s *Scheduler) bind(ctx context.Context, reader client.Reader, pod *framework.Pod, node string) (answered bool) {
 	start := time.Now()
-	err := s.tryToWrite(ctx, reader, func(reader client.Reader) error { return s.writeBinding(ctx, reader, pod, node) })
+	err := s.tryToWrite(ctx, reader, func(reader client.Reader) error { return s.writeBinding(ctx, reader, pod, node, start) })
 	switch {
 	case err == nil || errors.Is(err, errDone):
 		s.cache.Confirm(pod.UID)
@@ -104,8 +104,8 @@ func refused(err error) bool {
 		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
-// writeBinding gives a MiniPod without a controller the agent's finalizer, and then the node.
-func (s *Scheduler) writeBinding(ctx context.Context, reader client.Reader, pod *framework.Pod, node string) error {
+// writeBinding gives a MiniPod without a controller the agent's finalizer, and then the node that was chosen.
+func (s *Scheduler) writeBinding(ctx context.Context, reader client.Reader, pod *framework.Pod, node string, chosen time.Time) error {
 	obj, err := s.read(ctx, reader, pod)
 	if err != nil {
 		return err
@@ -125,9 +125,15 @@ func (s *Scheduler) writeBinding(ctx context.Context, reader client.Reader, pod 
 	}
 	before := obj.DeepCopy()
 	obj.Status.NodeName = node
+	obj.Status.StartTimeline = &miniv1.StartTimeline{QueuedTime: microTime(pod.Queued), ScheduledTime: microTime(chosen)}
 	s.setPending(obj, firstSummary(&obj.Spec), metav1.Condition{Type: miniv1.ConditionPodScheduled, Status: metav1.ConditionTrue,
 		Reason: miniv1.ReasonScheduled, Message: "bound to node " + node})
 	return mootIfGone(s.client.Status().Patch(ctx, obj, ifUnchanged(before)))
+}
+
+// microTime is a time as the API server stores it.
+func microTime(t time.Time) *metav1.MicroTime {
+	return new(metav1.NewMicroTime(t.Truncate(time.Microsecond)))
 }
 
 // read gets the MiniPod; one of the same name but another UID is not it.

@@ -40,6 +40,7 @@ func Status(pod *miniv1.MiniPod, o *Observation, node Node, now time.Time) miniv
 	status.Phase = phaseOf(pod.Spec.RestartPolicy, r, &status)
 	failForced(&status, o)
 	setConditions(pod, r, &status, now)
+	setTimeline(pod, &status, o, now)
 	summarize(r, &status)
 	setAdmission(pod, &status, o.Refusal, now)
 	if saysMore(&pod.Status, &status) {

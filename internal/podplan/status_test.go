@@ -113,7 +113,8 @@ func TestStatusFull(t *testing.T) {
 	want := miniv1.MiniPodStatus{
 		ObservedGeneration: 3, NodeName: "n1", Phase: "Running", Summary: "Running", ReadyContainers: "1/1", Restarts: 1,
 		HostIP: "10.0.0.1", PodIP: "100.64.0.9", QOSClass: "BestEffort", StartTime: &start,
-		Conditions: []metav1.Condition{scheduled, initialized, containersReady, ready},
+		StartTimeline: &miniv1.StartTimeline{ObservedTime: new(metav1.NewMicroTime(t0)), ReadyTime: new(metav1.NewMicroTime(t0.Add(300 * time.Millisecond)))},
+		Conditions:    []metav1.Condition{scheduled, initialized, containersReady, ready},
 		ContainerStatuses: []miniv1.ContainerStatus{{
 			Name: "main", Ready: true, Started: &started, RestartCount: 1, Image: "echo:test", ImageID: "sha256:1", ContainerID: "fake://" + id("main", 1),
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: stamp(0)}},

@@ -22,6 +22,11 @@ var (
 		Help:    "Time from the agent's first sight of a MiniPod until the API server had stored that it runs.",
 		Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
 	})
+	phaseSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "miniplane_agent_pod_start_phase_duration_seconds",
+		Help:    "How long the parts of the first starts of MiniPods took, from status.startTimeline: schedule, bind, sandbox, init, images, start, ready.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18),
+	}, []string{"phase"})
 	restarts = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "miniplane_agent_container_restarts_total",
 		Help: "Containers started again.",
@@ -50,7 +55,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(actionSeconds, startSeconds, restarts, conflicts, statusWrites, claims, volumeSeconds, podCount)
+	metrics.Registry.MustRegister(actionSeconds, startSeconds, phaseSeconds, restarts, conflicts, statusWrites, claims, volumeSeconds, podCount)
 }
 
 func (p *Pool) measureAction(action podplan.ActionType, took time.Duration) {
@@ -72,6 +77,11 @@ func (p *Pool) measureWritten(before, after *miniv1.MiniPod, takenUp time.Time) 
 	statusWrites.WithLabelValues(whyWritten(before, after)).Inc()
 	if before.Status.Phase == miniv1.PodPending && after.Status.Phase == miniv1.PodRunning {
 		startSeconds.Observe(p.Clock.Since(takenUp).Seconds())
+	}
+	if told := after.Status.StartTimeline; told != nil && told.ReadyTime != nil && (before.Status.StartTimeline == nil || before.Status.StartTimeline.ReadyTime == nil) {
+		for phase, took := range podplan.Phases(told) {
+			phaseSeconds.WithLabelValues(phase).Observe(took.Seconds())
+		}
 	}
 }
 

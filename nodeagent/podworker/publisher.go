@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -41,7 +40,7 @@ func (p *publisher) offer(want *miniv1.MiniPodStatus, notBefore time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.running {
-		if latest := p.worker.latest(); latest == nil || equality.Semantic.DeepEqual(latest.Status, *want) {
+		if latest := p.worker.latest(); latest == nil || podplan.SaysNothingNew(&latest.Status, want) {
 			return
 		}
 		p.running = true

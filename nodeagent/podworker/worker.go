@@ -143,6 +143,7 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 		w.outdateFields(desired)
 		w.measure(desired)
 		now := w.pool.Clock.Now()
+		w.observed.Mark(desired, now)
 		var work []podplan.Action
 		work, until = podplan.Split(podplan.Plan(desired, w.observed.Observation, now))
 		w.follow(desired)
@@ -326,5 +327,6 @@ func (w *worker) report(desired *miniv1.MiniPod, work []podplan.Action, now time
 		w.busySince = time.Time{}
 	}
 	status := podplan.Status(desired, &w.observed.Observation, podplan.Node{IP: w.pool.Machine.NodeIP, RuntimeName: w.pool.RuntimeName}, now)
+	w.observed.MarkReady(&status)
 	w.publisher.offer(&status, notBefore)
 }

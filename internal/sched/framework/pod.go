@@ -34,6 +34,8 @@ type Pod struct {
 	UID types.UID
 	// Created is when the MiniPod was made; the older is tried first.
 	Created time.Time
+	// Queued is when the scheduler first saw that it wants a node; the queue notes it.
+	Queued time.Time
 	// Shape is everything that a plugin looks at but the Group, written down: every node gives MiniPods of one shape and group
 	// the same answer.
 	Shape string

@@ -98,6 +98,7 @@ func (q *Queue) Add(pod *framework.Pod) {
 		return
 	}
 	q.arrived++
+	pod.Queued = q.now()
 	it := &item{pod: pod, arrived: q.arrived}
 	q.items[pod.UID] = it
 	q.activate(it)
@@ -151,6 +152,7 @@ func (q *Queue) Renew(pod *framework.Pod) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if it, known := q.items[pod.UID]; known && (it.state == inFlight || it.state == backingOff) {
+		pod.Queued = it.pod.Queued
 		it.pod = pod
 	}
 }
