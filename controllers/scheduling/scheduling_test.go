@@ -30,8 +30,12 @@ func TestBindsWithOneWrite(t *testing.T) {
 	want := miniv1.MiniPodStatus{NodeName: "n1", ObservedGeneration: 1, Phase: miniv1.PodPending, Summary: "ContainerCreating", ReadyContainers: "0/1",
 		Conditions: []metav1.Condition{{Type: miniv1.ConditionPodScheduled, Status: metav1.ConditionTrue, Reason: miniv1.ReasonScheduled,
 			Message: "bound to node n1", ObservedGeneration: 1, LastTransitionTime: pod.Status.Conditions[0].LastTransitionTime}}}
+	want.StartTimeline = pod.Status.StartTimeline
 	if diff := cmp.Diff(want, pod.Status); diff != "" {
 		t.Error(diff)
+	}
+	if told := pod.Status.StartTimeline; told == nil || told.QueuedTime.Before(&metav1.MicroTime{Time: pod.CreationTimestamp.Time}) || told.ScheduledTime.Before(told.QueuedTime) {
+		t.Errorf("it was made at %s; %+v", pod.CreationTimestamp, told)
 	}
 	w.untilWrote("web", "PATCH web/status")
 }

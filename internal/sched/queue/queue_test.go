@@ -130,6 +130,7 @@ func TestBatonIsPassedWhenOneInFlightIsDeleted(t *testing.T) {
 // What changes about a MiniPod while its binding is written is what waits when the binding fails.
 func TestRenew(t *testing.T) {
 	q, c := newQueue()
+	added := c.t
 	q.Add(pod("a", "old", 0))
 	q.Renew(pod("a", "not yet", 0)) // nobody writes about it
 	drain(q)
@@ -138,6 +139,7 @@ func TestRenew(t *testing.T) {
 	c.t = c.t.Add(time.Minute)
 	p, _ := q.Pop()
 	want(t, p.Class, "new")
+	want(t, p.Queued, added) // the wait counts from the first sight
 	q.Park("a", ForNode)
 	want(t, q.Wake(helpsClass("new")), 1)
 	q.Renew(pod("nobody", "x", 0))
