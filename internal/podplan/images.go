@@ -1,6 +1,7 @@
 package podplan
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -36,7 +37,37 @@ type Image struct {
 	Failures int
 	FailedAt time.Time
 	Message  string
+	// Progress is how far a pull has come; zero in its first seconds.
+	Progress PullProgress
 }
+
+// PullProgress is how far a pull has come.
+type PullProgress struct {
+	// For is how long it was waited for.
+	For time.Duration
+	// HasTurn says that it does not wait for other pulls of the node.
+	HasTurn bool
+	// Bytes came of Size, as far as that is known yet.
+	Bytes, Size int64
+}
+
+// pulling says in words that an image is being pulled, and how far that has come.
+func (i Image) pulling() string {
+	p, since := i.Progress, i.Progress.For.Round(time.Second)
+	switch {
+	case p.For == 0:
+		return fmt.Sprintf("pulling image %q", i.Ref)
+	case !p.HasTurn:
+		return fmt.Sprintf("pulling image %q: it waits for its turn behind other pulls of the node, since %s", i.Ref, since)
+	case p.Size == 0:
+		return fmt.Sprintf("pulling image %q: the registry has not told its layers yet, after %s", i.Ref, since)
+	case p.Bytes >= p.Size:
+		return fmt.Sprintf("pulling image %q: all of %s came, and is being unpacked, after %s", i.Ref, mebibytes(p.Size), since)
+	}
+	return fmt.Sprintf("pulling image %q: %s of %s came in %s", i.Ref, mebibytes(p.Bytes), mebibytes(p.Size), since)
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 // Failed is the image after a try to get it failed, in the words of who tried. That somebody did not answer is not counted.
 func (i Image) Failed(words string, unanswered bool, now time.Time) Image {

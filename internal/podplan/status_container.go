@@ -24,7 +24,6 @@ const (
 	messageNoRecord        = "there is no record of how it ended any more; it ended well, for a container started after it"
 	messageServerFailed    = "the server that ran the container failed and took it along; the exit code says nothing of the container"
 	imagePullBackOffFormat = "back-off pulling image %q: %s"
-	pullingFormat          = "pulling image %q"
 	crashLoopBackOffFormat = "back-off %s restarting failed container=%s pod=%s_%s(%s)" // a kubelet's, which people look for
 )
 
@@ -136,7 +135,7 @@ func waiting(pod *miniv1.MiniPod, r row, c *miniv1.Container, o *Observation, d 
 	case image.Failures > 0:
 		return imageWaiting(c, image, now)
 	case image.State == ImagePulling:
-		return &corev1.ContainerStateWaiting{Reason: r.creating(), Message: fmt.Sprintf(pullingFormat, c.Image)}
+		return &corev1.ContainerStateWaiting{Reason: r.creating(), Message: image.pulling()}
 	case sharedFailed && shared.Reason == miniv1.ReasonContainerCreating:
 		return &corev1.ContainerStateWaiting{Reason: r.creating(), Message: shared.Message}
 	case sharedFailed && shared.Reason != "":

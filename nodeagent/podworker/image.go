@@ -12,6 +12,7 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/imageaccess"
+	"miniplane.dev/miniplane/nodeagent/pulls"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -39,7 +40,7 @@ func (w *worker) startPull(desired *miniv1.MiniPod, a podplan.Action) change {
 	c := podplan.ContainerNamed(desired, a.Container)
 	next := w.observed.ImageOf(c)
 	guarded := next
-	next.State = podplan.ImagePulling
+	next.State, next.Progress = podplan.ImagePulling, podplan.PullProgress{}
 	return func(o *view) {
 		o.Images[c.Name] = next
 		w.beside(func() change {
@@ -57,8 +58,20 @@ func (w *worker) startPull(desired *miniv1.MiniPod, a podplan.Action) change {
 
 // pull asks the registry with what could be read of the MiniPod's Secrets; an error tells what could not.
 func (w *worker) pull(desired *miniv1.MiniPod, c *miniv1.Container, with credentials) (runtime.Image, error) {
-	image, err := w.pool.puller.Pull(w.pullContext, desired.Namespace, c.Image, with.auths)
+	image, err := w.pool.puller.Pull(w.pullContext, desired.Namespace, c.Image, with.auths, func(s pulls.Standing) { w.pullStands(c, s) })
 	return image, with.explain(err)
+}
+
+// pullStands notes how a pull comes on.
+func (w *worker) pullStands(c *miniv1.Container, s pulls.Standing) {
+	w.tell(func(in *inbox) {
+		in.ended = append(in.ended, func(o *view) {
+			if image := o.Images[c.Name]; o.Pulling(c.Name, c.Image) {
+				image.Progress = podplan.PullProgress{For: s.For, HasTurn: s.HasTurn, Bytes: s.Bytes, Size: s.Size}
+				o.Images[c.Name] = image
+			}
+		})
+	})
 }
 
 // claim shows that the MiniPod may run an image that is present: by a credential that the registry took before, or by having the registry

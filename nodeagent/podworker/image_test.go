@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/pulls"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 )
@@ -146,6 +147,17 @@ func TestSlowStartSaysSo(t *testing.T) {
 		return status.PodIP != "" && len(status.ContainerStatuses) == 1 && status.ContainerStatuses[0].State.Waiting != nil &&
 			status.ContainerStatuses[0].State.Waiting.Message == `pulling image "slow:1"`
 	})
+	worker := b.pool.worker(b.get("a").UID)
+	for want, standing := range map[string]pulls.Standing{
+		`pulling image "slow:1": it waits for its turn behind other pulls of the node, since 8s`: {For: 8 * time.Second},
+		`pulling image "slow:1": the registry has not told its layers yet, after 16s`:            {For: 16 * time.Second, HasTurn: true, Bytes: 999},
+		`pulling image "slow:1": 1.5 MiB of 40.0 MiB came in 32s`:                                {For: 32 * time.Second, HasTurn: true, Bytes: 3 << 19, Size: 40 << 20},
+		`pulling image "slow:1": all of 40.0 MiB came, and is being unpacked, after 1m4s`:        {For: 64 * time.Second, HasTurn: true, Bytes: 41 << 20, Size: 40 << 20},
+	} {
+		worker.pullStands(&miniv1.Container{Name: "main", Image: "slow:1"}, standing)
+		b.until(want, func() bool { return b.get("a").Status.ContainerStatuses[0].State.Waiting.Message == want })
+	}
+	worker.pullStands(&miniv1.Container{Name: "main", Image: "another:1"}, pulls.Standing{For: time.Hour}) // which nobody waits for any more
 	close(hold)
 	b.shows("a", "Running")
 }

@@ -58,7 +58,7 @@ type inbox struct {
 	gone    bool
 	// changed are containers that something happened to.
 	changed map[string]runtime.EventType
-	// ended is what the ends of jobs change, in their order.
+	// ended is what the ends of jobs change, and how pulls come on, in their order.
 	ended []change
 	look  *view
 	epoch uint64 // in which the look began

@@ -32,6 +32,8 @@ type Options struct {
 	// given to another, two seconds by default. Patience is how long a wish waits before its namespace gets a place of its own, if it
 	// has none, five seconds by default.
 	Deadline, Silence, Patience time.Duration
+	// Telling is after how long those who wait are told how their pull stands, four seconds by default; then after twice that, and so on.
+	Telling time.Duration
 }
 
 // Coordinator does the pulls of a node. Use New.
@@ -74,18 +76,28 @@ func New(o Options) *Coordinator {
 	if o.Patience <= 0 {
 		o.Patience = 5 * time.Second
 	}
+	if o.Telling <= 0 {
+		o.Telling = 4 * time.Second
+	}
 	return &Coordinator{opts: o, calls: map[string]*call{}}
 }
 
-// Pull waits for the image, or for the context. The pull itself ends when nobody waits for it any more.
-func (c *Coordinator) Pull(ctx context.Context, namespace, ref string, auths []runtime.RegistryAuth) (runtime.Image, error) {
-	k := c.join(namespace, ref, auths)
-	select {
-	case <-k.done:
-		return k.image, k.err
-	case <-ctx.Done():
-		c.leave(k, namespace)
-		return runtime.Image{}, ctx.Err()
+// Pull waits for the image, or for the context, and tells now and then how the pull stands. The pull itself ends when nobody waits for it any more.
+func (c *Coordinator) Pull(ctx context.Context, namespace, ref string, auths []runtime.RegistryAuth, tell func(Standing)) (runtime.Image, error) {
+	k, began := c.join(namespace, ref, auths), time.Now()
+	for wait := c.opts.Telling; ; wait = time.Since(began) {
+		timer := time.NewTimer(wait)
+		select {
+		case <-k.done:
+			timer.Stop()
+			return k.image, k.err
+		case <-ctx.Done():
+			timer.Stop()
+			c.leave(k, namespace)
+			return runtime.Image{}, ctx.Err()
+		case <-timer.C:
+			tell(c.standing(k, time.Since(began)))
+		}
 	}
 }
 
@@ -226,11 +238,28 @@ func (c *Coordinator) watch(k *call, ended <-chan struct{}) {
 	}
 }
 
+// Standing is how a pull stands that somebody waits for.
+type Standing struct {
+	// For is how long it was waited for.
+	For time.Duration
+	// HasTurn says that it is being pulled, and does not wait for other pulls of the node.
+	HasTurn bool
+	// Bytes came of Size, as far as the layers are known yet.
+	Bytes, Size int64
+}
+
+func (c *Coordinator) standing(k *call, waited time.Duration) Standing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Standing{For: waited, HasTurn: !slices.Contains(c.waiting, k), Bytes: k.progress.bytes.Load(), Size: k.progress.size.Load()}
+}
+
 // progress is what is known of a pull that is under way. It implements runtime.PullProgress.
 type progress struct {
 	// began is when the pull did, and last how long after that something came: a time of day would follow corrections of the clock.
 	began             time.Time
 	last, bytes, open atomic.Int64
+	size              atomic.Int64
 }
 
 func (p *progress) news() { p.last.Store(int64(time.Since(p.began))) }
@@ -240,6 +269,9 @@ func (p *progress) Request(delta int) {
 	p.open.Add(int64(delta))
 	p.news()
 }
+
+// Expect implements runtime.PullProgress.
+func (p *progress) Expect(bytes int64) { p.size.Add(bytes) }
 
 // Bytes implements runtime.PullProgress.
 func (p *progress) Bytes(n int) {

@@ -21,6 +21,8 @@ type registries struct {
 
 // PullImage implements runtime.Runtime.
 func (r *registries) PullImage(ctx context.Context, ref string, _ []runtime.RegistryAuth) (runtime.Image, error) {
+	runtime.PullProgressOf(ctx).Expect(100)
+	runtime.PullProgressOf(ctx).Bytes(40)
 	r.begun <- ref
 	if r.evil[ref] {
 		<-ctx.Done()
@@ -28,6 +30,8 @@ func (r *registries) PullImage(ctx context.Context, ref string, _ []runtime.Regi
 	}
 	return runtime.Image{ID: ref}, nil
 }
+
+func untold(pulls.Standing) {}
 
 // patience is as short as a test likes it.
 const patience = 20 * time.Millisecond
@@ -40,7 +44,7 @@ func besieged(t *testing.T, more ...string) *pulls.Coordinator {
 	ctx, cancel := context.WithCancel(context.Background())
 	wish := func(ref string) {
 		go func() {
-			if _, err := c.Pull(ctx, "evil", ref, nil); r.evil[ref] && !errors.Is(err, context.Canceled) {
+			if _, err := c.Pull(ctx, "evil", ref, nil, untold); r.evil[ref] && !errors.Is(err, context.Canceled) {
 				t.Errorf("%s of the evil one: %v", ref, err)
 			}
 		}()
@@ -75,7 +79,7 @@ func TestNobodyKeepsAllPlaces(t *testing.T) {
 	c := besieged(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if image, err := c.Pull(ctx, "good", "good:1", nil); err != nil || image.ID != "good:1" {
+	if image, err := c.Pull(ctx, "good", "good:1", nil, untold); err != nil || image.ID != "good:1" {
 		t.Errorf("%+v, %v", image, err)
 	}
 }
@@ -88,7 +92,7 @@ func TestNobodyWaitsBehindAnothersShare(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if image, err := c.Pull(ctx, "good", "good:1", nil); err != nil || image.ID != "good:1" {
+	if image, err := c.Pull(ctx, "good", "good:1", nil, untold); err != nil || image.ID != "good:1" {
 		t.Errorf("%+v, %v", image, err)
 	}
 }
@@ -104,13 +108,13 @@ func TestPullsAreCounted(t *testing.T) {
 		return out
 	}
 	before := counted()
-	if _, err := c.Pull(t.Context(), "ns", "fast", nil); err != nil {
+	if _, err := c.Pull(t.Context(), "ns", "fast", nil, untold); err != nil {
 		t.Fatal(err)
 	}
 	<-r.begun
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-r.begun; cancel() }()
-	if _, err := c.Pull(ctx, "ns", "slow", nil); !errors.Is(err, context.Canceled) {
+	if _, err := c.Pull(ctx, "ns", "slow", nil, untold); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	for _, under := c.Waiting(); under > 0; _, under = c.Waiting() {
@@ -122,4 +126,44 @@ func TestPullsAreCounted(t *testing.T) {
 			t.Errorf("%v pulls ended with %s, want %v", got, results[i], want)
 		}
 	}
+}
+
+// Who waits is told how the pull stands, ever less often; and that a pull waits for others.
+func TestThoseWhoWaitAreTold(t *testing.T) {
+	r := &registries{evil: map[string]bool{"slow": true}, begun: make(chan string, 10)}
+	c := pulls.New(pulls.Options{Runtime: r, Parallel: 1, Silence: time.Hour, Deadline: time.Hour, Patience: time.Hour, Telling: 10 * time.Millisecond})
+	told := func(ref string) (out []pulls.Standing) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_, err := c.Pull(ctx, "ns", ref, nil, func(s pulls.Standing) {
+			if out = append(out, s); len(out) == 3 {
+				cancel()
+			}
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		return out
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = c.Pull(ctx, "ns", "slow", nil, untold)
+	}()
+	<-r.begun
+	for ref, want := range map[string]pulls.Standing{"slow": {HasTurn: true, Bytes: 40, Size: 100}, "next": {}} {
+		var before time.Duration
+		for _, got := range told(ref) {
+			if got.For < max(10*time.Millisecond, 2*before) {
+				t.Errorf("%s: told after %s, and after %s before", ref, got.For, before)
+			}
+			if before, got.For = got.For, 0; got != want {
+				t.Errorf("%s: %+v, want %+v", ref, got, want)
+			}
+		}
+	}
+	cancel()
+	<-ended
 }

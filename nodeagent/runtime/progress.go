@@ -6,6 +6,8 @@ import "context"
 type PullProgress interface {
 	// Request tells that a request to a registry began (1), or that its answer came to its end (-1).
 	Request(delta int)
+	// Expect tells that so many bytes of the image are to come; it is called for each layer that is not there.
+	Expect(bytes int64)
 	// Bytes tells that so much came, of any answer.
 	Bytes(n int)
 }

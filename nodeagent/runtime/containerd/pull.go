@@ -16,6 +16,7 @@ import (
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"miniplane.dev/miniplane/nodeagent/imageaccess"
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -63,7 +64,7 @@ func (r *Runtime) pull(ctx context.Context, name string, auth runtime.RegistryAu
 	}
 	defer done()
 	pulled, err := r.client.Pull(ctx, name, client.WithResolver(found), client.WithPullUnpack, client.WithPullLabels(accessLabels(access)),
-		client.WithPullSnapshotter(snapshotter), client.WithImageHandler(images.HandlerFunc(checkDocument)))
+		client.WithPullSnapshotter(snapshotter), client.WithImageHandler(images.HandlerFunc(checkDocument)), client.WithImageHandler(r.expected(runtime.PullProgressOf(ctx))))
 	if err != nil {
 		return runtime.Image{}, explain(name, auth, err)
 	}
@@ -78,6 +79,19 @@ func (r *Runtime) pull(ctx context.Context, name string, auth runtime.RegistryAu
 		return runtime.Image{}, err
 	}
 	return runtime.Image{Names: []string{name}, ID: facts.id, SizeBytes: facts.size, Access: access}, nil
+}
+
+// expected tells how large the layers are that are still to come.
+func (r *Runtime) expected(progress runtime.PullProgress) images.HandlerFunc {
+	return func(ctx context.Context, descriptor ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if progress == nil || !images.IsLayerType(descriptor.MediaType) {
+			return nil, nil
+		}
+		if _, err := r.client.ContentStore().Info(ctx, descriptor.Digest); errdefs.IsNotFound(err) {
+			progress.Expect(descriptor.Size)
+		}
+		return nil, nil
+	}
 }
 
 func (r *Runtime) resolver(speaker *http.Client, credentials func(host string) (string, string, error)) remotes.Resolver {

@@ -158,3 +158,38 @@ func TestPull(t *testing.T) {
 	spec := n.start(t, r, "pulled", "echo it runs", func(s *runtime.ContainerSpec) { s.Image = reg.host + "/open/app:1" })
 	output(t, spec, "it runs")
 }
+
+// heard is what a pull tells of its progress.
+type heard struct{ expected, bytes atomic.Int64 }
+
+func (h *heard) Request(int)        {}
+func (h *heard) Expect(bytes int64) { h.expected.Add(bytes) }
+func (h *heard) Bytes(n int)        { h.bytes.Add(int64(n)) }
+
+// A pull tells how much is to come before it has come, and of layers that are there nothing.
+func TestPullTellsWhatIsToCome(t *testing.T) {
+	n := newNode(t)
+	image := containerdenv.Busybox(t, v1.Config{Labels: map[string]string{"version": "progress"}})
+	reg := newRegistry(t, image, "open/app:1", "open/again:1")
+	n.opts.InsecureRegistries = []string{reg.host}
+	r := n.runtime(t)
+	layers, err := image.Layers()
+	must(t, err)
+	var size int64
+	for _, layer := range layers {
+		s, err := layer.Size()
+		must(t, err)
+		size += s
+	}
+	for _, pull := range []struct {
+		ref  string
+		want int64
+	}{{"/open/app:1", size}, {"/open/again:1", 0}} {
+		var told heard
+		_, err := r.PullImage(runtime.WithPullProgress(t.Context(), &told), reg.host+pull.ref, nil)
+		must(t, err)
+		if got := told.expected.Load(); got != pull.want || told.bytes.Load() < pull.want {
+			t.Errorf("%s: %d bytes were to come, want %d; %d came", pull.ref, got, pull.want, told.bytes.Load())
+		}
+	}
+}

@@ -29,7 +29,7 @@ func TestSilentRegistries(t *testing.T) {
 	start := time.Now()
 	for _, image := range []string{"/a:1", "/b:1", "/c:1", "/d:1"} {
 		group.Go(func() {
-			_, err := coordinator.Pull(t.Context(), "loud", silent.Addr().String()+image, nil)
+			_, err := coordinator.Pull(t.Context(), "loud", silent.Addr().String()+image, nil, func(pulls.Standing) {})
 			if err == nil || !strings.Contains(err.Error(), "nothing came from the registry") {
 				t.Errorf("%s: %v", image, err)
 			}
