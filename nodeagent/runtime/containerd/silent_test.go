@@ -38,7 +38,7 @@ func TestSilentRegistries(t *testing.T) {
 	until(t, "the silent pulls", func() bool { _, under := coordinator.Waiting(); return under == 4 })
 	ctx, cancel := context.WithTimeout(t.Context(), deadline-time.Second)
 	defer cancel()
-	if _, err := coordinator.Pull(ctx, "quiet", open.host+"/app:1", nil); err != nil {
+	if _, err := coordinator.Pull(ctx, "quiet", open.host+"/app:1", nil, func(pulls.Standing) {}); err != nil {
 		t.Errorf("another tenant's pull: %v after %v", err, time.Since(start))
 	}
 	group.Wait()
