@@ -25,11 +25,17 @@ type Container struct {
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never;""
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
-	// restartPolicy can be given to an init container, and be Always there: that makes it a sidecar. All other containers are started
-	// again by the MiniPod's restartPolicy.
+	// restartPolicy goes before the MiniPod's. Always makes an init container a sidecar. Of the others, init containers are started again until they have ended
+	// well (OnFailure) or not at all (Never).
 	// +optional
 	// +kubebuilder:validation:Enum=Always;OnFailure;Never
 	RestartPolicy corev1.ContainerRestartPolicy `json:"restartPolicy,omitempty"`
+
+	// restartPolicyRules say which exit codes have the container started again where restartPolicy, which must be given, would not. The first that fits counts.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	RestartPolicyRules []ContainerRestartRule `json:"restartPolicyRules,omitempty"`
 
 	// command replaces the entry point of the image. $(NAME) is replaced by the value of that environment variable.
 	// +optional

@@ -28,6 +28,12 @@ const (
 
 	// NewestSpecLevel is what this version knows.
 	NewestSpecLevel = SpecLevelNames
+	NewestSpecLevel = SpecLevelVolumeKinds
+	// SpecLevelRestartRules is that of restartPolicy and restartPolicyRules of containers, but for what makes a sidecar.
+	SpecLevelRestartRules int32 = 9
+
+	// NewestSpecLevel is what this version knows.
+	NewestSpecLevel = SpecLevelRestartRules
 )
 
 // specLevelFields are the fields that levels brought.
@@ -40,6 +46,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelDeadline:       "spec.activeDeadlineSeconds",
 	SpecLevelVolumeKinds:    "hostPath, mountPropagation, recursiveReadOnly or sizeLimit on disk of volumes",
 	SpecLevelNames:          "hostAliases, subdomain, setHostnameAsFQDN and dnsConfig",
+	SpecLevelRestartRules:   "restartPolicy and restartPolicyRules of containers",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -61,7 +68,11 @@ func (s *MiniPodSpec) Level() int32 {
 		level = SpecLevelNames
 	}
 	for _, c := range s.AllContainers() {
+	for kind, c := range s.AllContainers() {
 		level = max(level, c.level())
+		if len(c.RestartPolicyRules) > 0 || c.RestartPolicy != "" && kind != ContainerSidecar {
+			level = SpecLevelRestartRules
+		}
 	}
 	return level
 }

@@ -3,8 +3,6 @@ package podplan
 import (
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podstate"
 )
@@ -188,7 +186,7 @@ func (r row) decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
 		d.next.attempt = last.Attempt + 1
 		if last.ofOtherSpec(x.spec) || x.kind == miniv1.ContainerInit && last.succeeded() { // which is for a sandbox that is gone
 			d.start = true
-		} else if d.start = restartable(policy, last, o.unhealthy(last)); d.start {
+		} else if d.start = x.restartable(pod, last, o.unhealthy(last)); d.start {
 			d.at, d.next.crashes = restart(last, o.endOf(last))
 		}
 	}
@@ -196,22 +194,6 @@ func (r row) decide(pod *miniv1.MiniPod, x part, o *Observation) decision {
 		d.after(failure)
 	}
 	return d
-}
-
-// gaveUp tells whether a failed start is the end of the container: with policy Never there is no second try.
-func gaveUp(policy corev1.RestartPolicy, f Failure) bool {
-	return f.Reason == miniv1.ReasonRunContainerError && policy == corev1.RestartPolicyNever
-}
-
-// restartable tells whether the restart policy starts an ended container again; that of an unhealthy one says nothing about its exit code.
-func restartable(policy corev1.RestartPolicy, c Container, unhealthy bool) bool {
-	switch policy {
-	case corev1.RestartPolicyNever:
-		return false
-	case corev1.RestartPolicyOnFailure:
-		return c.ExitCode != 0 || c.State == StateUnknown || c.ServerFailed || unhealthy
-	}
-	return true
 }
 
 // prune removes all but the two newest containers of each name: the one that counts and its predecessor.

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
 
@@ -143,18 +141,6 @@ func (r row) over(pod *miniv1.MiniPod, o *Observation) bool {
 		}
 	}
 	return ended == mains
-}
-
-// restartPolicy is when a container is started again: an init container until it has ended well, a sidecar always, unless the MiniPod
-// says Never to the first.
-func (p part) restartPolicy(pod *miniv1.MiniPod) corev1.RestartPolicy {
-	switch {
-	case p.kind == miniv1.ContainerSidecar:
-		return corev1.RestartPolicyAlways
-	case p.kind == miniv1.ContainerInit && pod.Spec.RestartPolicy != corev1.RestartPolicyNever:
-		return corev1.RestartPolicyOnFailure
-	}
-	return pod.Spec.RestartPolicy
 }
 
 // leastGrace is how long a container that had to wait for its turn to end, or for its preStop, has at least between its stop signal and SIGKILL, also when the

@@ -102,25 +102,6 @@ func TestStage(t *testing.T) {
 	}
 }
 
-func TestRestartPolicyOfKinds(t *testing.T) {
-	const always, onFailure, never = corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever
-	for _, c := range []struct {
-		pod                 corev1.RestartPolicy
-		init, sidecar, main corev1.RestartPolicy
-	}{
-		{always, onFailure, always, always},
-		{onFailure, onFailure, always, onFailure},
-		{never, never, always, never},
-	} {
-		pod := testPod().With(policy(c.pod)).Obj()
-		for kind, want := range map[miniv1.ContainerKind]corev1.RestartPolicy{initial: c.init, sidecar: c.sidecar, mainOne: c.main} {
-			if got := (part{kind: kind}).restartPolicy(pod); got != want {
-				t.Errorf("MiniPod %s: %s container %s, want %s", c.pod, kind, got, want)
-			}
-		}
-	}
-}
-
 // TestPlanInTurn: an init container, a sidecar and a main one, from the first round to the last.
 func TestPlanInTurn(t *testing.T) {
 	row, never := kinds{initial, sidecar, mainOne}, policy(corev1.RestartPolicyNever)
