@@ -30,7 +30,7 @@ const (
 	NewestSpecLevel = SpecLevelNames
 	NewestSpecLevel = SpecLevelVolumeKinds
 	// SpecLevelRestartRules is that of restartPolicy and restartPolicyRules of containers, but for what makes a sidecar.
-	SpecLevelRestartRules int32 = 9
+	SpecLevelRestartRules int32 = 8
 
 	// NewestSpecLevel is what this version knows.
 	NewestSpecLevel = SpecLevelRestartRules
