@@ -26,11 +26,8 @@ const (
 	// SpecLevelNames is that of hostAliases, subdomain, setHostnameAsFQDN and dnsConfig.
 	SpecLevelNames int32 = 8
 
-	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelNames
-	NewestSpecLevel = SpecLevelVolumeKinds
 	// SpecLevelRestartRules is that of restartPolicy and restartPolicyRules of containers, but for what makes a sidecar.
-	SpecLevelRestartRules int32 = 8
+	SpecLevelRestartRules int32 = 9
 
 	// NewestSpecLevel is what this version knows.
 	NewestSpecLevel = SpecLevelRestartRules
@@ -67,7 +64,6 @@ func (s *MiniPodSpec) Level() int32 {
 	if s.speak() {
 		level = SpecLevelNames
 	}
-	for _, c := range s.AllContainers() {
 	for kind, c := range s.AllContainers() {
 		level = max(level, c.level())
 		if len(c.RestartPolicyRules) > 0 || c.RestartPolicy != "" && kind != ContainerSidecar {
