@@ -50,6 +50,8 @@ type Observation struct {
 	EndBegan time.Time
 	// Overdue says that it was active for too long, so that it ends and nothing is started again.
 	Overdue bool
+	// Evicted is why it ends because it takes more of the node than it may, so that nothing is started again; empty when it does not.
+	Evicted string
 	// Marks are when it reached the points of its first start.
 	Marks Marks
 	// Refusal is why nothing may be made of the MiniPod as it is now; nil when it may, or when nothing is to be made.

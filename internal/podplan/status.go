@@ -38,7 +38,7 @@ func Status(pod *miniv1.MiniPod, o *Observation, node Node, now time.Time) miniv
 	r := rowOf(pod.Spec.AllContainers())
 	status.InitContainerStatuses, status.ContainerStatuses = containerStatuses(pod, r, o, node.RuntimeName, now)
 	status.Phase = phaseOf(pod, r, &status)
-	failOverdue(&status, o)
+	failForced(&status, o)
 	setConditions(pod, r, &status, now)
 	setTimeline(pod, &status, o, now)
 	summarize(r, &status)
