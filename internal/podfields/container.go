@@ -15,9 +15,8 @@ var container = []Field{
 	works("volumeMounts", `[{name: v, mountPath: /v}]`).in(`{volumes: [{name: v, emptyDir: {}}], containers: [{name: a, image: x, HERE: }]}`),
 	refused("volumeDevices", `[{name: v, devicePath: /dev/v}]`, "there are no volumes that are block devices").
 		in(`{volumes: [{name: v, persistentVolumeClaim: {claimName: c}}], containers: [{name: a, image: x, HERE: }]}`),
-	only("restartPolicy", values(`Always`), `Never`, "it makes a sidecar of an init container; all others are started again by the MiniPod's").in(inInit(`HERE: `)),
-	refused("restartPolicyRules", `[{action: Restart, exitCodes: {operator: In, values: [42]}}]`, "containers are started again by the MiniPod's `restartPolicy`").
-		in(inContainer(`restartPolicy: Never, HERE: `)),
+	works("restartPolicy", `Never`),
+	works("restartPolicyRules", `[{action: Restart, exitCodes: {operator: In, values: [42]}}]`).in(inContainer(`restartPolicy: Never, HERE: `)),
 	works("livenessProbe", `{tcpSocket: {port: 80}}`),
 	works("readinessProbe", `{tcpSocket: {port: 80}}`),
 	works("startupProbe", `{tcpSocket: {port: 80}}`),
@@ -28,6 +27,16 @@ var container = []Field{
 	only("stdin", values(`false`), `true`, "nobody can write to a container's input"),
 	only("stdinOnce", values(`false`), `true`, "nobody can write to a container's input"),
 	only("tty", values(`false`), `true`, "a container has no terminal"),
+}
+
+var restartRule = []Field{
+	only("action", values(`Restart`), `RestartAllContainers`, "it is not on by default in Kubernetes either"),
+	works("exitCodes", `{operator: NotIn, values: [1]}`),
+}
+
+var restartRuleExitCodes = []Field{
+	works("operator", `NotIn`),
+	works("values", `[42]`),
 }
 
 var containerPort = []Field{

@@ -65,6 +65,8 @@ func All() []Type {
 	return []Type{
 		{reflect.TypeFor[corev1.PodSpec](), `{containers: [{name: a, image: x}], HERE: }`, podSpec},
 		{reflect.TypeFor[corev1.Container](), inContainer(`HERE: `), container},
+		{reflect.TypeFor[corev1.ContainerRestartRule](), inContainer(`restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}, HERE: }]`), restartRule},
+		{reflect.TypeFor[corev1.ContainerRestartRuleOnExitCodes](), inContainer(`restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42], HERE: }}]`), restartRuleExitCodes},
 		{reflect.TypeFor[corev1.ContainerPort](), inContainer(`ports: [{containerPort: 1, HERE: }]`), containerPort},
 		{reflect.TypeFor[corev1.ResourceRequirements](), inContainer(`resources: {HERE: }`), resourceRequirements},
 		{reflect.TypeFor[corev1.EnvVar](), inContainer(`env: [{name: A, HERE: }]`), envVar},
@@ -90,6 +92,9 @@ func All() []Type {
 		{reflect.TypeFor[corev1.Capabilities](), inContainer(`securityContext: {capabilities: {HERE: }}`), capabilities},
 		{reflect.TypeFor[corev1.SeccompProfile](), inContainer(`securityContext: {seccompProfile: {type: Unconfined, HERE: }}`), seccompProfile},
 		{reflect.TypeFor[corev1.PodSecurityContext](), inPod(`securityContext: {HERE: }`), podSecurityContext},
+		{reflect.TypeFor[corev1.HostAlias](), inPod(`hostAliases: [{ip: 127.0.0.1, hostnames: [a], HERE: }]`), hostAlias},
+		{reflect.TypeFor[corev1.PodDNSConfig](), inPod(`dnsConfig: {HERE: }`), dnsConfig},
+		{reflect.TypeFor[corev1.PodDNSConfigOption](), inPod(`dnsConfig: {options: [{name: ndots, HERE: }]}`), dnsConfigOption},
 		{reflect.TypeFor[corev1.LocalObjectReference](), inPod(`imagePullSecrets: [{HERE: }]`), localObjectReference},
 		{reflect.TypeFor[corev1.Toleration](), inPod(`tolerations: [{key: a, HERE: }]`), toleration},
 		{reflect.TypeFor[corev1.HostAlias](), inPod(`hostAliases: [{ip: 127.0.0.1, HERE: }]`), hostAlias},
@@ -115,9 +120,6 @@ func All() []Type {
 
 func inPod(fields string) string       { return `{containers: [{name: a, image: x}], ` + fields + `}` }
 func inContainer(fields string) string { return `{containers: [{name: a, image: x, ` + fields + `}]}` }
-func inInit(fields string) string {
-	return `{containers: [{name: a, image: x}], initContainers: [{name: i, image: x, ` + fields + `}]}`
-}
 func inVolume(source string) string { return inPod(`volumes: [{name: v, ` + source + `}]`) }
 func withToken(source string) string {
 	return inPod(`serviceAccountName: default, volumes: [{name: v, projected: {sources: [{` + source + `}]}}]`)
