@@ -58,22 +58,6 @@ var podOS = []Field{
 	only("name", values(`linux`), `windows`, onlyLinux),
 }
 
-var hostAlias = []Field{
-	works("ip", `127.0.0.2`),
-	works("hostnames", `[a]`),
-}
-
-var dnsConfig = []Field{
-	works("nameservers", `[10.0.0.1]`),
-	works("searches", `[example.com]`),
-	works("options", `[{name: ndots, value: "2"}]`),
-}
-
-var dnsConfigOption = []Field{
-	works("name", `debug`),
-	works("value", `"2"`),
-}
-
 var localObjectReference = []Field{
 	works("name", `s`),
 }
