@@ -117,7 +117,7 @@ func All() []Type {
 
 func inPod(fields string) string       { return `{containers: [{name: a, image: x}], ` + fields + `}` }
 func inContainer(fields string) string { return `{containers: [{name: a, image: x, ` + fields + `}]}` }
-func inVolume(source string) string { return inPod(`volumes: [{name: v, ` + source + `}]`) }
+func inVolume(source string) string    { return inPod(`volumes: [{name: v, ` + source + `}]`) }
 func withToken(source string) string {
 	return inPod(`serviceAccountName: default, volumes: [{name: v, projected: {sources: [{` + source + `}]}}]`)
 }
