@@ -57,6 +57,12 @@ var Differences = []Difference{
 		"A container that could not be started has no `containerID` and `imageID`", "it is removed at once, so that nothing of it is left on the node"},
 	{anyContainer, "terminated 0 Completed .*Seccomp:.t0.*", "terminated 0 Completed .*Seccomp:.t2.*", "",
 		"System calls are filtered (`RuntimeDefault`) also when nothing is said", "it is the safer side, and what `restricted` asks for"},
+	{"qosClass", anything, "", "condition PodScheduled: False",
+		"There is no `qosClass` before there is a node", "the node's agent says it"},
+	{"podIP", "none", "some", "",
+		"A MiniPod has its address while its volumes and images are waited for", "the sandbox is made meanwhile, so that the start takes no longer"},
+	{anyContainer, "terminated 137 ContainerStatusUnknown .*", "waiting .*", "phase: Failed",
+		"A container that never began, of a MiniPod that was active for too long, still says what it waited for", "a Pod says that it ended with 137 and could not be found"},
 	{anything, anything, anything, "gone",
 		"The end of a MiniPod that is being deleted is not written into its status", "it would be one write more for each MiniPod, that nobody has time to read; the finalizer tells when all of it has ended"},
 }

@@ -101,7 +101,7 @@ var deletions = []history{
 	{name: "deleted, Never", spec: never(sh(forever)), until: "c: running", then: []step{deleted(gone)}},
 	{name: "deleted, and takes its time", spec: always(sh(stubborn)).with("terminationGracePeriodSeconds: 30"), until: "c: running", then: []step{deleted("deletion: asked for")}},
 	{name: "deleted, never ready", spec: always(sh(forever, probe("readinessProbe", no))), until: "c: running", then: []step{deleted(gone)}},
-	{name: "deleted while its image is not there", spec: always(container("c", nowhere)), until: "c: waiting", then: []step{deleted(gone)}},
+	{name: "deleted while its image is not there", spec: always(container("c", nowhere)), until: "c: waiting ImagePullBackOff", then: []step{deleted(gone)}},
 	{name: "deleted in an init container", spec: always(sh(forever)).after(named("i", forever)), until: "init i: running", then: []step{deleted(gone)}},
 	{name: "deleted after it ended", spec: never(sh("exit 0")), until: "phase: Succeeded", then: []step{deleted(gone)}},
 	{name: "deleted after it failed", spec: never(sh("exit 1")), until: "phase: Failed", then: []step{deleted(gone)}},

@@ -105,7 +105,7 @@ func deleted(until string) step {
 func made(resource, manifest, until string) step {
 	return step{func(ctx context.Context, s *side) error {
 		object := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte("apiVersion: v1\n"+manifest), &object.Object); err != nil {
+		if err := yaml.Unmarshal([]byte("apiVersion: v1\n"+s.own(manifest)), &object.Object); err != nil {
 			return err
 		}
 		objects := cluster.Resource(schema.GroupVersionResource{Version: "v1", Resource: resource}).Namespace(s.now.GetNamespace())

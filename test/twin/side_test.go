@@ -32,6 +32,11 @@ type kind struct {
 	hostPort string
 }
 
+// own puts into a manifest what each of the twins has for itself.
+func (k kind) own(manifest string) string {
+	return strings.NewReplacer(hostPort, k.hostPort, "KIND", k.Resource).Replace(manifest)
+}
+
 var (
 	pods     = kind{schema.GroupVersionResource{Version: "v1", Resource: "pods"}, "Pod", "18071"}
 	minipods = kind{schema.GroupVersionResource{Group: "miniplane.dev", Version: "v1alpha1", Resource: "minipods"}, "MiniPod", "18072"}
@@ -54,8 +59,7 @@ type side struct {
 func start(ctx context.Context, k kind, namespace, name string, h *history) (*side, error) {
 	s := &side{kind: k, client: cluster.Resource(k.GroupVersionResource).Namespace(namespace), name: name}
 	object := &unstructured.Unstructured{}
-	manifest := strings.ReplaceAll(h.spec.yaml(), hostPort, k.hostPort)
-	if err := yaml.Unmarshal([]byte("spec: "+manifest), &object.Object); err != nil {
+	if err := yaml.Unmarshal([]byte("spec: "+k.own(h.spec.yaml())), &object.Object); err != nil {
 		return nil, fmt.Errorf("%s: %w", h.spec.yaml(), err)
 	}
 	object.SetAPIVersion(k.GroupVersion().String())
