@@ -67,7 +67,7 @@ func (s *MiniPodSpec) Level() int32 {
 	for kind, c := range s.AllContainers() {
 		level = max(level, c.level())
 		if len(c.RestartPolicyRules) > 0 || c.RestartPolicy != "" && kind != ContainerSidecar {
-			level = SpecLevelRestartRules
+			level = max(level, SpecLevelRestartRules)
 		}
 	}
 	return level

@@ -47,10 +47,6 @@ func hurried(pod *miniv1.MiniPod, o *Observation) *miniv1.MiniPod {
 	if pod == nil || o.Evicted == "" || grace(pod) <= evictionGrace {
 		return pod
 	}
-	return withGrace(pod)
-}
-
-func withGrace(pod *miniv1.MiniPod) *miniv1.MiniPod {
 	out := *pod
 	period := int64(evictionGrace / time.Second)
 	out.Spec.TerminationGracePeriodSeconds = &period

@@ -52,8 +52,9 @@ type Observation struct {
 	Overdue bool
 	// Evicted is why it ends because it takes more of the node than it may, so that nothing is started again; empty when it does not.
 	Evicted string
-	// Marks are when it reached the points of its first start.
+	// Marks are when it reached the points of its first start. Late says that this process came when it had begun already.
 	Marks Marks
+	Late  bool
 	// Refusal is why nothing may be made of the MiniPod as it is now; nil when it may, or when nothing is to be made.
 	Refusal *podsecurity.Refusal
 }
@@ -156,7 +157,7 @@ func NewObservation() Observation {
 
 // Begin makes room for what only this process remembers, from now on.
 func (o *Observation) Begin(now time.Time) {
-	o.TakenUp = now
+	o.TakenUp, o.Late = now, o.Sandbox != SandboxNone || len(o.Containers) > 0
 	o.Images, o.Failures = map[string]Image{}, map[Task]Failure{}
 	o.Signals, o.Ended, o.LastWords = map[string]Sent{}, map[string]time.Time{}, map[string]string{}
 }

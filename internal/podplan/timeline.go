@@ -20,7 +20,7 @@ type Marks struct {
 // Mark notes which points a MiniPod has reached by now. Its being ready is told by its status; see MarkReady.
 func (o *Observation) Mark(pod *miniv1.MiniPod, now time.Time) {
 	m := &o.Marks
-	if pod == nil || !starts(pod) || !m.Started.IsZero() {
+	if pod == nil || o.Late || !starts(pod) || !m.Started.IsZero() {
 		return
 	}
 	r := rowOf(pod.Spec.AllContainers())
@@ -69,12 +69,13 @@ func starts(pod *miniv1.MiniPod) bool {
 	return t.ReadyTime == nil
 }
 
-// setTimeline tells the points that were reached, and keeps those that were told before.
+// setTimeline tells the points that were reached, and keeps those that were told before. Who came late saw of all points only how one became ready that had
+// not told it yet.
 func setTimeline(pod *miniv1.MiniPod, status *miniv1.MiniPodStatus, o *Observation, now time.Time) {
-	if !starts(pod) || o.TakenUp.IsZero() {
+	t := status.StartTimeline
+	if !starts(pod) || o.TakenUp.IsZero() || o.Late && (t == nil || t.StartedTime == nil) {
 		return
 	}
-	t := status.StartTimeline
 	if t == nil {
 		t = &miniv1.StartTimeline{}
 		status.StartTimeline = t

@@ -92,3 +92,29 @@ func TestTimelineAloneIsNoNews(t *testing.T) {
 		t.Error("it would not be written")
 	}
 }
+
+// An agent that comes after another tells no point that it did not see, and still when the MiniPod became ready.
+func TestTimelineOfALateAgent(t *testing.T) {
+	begun := func(told *miniv1.StartTimeline, phase miniv1.MiniPodPhase) *miniv1.StartTimeline {
+		pod := &miniv1.MiniPod{Spec: miniv1.MiniPodSpec{Containers: []miniv1.Container{{Name: "a", Image: "i"}}}}
+		pod.Status = miniv1.MiniPodStatus{Phase: phase, StartTimeline: told}
+		o := NewObservation()
+		o.Sandbox, o.SandboxID, o.Address = SandboxWhole, "s", netip.MustParseAddr("10.0.0.2")
+		o.Set(Container{ID: "2", Name: "a", State: StateRunning, Sandbox: "s", StartedAt: point(1)})
+		o.Begin(point(50))
+		o.Mark(pod, point(51))
+		status := Status(pod, &o, Node{}, point(52))
+		return status.StartTimeline
+	}
+	scheduled := miniv1.StartTimeline{QueuedTime: micro(0), ScheduledTime: micro(1)}
+	if diff := cmp.Diff(&scheduled, begun(scheduled.DeepCopy(), miniv1.PodPending)); diff != "" {
+		t.Errorf("begun by one that told nothing: %s", diff)
+	}
+	started := scheduled
+	started.ObservedTime, started.SandboxTime, started.ImagesTime, started.StartedTime = micro(2), micro(3), micro(4), micro(5)
+	ready := started
+	ready.ReadyTime = micro(52)
+	if diff := cmp.Diff(&ready, begun(started.DeepCopy(), miniv1.PodRunning)); diff != "" {
+		t.Errorf("started by one that told it: %s", diff)
+	}
+}

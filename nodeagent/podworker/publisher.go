@@ -136,6 +136,9 @@ func (p *publisher) write(ctx context.Context, want *miniv1.MiniPodStatus) error
 	after := before.DeepCopy()
 	after.Status = *want.DeepCopy()
 	podplan.KeepForeign(&after.Status, before)
+	if podplan.SaysNothingNew(&before.Status, &after.Status) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	written, err := statuspatch.PatchShared(ctx, p.worker.pool.Client, before, after)

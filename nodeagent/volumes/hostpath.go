@@ -65,7 +65,10 @@ func (h *Host) make() error {
 		if errors.Is(err, fs.ErrExist) { // somebody was faster; what it is, is looked at
 			return nil
 		}
-		return errors.Join(err, file.Close())
+		if err != nil {
+			return err
+		}
+		return file.Close()
 	}
 	return unix.ENOENT
 }
