@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -32,7 +31,7 @@ func TestWhatIsStoredCanBeDeleted(t *testing.T) {
 	namespace := testenv.Namespace(t, c)
 	broken := brokenObjects(t, namespace)
 	everyRuleIsBroken(t, broken)
-	arm := withoutRules(t, c, broken["no-containers.yaml"].object)
+	arm := withoutRules(t, c, broken)
 	held := client.RawPatch(mergePatch, []byte(`{"metadata":{"finalizers":["miniplane.dev/agent","example.com/other"]}}`))
 	for name, b := range broken {
 		if err := c.Create(t.Context(), b.object); err != nil {
@@ -94,7 +93,7 @@ func TestWhatIsStoredCanBeChanged(t *testing.T) {
 		}
 		object.SetNamespace(namespace)
 	}
-	arm := withoutRules(t, c, &pod)
+	arm := withoutRules(t, c, brokenObjects(t, namespace))
 	for _, object := range []*unstructured.Unstructured{&set, &quota, &pod} {
 		if err := c.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
@@ -232,16 +231,19 @@ func manifests(t *testing.T, pattern string) []*unstructured.Unstructured {
 }
 
 // withoutRules has the API server take everything, until the function that it returns, or the end of the test, arms the rules
-// again. The object is one that a rule of the schema refuses.
-func withoutRules(t *testing.T, c client.Client, refused *unstructured.Unstructured) (arm func()) {
+// again. Each of the objects breaks a rule: a server learns its rules one by one, and the rule about changes, which no object
+// breaks by itself, before the last of them.
+func withoutRules(t *testing.T, c client.Client, objects map[string]broken) (arm func()) {
 	t.Helper()
-	request := request{"MiniPod", `{"containers":[{"name":"c","image":"i","resources":{"requests":{"cpu":2},"limits":{"cpu":1}}}]}`}.object(t)
-	taken := func(objects ...*unstructured.Unstructured) bool {
-		return !slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool {
-			o = o.DeepCopy()
-			o.SetName("probe")
-			return c.Create(context.Background(), o, client.DryRunAll) != nil
-		})
+	judged := func(refused bool) string {
+		for name, b := range objects {
+			o := b.object.DeepCopy()
+			o.SetName(o.GetName() + "-x")
+			if err := c.Create(context.Background(), o, client.DryRunAll); (err != nil) != refused {
+				return fmt.Sprintf("%s: got %v, want a refusal: %t", name, err, refused)
+			}
+		}
+		return ""
 	}
 	crds := manifests(t, "config/crd/bases/*.yaml")
 	once := false
@@ -251,12 +253,7 @@ func withoutRules(t *testing.T, c client.Client, refused *unstructured.Unstructu
 		}
 		once = true
 		installRules(t, c, crds)
-		testenv.Eventually(t, func() string {
-			if taken(refused) || taken(request) {
-				return "the rules are not known yet"
-			}
-			return ""
-		})
+		testenv.Eventually(t, func() string { return judged(true) })
 	}
 	t.Cleanup(arm)
 	for _, name := range ruled {
@@ -268,12 +265,7 @@ func withoutRules(t *testing.T, c client.Client, refused *unstructured.Unstructu
 	for _, crd := range crds {
 		replaceSchema(t, c, crd.GetName(), anything)
 	}
-	testenv.Eventually(t, func() string {
-		if !taken(refused, request) {
-			return "the rules still hold"
-		}
-		return ""
-	})
+	testenv.Eventually(t, func() string { return judged(false) })
 	return arm
 }
 
@@ -290,18 +282,6 @@ func installRules(t *testing.T, c client.Client, crds []*unstructured.Unstructur
 			}
 		}
 	}
-}
-
-type request struct{ kind, spec string }
-
-func (r request) object(t *testing.T) *unstructured.Unstructured {
-	t.Helper()
-	object := &unstructured.Unstructured{}
-	text := fmt.Sprintf(`{"apiVersion":"miniplane.dev/v1alpha1","kind":%q,"metadata":{"namespace":"default"},"spec":%s}`, r.kind, r.spec)
-	if err := json.Unmarshal([]byte(text), object); err != nil {
-		t.Fatal(err)
-	}
-	return object
 }
 
 // anything is the schema without what is said about metadata and spec. The status has fields that others select by.
