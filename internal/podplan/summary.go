@@ -59,9 +59,8 @@ func summarizeInit(r row, status *miniv1.MiniPodStatus, ready *int) bool {
 	return false
 }
 
-// summarizeMain tells what keeps the first container that is kept from running, or else the phase.
+// summarizeMain tells what keeps the first container that is kept from running, or else what was said before: the phase, or what keeps a sidecar.
 func summarizeMain(status *miniv1.MiniPodStatus, ready *int) {
-	status.Summary = string(status.Phase)
 	running, failed := false, ""
 	for _, c := range slices.Backward(status.ContainerStatuses) {
 		status.Restarts += c.RestartCount

@@ -117,11 +117,12 @@ func words(all ...string) string {
 	return strings.Join(slices.DeleteFunc(all, func(s string) bool { return s == "" }), " ")
 }
 
-// has tells whether a moment has come: "c: waiting CrashLoopBackOff; c restarts: 1". Each part is a key, and how what is said of it begins.
+// has tells whether a moment has come: "c: waiting CrashLoopBackOff; c restarts: 1". Each part is a key, and how what is said of it
+// begins, or how else.
 func (v view) has(moment string) bool {
 	for part := range strings.SplitSeq(moment, "; ") {
 		key, want, _ := strings.Cut(part, ": ")
-		if !strings.HasPrefix(v[key], want) {
+		if !slices.ContainsFunc(strings.Split(want, " or "), func(begin string) bool { return strings.HasPrefix(v[key], begin) }) {
 			return false
 		}
 	}
