@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -72,7 +71,7 @@ func (w *worker) lastWords(desired *miniv1.MiniPod, spec *miniv1.Container, c po
 	if words == "" && c.LogSpeaks(spec) {
 		words, _ = stdio.Tail(w.pool.Layout.logPath(desired, c.Name, c.Attempt), maxLogLines, maxLogWords)
 	}
-	return strings.ToValidUTF8(words, "\uFFFD")
+	return string([]rune(words)) // each byte that is no text becomes one that says so, as of a native Pod
 }
 
 // forgetLastWords removes the file of a container that is removed.

@@ -15,7 +15,7 @@ import (
 const (
 	busybox = "miniplane.dev/busybox:v1"
 	echo    = "miniplane.dev/echo:v1"
-	nowhere = "miniplane.dev/nowhere:v1"
+	nowhere = "127.0.0.1:1/nowhere:v1" // refused at once
 	// web is for the one history that pulls an image which is there: a kubelet that has begun to pull one takes it for no other Pod before it has it.
 	web = "miniplane.dev/web:v1"
 	// hostPort stands for a port of the node.
