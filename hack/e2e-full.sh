@@ -8,12 +8,12 @@ export PATH KUBECONFIG=$PWD/.local/kubeconfig E2E_SUBSTRATE=full
 down() { make --no-print-directory cluster-down; }
 
 down
-go run ./hack/image -o .local/images miniplane
+go run ./hack/image -o .local/images miniplane apps
 trap down EXIT
 make --no-print-directory cluster-up MODE=full
 [ $# -gt 0 ] || go test -count=1 -timeout 15m -v ./test/install
 # MiniPods' images went with the last uninstallation.
-for image in echo busybox; do make --no-print-directory image-load TAR=.local/images/$image.tar; done
+for image in echo busybox apps; do make --no-print-directory image-load TAR=.local/images/$image.tar; done
 # The tests' MiniPods need more room than the lane has by default.
 hack/install.sh --registry 100.127.255.1:5000 --cpu 1200m --memory 4Gi
 go test -count=1 -timeout 30m -v "$@" ./test/e2e

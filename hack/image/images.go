@@ -57,8 +57,8 @@ func echoImages() ([]ociarchive.Named, error) {
 	return []ociarchive.Named{one, two, web}, errors.Join(err1, err2, err3)
 }
 
-// busyboxImages is a shell with the usual commands, and the same with a VOLUME.
-func busyboxImages() ([]ociarchive.Named, error) {
+// busyboxFiles are a shell with the usual commands.
+func busyboxFiles() ([]file, error) {
 	path, err := exec.LookPath("busybox")
 	if err != nil {
 		return nil, errors.New("busybox is missing: apt-get install busybox-static")
@@ -80,6 +80,15 @@ func busyboxImages() ([]ociarchive.Named, error) {
 		if applet != "busybox" {
 			files = append(files, file{name: "bin/" + filepath.Base(applet), link: "busybox"})
 		}
+	}
+	return files, nil
+}
+
+// busyboxImages is busybox, and the same with a VOLUME.
+func busyboxImages() ([]ociarchive.Named, error) {
+	files, err := busyboxFiles()
+	if err != nil {
+		return nil, err
 	}
 	layer, err := newLayer(files)
 	if err != nil {

@@ -4,7 +4,7 @@
 //	go run ./hack/image -unpack -o /image miniplane
 //
 // A Go program becomes an image of one layer with one static file; busybox is the Debian package's static binary and a
-// link for each of its commands. Archives are the same bytes for the same content. The second form writes the files of one
+// link for each of its commands; apps are the applications that the samples run, of Debian's packages. Archives are the same bytes for the same content. The second form writes the files of one
 // image into a directory, as they are; that is how the Dockerfile comes to the same contents.
 package main
 
@@ -21,6 +21,7 @@ import (
 
 // builders of the archives by name.
 var builders = map[string]func() ([]ociarchive.Named, error){
+	"apps":      appImages,
 	"echo":      echoImages,
 	"busybox":   busyboxImages,
 	"miniplane": productImages,

@@ -14,7 +14,9 @@ import (
 // miniplane's parts are Pods, which are started again by others than this suite.
 type kindCluster struct{}
 
-func (kindCluster) missing() map[need]string { return nil }
+func (kindCluster) missing() map[need]string {
+	return map[need]string{applications: "only a full cluster's node gets them (hack/e2e-full.sh)"}
+}
 
 func (kindCluster) nodes(t *testing.T) []node { return localCluster{}.nodes(t) }
 

@@ -39,6 +39,7 @@ type need string
 const (
 	severalNodes need = "several nodes"
 	kubelet      need = "a kubelet, which runs native Pods"
+	applications need = "the images of real applications"
 )
 
 // needs skips a test on clusters that cannot have something, and says where the test does run.
@@ -53,7 +54,7 @@ func needs(t *testing.T, what need) {
 type localCluster struct{}
 
 func (localCluster) missing() map[need]string {
-	return map[need]string{kubelet: "a local cluster has none; full and kind have"}
+	return map[need]string{kubelet: "a local cluster has none; full and kind have", applications: "only a full cluster's node gets them (hack/e2e-full.sh)"}
 }
 
 func (localCluster) nodes(t *testing.T) []node {
