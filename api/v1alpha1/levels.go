@@ -20,7 +20,7 @@ const (
 	// SpecLevelDeadline is that of spec.activeDeadlineSeconds.
 	SpecLevelDeadline int32 = 6
 
-	// SpecLevelVolumeKinds is that of volumes of the kind hostPath, of mountPropagation and recursiveReadOnly, and of sizeLimit on disk.
+	// SpecLevelVolumeKinds is that of volumes of the kinds hostPath and image, of mountPropagation and recursiveReadOnly, and of sizeLimit on disk.
 	SpecLevelVolumeKinds int32 = 7
 
 	// SpecLevelNames is that of hostAliases, subdomain, setHostnameAsFQDN and dnsConfig.
@@ -41,7 +41,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelVolumes:        "spec.volumes",
 	SpecLevelHooks:          "lifecycle of containers",
 	SpecLevelDeadline:       "spec.activeDeadlineSeconds",
-	SpecLevelVolumeKinds:    "hostPath, mountPropagation, recursiveReadOnly or sizeLimit on disk of volumes",
+	SpecLevelVolumeKinds:    "hostPath, image, mountPropagation, recursiveReadOnly or sizeLimit on disk of volumes",
 	SpecLevelNames:          "hostAliases, subdomain, setHostnameAsFQDN and dnsConfig",
 	SpecLevelRestartRules:   "restartPolicy and restartPolicyRules of containers",
 }

@@ -40,6 +40,24 @@ type Volume struct {
 	// hostPath is a directory or a file of the node. Whoever may use it has the node.
 	// +optional
 	HostPath *HostPathVolumeSource `json:"hostPath,omitempty"`
+
+	// image has the files of an image, which cannot be written to, and of which none can be run.
+	// +optional
+	Image *ImageVolumeSource `json:"image,omitempty"`
+}
+
+// ImageVolumeSource are the files of an image. It is pulled as those of containers are, when the MiniPod starts.
+type ImageVolumeSource struct {
+	// reference of the image, as that of a container's.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Reference string `json:"reference,omitempty"`
+
+	// pullPolicy is Always, IfNotPresent or Never; Always for :latest and untagged images, else IfNotPresent, when it is not given.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never;""
+	PullPolicy corev1.PullPolicy `json:"pullPolicy,omitempty"`
 }
 
 // HostPathVolumeSource is a directory or a file of the node. It stays there, as it is, when the MiniPod goes.
@@ -341,7 +359,7 @@ type VolumeMount struct {
 
 // later tells whether the volume is of a kind, or has a limit, that came after the first ones.
 func (v *Volume) later() bool {
-	return v.HostPath != nil || v.EmptyDir != nil && v.EmptyDir.Medium == "" && v.EmptyDir.SizeLimit != nil
+	return v.HostPath != nil || v.Image != nil || v.EmptyDir != nil && v.EmptyDir.Medium == "" && v.EmptyDir.SizeLimit != nil
 }
 
 // later tells whether the volume is mounted in a way that came after the first ones.

@@ -11,7 +11,7 @@ import (
 
 // TestEachKindOfVolume: whoever adds a kind of volume says here which levels refuse it, and Kubernetes' checks have to agree.
 func TestEachKindOfVolume(t *testing.T) {
-	refusedBy := map[string]string{"emptyDir": "", "configMap": "", "secret": "", "downwardAPI": "", "projected": "", "hostPath": "baseline restricted"}
+	refusedBy := map[string]string{"emptyDir": "", "configMap": "", "secret": "", "downwardAPI": "", "projected": "", "image": "", "hostPath": "baseline restricted"}
 	kinds := reflect.TypeFor[miniv1.Volume]()
 	for field := range kinds.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")

@@ -104,7 +104,7 @@ func (w *worker) takeAway(ctx context.Context, desired *miniv1.MiniPod, a podpla
 	case podplan.RemoveSandbox:
 		return func(o *view) { o.setBox(nil) }, w.pool.Sandboxes.Remove(ctx, string(w.uid))
 	case podplan.RemoveVolumes:
-		return w.removeVolumes()
+		return w.removeVolumes(ctx)
 	case podplan.RemoveFiles:
 		return w.removeFiles(desired)
 	case podplan.RemoveFinalizer:

@@ -78,8 +78,8 @@ func (p *Pool) volumeMounts(pod *miniv1.MiniPod, c *miniv1.Container, values map
 		if err != nil {
 			return nil, fmt.Errorf("volumeMount %s: %w", mount.MountPath, err)
 		}
-		out = append(out, runtime.Mount{HostPath: place, ContainerPath: mount.MountPath, ReadOnly: mount.ReadOnly || w.Files != nil,
-			Recursive: recursive, Propagation: propagation})
+		out = append(out, runtime.Mount{HostPath: place, ContainerPath: mount.MountPath, ReadOnly: mount.ReadOnly || w.Files != nil || w.Image,
+			NoExec: w.Image, Recursive: recursive, Propagation: propagation})
 	}
 	return out, nil
 }

@@ -15,6 +15,8 @@ type view struct {
 	box *sandbox.Sandbox // nil when there is none
 	// objects are what the variables of the next container of a name come from. They may be secret, and are kept until it is made.
 	objects map[string]volumes.Objects
+	// holds says that layers of images may be kept for its volumes.
+	holds bool
 	// owner is the MiniPod that the containers of a look say they were made for; empty when there are none.
 	owner types.NamespacedName
 }
@@ -40,7 +42,7 @@ func (v *view) setBox(box *sandbox.Sandbox) {
 
 // take takes over what a new look at the machine showed, and keeps what only this process remembers.
 func (v *view) take(seen *view) {
-	v.box = seen.box
+	v.box, v.holds = seen.box, v.holds || seen.holds
 	v.Look(seen.Observation)
 }
 

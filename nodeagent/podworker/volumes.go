@@ -124,6 +124,8 @@ func (p *Pool) wantedVolume(pod *miniv1.MiniPod, v *miniv1.Volume) (volumes.Want
 	switch {
 	case volumes.HasFiles(v):
 		return volumes.Wanted{Name: v.Name, Files: volumes.Files{}, Dirs: nestedIn(pod, v.Name)}, nil
+	case v.Image != nil:
+		return volumes.Wanted{Name: v.Name, Image: true}, nil
 	case v.HostPath != nil:
 		return volumes.Wanted{Name: v.Name, Host: &volumes.Host{Path: v.HostPath.Path, Type: ptr.Deref(v.HostPath.Type, corev1.HostPathUnset)}}, nil
 	case v.EmptyDir != nil:
@@ -180,8 +182,8 @@ func (m *made) renew() time.Time {
 }
 
 // makeVolumes reads what the volumes of a MiniPod have, and makes them. Where something cannot be read, or is gone, what was made before
-// stays.
-func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod, tokens map[volumes.Token]heldToken) made {
+// stays. Images are had by whoever asks for them.
+func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod, tokens map[volumes.Token]heldToken, images imageSource) made {
 	objects, unread := p.read(ctx, pod.Namespace, slices.DeleteFunc(grants.OfVolumes(&pod.Spec), func(r grants.Reference) bool { return !r.Watch }))
 	out := made{objects: objects, tokens: maps.Clone(tokens), keep: true}
 	var wanted []volumes.Wanted
@@ -196,6 +198,13 @@ func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod, tokens map[
 			if w.Files, err = p.filesOf(ctx, pod, v, &out, unread); err != nil {
 				out.err = cmp.Or(out.err, fmt.Errorf("%s%q: %w", podplan.VolumeFailure, v.Name, err))
 				out.keep = out.keep && p.Volumes.Made(pod.UID, v.Name)
+				continue
+			}
+		}
+		if w.Image {
+			if w.Fill, err = images(ctx, v); err != nil {
+				out.err = cmp.Or(out.err, fmt.Errorf("%s%q: %w", podplan.VolumeFailure, v.Name, err))
+				out.keep = false
 				continue
 			}
 		}
@@ -258,13 +267,13 @@ func (w *worker) startVolumes(desired *miniv1.MiniPod) change {
 			next = podplan.JobRenewing
 		}
 		o.SetJob(podplan.VolumesTask, next)
-		o.Gone.Volumes = false
+		o.Gone.Volumes, o.holds = false, o.holds || hasImages(desired)
 		w.fieldsUsed = fieldsOf(desired)
 		began := w.pool.Clock.Now()
 		o.BeginVolumes(began)
 		tokens := w.tokens
 		w.beside(func() change {
-			made := w.pool.makeVolumes(w.pullContext, desired, tokens)
+			made := w.pool.makeVolumes(w.pullContext, desired, tokens, w.imagesOf(desired))
 			measureVolumes(w.pool.Clock.Since(began), made.err)
 			return func(*view) { w.finishVolumes(desired, made) }
 		})
@@ -326,12 +335,17 @@ func (w *worker) outdateFields(desired *miniv1.MiniPod) {
 }
 
 // removeVolumes takes all volumes of the MiniPod away.
-func (w *worker) removeVolumes() (change, error) {
+func (w *worker) removeVolumes(ctx context.Context) (change, error) {
 	if err := w.pool.Volumes.Remove(w.uid); err != nil {
 		return nil, err
 	}
+	if w.observed.holds { // what was mounted is not any more
+		if err := w.pool.Runtime.Release(ctx, string(w.uid)); err != nil {
+			return nil, fmt.Errorf("images of volumes: %w", err)
+		}
+	}
 	return func(o *view) {
-		o.Gone.Volumes = true
+		o.Gone.Volumes, o.holds = true, false
 		o.SetJob(podplan.VolumesTask, "")
 	}, nil
 }

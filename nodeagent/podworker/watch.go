@@ -196,6 +196,7 @@ func (p *Pool) epochs() map[types.UID]uint64 {
 // observe lists everything on the machine, by MiniPod.
 func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
 	var containers []runtime.Container
+	var holders []string
 	var sandboxes []sandbox.Sandbox
 	lists, listing := errgroup.WithContext(ctx) // a new agent waits for both
 	lists.Go(func() (err error) {
@@ -209,6 +210,10 @@ func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
 			return fmt.Errorf("list sandboxes: %w", err)
 		}
 		return nil
+	})
+	lists.Go(func() (err error) {
+		holders, err = p.Runtime.Holders(listing)
+		return err
 	})
 	if err := lists.Wait(); err != nil {
 		return nil, err
@@ -247,6 +252,9 @@ func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
 	}
 	for _, uid := range withVolumes {
 		at(string(uid), func(o *view) { o.Gone.Volumes = false })
+	}
+	for _, uid := range holders {
+		at(uid, func(o *view) { o.Gone.Volumes, o.holds = false, true })
 	}
 	for _, uid := range withFiles {
 		at(string(uid), func(o *view) { o.Gone.Files = false })

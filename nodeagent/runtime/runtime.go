@@ -38,6 +38,14 @@ type Runtime interface {
 	// Images lists all that are present.
 	Images(ctx context.Context) ([]Image, error)
 
+	// MountImage mounts the files of an image, by one of its names and its ID, at a directory that is there: read-only, and without devices and programs. They are kept
+	// for the holder, whatever becomes of the image, until Release. NotFound if the image is not there any more.
+	MountImage(ctx context.Context, holder string, image Image, target string) error
+	// Release gives back what is kept for a holder, who has unmounted it all. Nil if there is nothing.
+	Release(ctx context.Context, holder string) error
+	// Holders are all for whom something is kept, or was mounted before the machine was started anew.
+	Holders(ctx context.Context) ([]string, error)
+
 	// Create prepares a container: its file system and its record. It does not run anything. AlreadyExists if a container
 	// of this ID is there; NotFound if the image is not; ErrSettings if its Security cannot be had.
 	Create(ctx context.Context, spec ContainerSpec) error
@@ -137,6 +145,8 @@ type Mount struct {
 	ReadOnly                bool
 	// Recursive says that what is mounted in it is read-only too. ErrSettings where that cannot be had.
 	Recursive bool
+	// NoExec says that no program and no device in it can be used.
+	NoExec bool
 	// Propagation says which mounts that are made in it later are seen in the container, and which of the container outside.
 	Propagation Propagation
 }

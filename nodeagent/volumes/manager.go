@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 
+	"miniplane.dev/miniplane/nodeagent/foreign"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
 
@@ -35,6 +36,9 @@ type Wanted struct {
 	Memory int64
 	// Host is a path of the node; nil for others.
 	Host *Host
+	// Image says that it has the files of an image, which Fill puts at a directory. What was put there once stays.
+	Image bool
+	Fill  func(ctx context.Context, dir string) error
 	// Follow says that mounts which are made on the node later are to be seen in a path of the volume.
 	Follow bool
 	// Group of an emptyDir, which what is made in it belongs to as well; none when nil. That of files is theirs.
@@ -45,7 +49,7 @@ type Wanted struct {
 type Manager interface {
 	// Make makes volumes, or what is missing of them, and brings their files up to date. It does nothing once ctx has ended.
 	Make(ctx context.Context, uid types.UID, wanted []Wanted) error
-	// Made tells whether a volume is there that has files, from whichever time they are.
+	// Made tells whether a volume is there that has files or an image, from whichever time they are.
 	Made(uid types.UID, volume string) bool
 	// Mount is where the runtime finds a volume for a container, or a path in it. Index tells a container's mounts apart.
 	Mount(uid types.UID, w Wanted, container string, index int, subPath string) (string, error)
@@ -129,6 +133,8 @@ func (m *manager) place(uid types.UID, w Wanted) string {
 	switch {
 	case w.Host != nil:
 		return w.Host.Path
+	case w.Image:
+		return m.imageDir(uid, w.Name)
 	case w.Files != nil:
 		return filepath.Join(m.filesDir(uid), w.Name)
 	case w.Memory > 0:
@@ -141,9 +147,14 @@ func (m *manager) filesDir(uid types.UID) string {
 	return filepath.Join(m.memory, string(uid), "files")
 }
 
+// imageDir is where the files of an image are.
+func (m *manager) imageDir(uid types.UID, volume string) string {
+	return filepath.Join(m.memory, string(uid), "images", volume)
+}
+
 // Made implements Manager.
 func (m *manager) Made(uid types.UID, volume string) bool {
-	return check(uid, volume) == nil && hasFiles(filepath.Join(m.filesDir(uid), volume))
+	return check(uid, volume) == nil && (hasFiles(filepath.Join(m.filesDir(uid), volume)) || isMount(m.imageDir(uid, volume)))
 }
 
 // Make implements Manager.
@@ -162,7 +173,7 @@ func (m *manager) Make(ctx context.Context, uid types.UID, wanted []Wanted) erro
 		if err := check(uid, w.Name); err != nil {
 			return err
 		}
-		if err := m.makeOne(uid, w); err != nil {
+		if err := m.makeOne(ctx, uid, w); err != nil {
 			return fmt.Errorf("volume %q: %w", w.Name, err)
 		}
 	}
@@ -184,11 +195,13 @@ func checkSize(wanted []Wanted) error {
 	return nil
 }
 
-func (m *manager) makeOne(uid types.UID, w Wanted) error {
+func (m *manager) makeOne(ctx context.Context, uid types.UID, w Wanted) error {
 	dir := m.place(uid, w)
 	switch {
 	case w.Host != nil:
 		return m.machine(w.Host.check)
+	case w.Image:
+		return m.fill(ctx, dir, w.Fill)
 	case w.Files != nil:
 		if err := m.mount(m.filesDir(uid), filesOptions); err != nil {
 			return err
@@ -208,6 +221,34 @@ func (m *manager) makeOne(uid types.UID, w Wanted) error {
 		return m.mount(dir, options)
 	}
 	return m.mkdir(dir, w.Group)
+}
+
+// fill has an image's files put at a directory, unless they are there.
+func (m *manager) fill(ctx context.Context, dir string, fill func(ctx context.Context, dir string) error) error {
+	if isMount(dir) {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := m.after("place of the image"); err != nil {
+		return err
+	}
+	return fill(ctx, dir)
+}
+
+// isMount tells whether something is mounted at a directory, also of its own file system.
+func isMount(dir string) bool {
+	fd, err := foreign.OpenAt(unix.AT_FDCWD, filepath.Dir(dir), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = fd.Close() }()
+	into, err := foreign.OpenAt(int(fd.Fd()), filepath.Base(dir), unix.O_PATH, unix.RESOLVE_NO_XDEV)
+	if err == nil {
+		_ = into.Close()
+	}
+	return errors.Is(err, unix.EXDEV)
 }
 
 // emptyDirMode are the permissions of an emptyDir, as of a native one; what is made in one of a group belongs to that group.

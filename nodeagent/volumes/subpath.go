@@ -30,7 +30,7 @@ func (m *manager) Mount(uid types.UID, w Wanted, container string, index int, su
 	if w.Host != nil {
 		err = m.machine(func() error { return w.Host.mountPath(subPath, target, w.Follow) })
 	} else {
-		err = mountPath(place, subPath, target, w.Files == nil)
+		err = mountPath(place, subPath, target, w.Files == nil && !w.Image)
 	}
 	if err != nil {
 		return "", fmt.Errorf("volume %q: subPath %q: %w", w.Name, subPath, inWords(err))

@@ -177,6 +177,11 @@ func (r *Runtime) copyVolumes(ctx context.Context, to string, full []imageVolume
 
 // view shows an image's files to read, and what it takes for that is gone afterwards.
 func (r *Runtime) view(ctx context.Context, name string, facts *imageFacts, read func(root string) error) error {
+	return r.viewOf(ctx, name, facts, func(mounts []mount.Mount) error { return r.look(mounts, read) })
+}
+
+// viewOf gives the mounts by which an image's files are seen. What is mounted so stays when the view is gone.
+func (r *Runtime) viewOf(ctx context.Context, name string, facts *imageFacts, use func(mounts []mount.Mount) error) error {
 	lease, done, err := r.lease(ctx)
 	if err != nil {
 		return err
@@ -188,5 +193,5 @@ func (r *Runtime) view(ctx context.Context, name string, facts *imageFacts, read
 		return fmt.Errorf("look into the image: %w", native(err))
 	}
 	defer r.snaps.Remove(lease, key) //nolint:errcheck // the lease's end removes it too
-	return r.look(mounts, read)
+	return use(mounts)
 }

@@ -164,6 +164,9 @@ func mounts(own []runtime.Mount) []specs.Mount {
 		case m.ReadOnly:
 			options[2] = "ro"
 		}
+		if m.NoExec {
+			options = append(options, "noexec", "nosuid", "nodev")
+		}
 		out = append(out, specs.Mount{Destination: destination, Type: "bind", Source: m.HostPath, Options: options})
 	}
 	slices.SortStableFunc(out, func(a, b specs.Mount) int {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -56,6 +57,7 @@ type Runtime struct {
 	hooks      []Hook
 	calls      []Call
 	nextPID    int
+	held       map[string][]string // images by holder
 	down       error
 }
 
@@ -287,6 +289,39 @@ func (r *Runtime) Inspect(ctx context.Context, id string) (runtime.Container, er
 
 // Sweep implements runtime.Runtime: nothing is lost here.
 func (r *Runtime) Sweep(ctx context.Context) error { return r.begin(ctx, OpSweep, "") }
+
+// MountImage implements runtime.Runtime. Nothing is mounted.
+func (r *Runtime) MountImage(ctx context.Context, holder string, image runtime.Image, _ string) error {
+	there, err := r.Image(ctx, image.Names[0])
+	if err != nil {
+		return err
+	}
+	if there.ID != image.ID {
+		return fmt.Errorf("image %s: %w", image.Names[0], errdefs.ErrNotFound)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held == nil {
+		r.held = map[string][]string{}
+	}
+	r.held[holder] = append(r.held[holder], image.ID)
+	return nil
+}
+
+// Release implements runtime.Runtime.
+func (r *Runtime) Release(_ context.Context, holder string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.held, holder)
+	return r.down
+}
+
+// Holders implements runtime.Runtime.
+func (r *Runtime) Holders(context.Context) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.held)), r.down
+}
 
 // look is what the runtime tells of a container.
 func (c *container) look() runtime.Container {
