@@ -100,6 +100,7 @@ func All() []Type {
 		{reflect.TypeFor[corev1.PodOS](), inPod(`os: {HERE: }`), podOS},
 		{reflect.TypeFor[corev1.Volume](), inPod(`volumes: [{name: v, HERE: }]`), volume},
 		{reflect.TypeFor[corev1.HostPathVolumeSource](), inVolume(`hostPath: {path: /, HERE: }`), hostPath},
+		{reflect.TypeFor[corev1.ImageVolumeSource](), inVolume(`image: {reference: x, HERE: }`), imageVolume},
 		{reflect.TypeFor[corev1.EmptyDirVolumeSource](), inVolume(`emptyDir: {HERE: }`), emptyDir},
 		{reflect.TypeFor[corev1.ConfigMapVolumeSource](), inVolume(`configMap: {name: c, HERE: }`), configMapVolume},
 		{reflect.TypeFor[corev1.SecretVolumeSource](), inVolume(`secret: {secretName: c, HERE: }`), secretVolume},

@@ -14,7 +14,7 @@ var volume = []Field{
 	works("downwardAPI", `{items: [{path: p, fieldRef: {fieldPath: metadata.name}}]}`),
 	works("projected", `{sources: [{secret: {name: s}}]}`),
 	works("hostPath", `{path: /var/log}`),
-	refused("image", `{reference: x}`, "nobody has asked for them yet"),
+	works("image", `{reference: x}`),
 	refused("persistentVolumeClaim", `{claimName: c}`, noStorage),
 	refused("ephemeral", `{volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}`, noStorage),
 	refused("csi", `{driver: d.example.com}`, "the agent speaks to no drivers"),
@@ -43,6 +43,11 @@ var volume = []Field{
 var hostPath = []Field{
 	works("path", `/srv`),
 	works("type", `DirectoryOrCreate`),
+}
+
+var imageVolume = []Field{
+	works("reference", `y`),
+	works("pullPolicy", `Never`),
 }
 
 var emptyDir = []Field{
