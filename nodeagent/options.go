@@ -114,6 +114,7 @@ func DefaultOptions() Options {
 // cluster is what MiniPods are told of the names of the cluster.
 func (o *Options) cluster() names.Cluster {
 	out := names.Cluster{Domain: o.ClusterDomain}
+	out.Machine, _ = os.Hostname() // which is what the kernel of this machine tells MiniPods in its network, whatever it is
 	for _, server := range o.ClusterDNS {
 		out.Servers = append(out.Servers, server.String())
 	}

@@ -40,6 +40,14 @@ func (s *MiniPodSpec) AllContainers() iter.Seq2[ContainerKind, *Container] {
 	}
 }
 
+// HostPort is the port of the node that a container's port is; 0 if it is none. In the node's network each is.
+func (s *MiniPodSpec) HostPort(p *ContainerPort) int32 {
+	if p.HostPort == 0 && s.HostNetwork {
+		return p.ContainerPort
+	}
+	return p.HostPort
+}
+
 func kindOfInit(c *Container) ContainerKind {
 	if c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 		return ContainerSidecar

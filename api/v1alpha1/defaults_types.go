@@ -36,26 +36,6 @@ type NativePodDefaults struct {
 	// +optional
 	// +kubebuilder:validation:Enum=PreemptLowerPriority;Never;""
 	PreemptionPolicy *corev1.PreemptionPolicy `json:"preemptionPolicy,omitempty"`
-
-	// hostNetwork says nothing: a MiniPod has a network of its own.
-	// +optional
-	// +kubebuilder:validation:Enum=false
-	HostNetwork bool `json:"hostNetwork,omitempty"`
-
-	// hostPID says nothing: a container has processes of its own.
-	// +optional
-	// +kubebuilder:validation:Enum=false
-	HostPID bool `json:"hostPID,omitempty"`
-
-	// hostIPC says nothing: a MiniPod has an IPC namespace of its own.
-	// +optional
-	// +kubebuilder:validation:Enum=false
-	HostIPC bool `json:"hostIPC,omitempty"`
-
-	// shareProcessNamespace says nothing: a container sees its own processes only.
-	// +optional
-	// +kubebuilder:validation:Enum=false
-	ShareProcessNamespace *bool `json:"shareProcessNamespace,omitempty"`
 }
 
 // NativeContainerDefaults are the same for a container.

@@ -29,8 +29,11 @@ const (
 	// SpecLevelRestartRules is that of restartPolicy and restartPolicyRules of containers, but for what makes a sidecar.
 	SpecLevelRestartRules int32 = 9
 
+	// SpecLevelNamespaces is that of hostNetwork, hostPID, hostIPC and shareProcessNamespace.
+	SpecLevelNamespaces int32 = 10
+
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelRestartRules
+	NewestSpecLevel = SpecLevelNamespaces
 )
 
 // specLevelFields are the fields that levels brought.
@@ -44,6 +47,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelVolumeKinds:    "hostPath, image, mountPropagation, recursiveReadOnly or sizeLimit on disk of volumes",
 	SpecLevelNames:          "hostAliases, subdomain, setHostnameAsFQDN and dnsConfig",
 	SpecLevelRestartRules:   "restartPolicy and restartPolicyRules of containers",
+	SpecLevelNamespaces:     "hostNetwork, hostPID, hostIPC and shareProcessNamespace",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -63,6 +67,9 @@ func (s *MiniPodSpec) Level() int32 {
 	}
 	if s.speak() {
 		level = SpecLevelNames
+	}
+	if s.unusual() {
+		level = SpecLevelNamespaces
 	}
 	for kind, c := range s.AllContainers() {
 		level = max(level, c.level())

@@ -96,6 +96,7 @@ type MiniPodSpec struct {
 	SecurityContext *PodSecurityContext `json:"securityContext,omitempty"`
 
 	PodNames          `json:",inline"`
+	PodNamespaces     `json:",inline"`
 	NativePodDefaults `json:",inline"`
 }
 

@@ -6,6 +6,10 @@
  *       Configures the namespaces that it was cloned into, or, when paths are given, joins those, then gives up all
  *       privileges and waits. Before it begins it reads one byte from descriptor 0: end of file means that the agent died
  *       before the sandbox was recorded, and the process ends. It answers with one byte on descriptor 1.
+ *   pause hold [IPC]
+ *       The same in the network and with the name of the machine, of which it configures nothing.
+ *       Either is the first process of a PID namespace where it was cloned into one: then containers see it, so that it has a root
+ *       directory of its own, with nothing in it, and it collects what they orphan.
  *   pause log SOCKET:SIZE:FILES:FILE
  *       Copies a container's output to its log (see log.c).
  *   pause -namespace N … start|delete
@@ -26,6 +30,7 @@ __asm__(".globl _start\n_start:\n mov x29,#0\n mov x0,sp\n and sp,x0,#-16\n bl b
 #endif
 
 enum { SIG_INT = 2, SIG_TERM = 15, SIG_CHLD = 17 };
+enum { RDONLY = 1, NOSUID = 2, NODEV = 4, NOEXEC = 8, REC = 1 << 14, PRIVATE = 1 << 18 };
 enum { NOBODY = 65534 };
 
 static void end(int number) {
@@ -76,9 +81,27 @@ static void drop_privileges(void) {
 		leave(17);
 }
 
+static int is_first(void) { return sys(__NR_getpid, 0, 0, 0) == 1; }
+
+/* Whoever may trace processes in the namespace can go where its first one is at home: nowhere. /proc is there on every machine. */
+static void enclose(void) {
+	static const char here[] = ".", place[] = "/proc";
+	if (sys(__NR_unshare, 0x20000 /* CLONE_NEWNS */, 0, 0) < 0 || sys6(__NR_mount, 0, (long)"/", 0, REC | PRIVATE, 0, 0) < 0 ||
+	    sys6(__NR_mount, (long)"pause", (long)place, (long)"tmpfs", RDONLY | NOSUID | NODEV | NOEXEC, (long)"mode=555,size=4k,nr_inodes=1", 0) < 0)
+		leave(30);
+	if (sys(__NR_chdir, place, 0, 0) < 0 || sys(__NR_pivot_root, here, here, 0) < 0)
+		leave(31);
+	sys(__NR_prctl, 15 /* PR_SET_NAME */, "pause", 0); /* it may be executed from a file without a name */
+	if (sys(__NR_umount2, here, 2 /* MNT_DETACH */, 0) < 0 || sys(__NR_chdir, "/", 0, 0) < 0)
+		leave(32);
+}
+
+/* The first process of a PID namespace gets only the signals from inside that it has handlers for: then nobody in there ends it. */
 static void hold(void) {
-	on_signal(SIG_TERM, end);
-	on_signal(SIG_INT, end);
+	if (!is_first()) {
+		on_signal(SIG_TERM, end);
+		on_signal(SIG_INT, end);
+	}
 	on_signal(SIG_CHLD, (void (*)(int))1 /* SIG_IGN: the kernel reaps orphans for us */);
 }
 
@@ -87,21 +110,27 @@ static void wait_forever(void) {
 		sys6(__NR_ppoll, 0, 0, 0, 0, 0, 0);
 }
 
-static void sandbox_main(int argc, char **argv) {
+/* Waits to be told to go, and joins what there is to join. */
+static void begin_sandbox(int paths, char **path) {
 	char byte;
 	if (sys(__NR_read, 0, &byte, 1) != 1)
 		leave(10);
-	if (argc == 6) {
-		join(argv[3], 20);
-		join(argv[4], 21);
-		join(argv[5], 22);
-	}
-	if (sys(__NR_sethostname, argv[2], length(argv[2]), 0) < 0)
+	for (int i = 0; i < paths; i++)
+		join(path[i], 20 + i);
+}
+
+static void configure(const char *hostname) {
+	if (sys(__NR_sethostname, hostname, length(hostname), 0) < 0)
 		leave(12);
 	loopback_up();
 	/* As container runtimes do: anybody in the sandbox may ping, and bind to low ports. */
 	sysctl("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
 	sysctl("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+}
+
+static void wait_in_sandbox(void) {
+	if (is_first())
+		enclose();
 	drop_privileges();
 	hold();
 	if (sys(__NR_write, 1, "r", 1) != 1)
@@ -118,8 +147,15 @@ __attribute__((used)) void begin(long *stack) {
 	char **argv = (char **)(stack + 1);
 	if (argc == 3 && same(argv[1], "log"))
 		log_main(argc, argv);
-	if ((argc == 3 || argc == 6) && same(argv[1], "sandbox"))
-		sandbox_main(argc, argv);
+	if ((argc == 3 || argc == 6) && same(argv[1], "sandbox")) {
+		begin_sandbox(argc - 3, argv + 3);
+		configure(argv[2]);
+		wait_in_sandbox();
+	}
+	if ((argc == 2 || argc == 3) && same(argv[1], "hold")) {
+		begin_sandbox(argc - 2, argv + 2);
+		wait_in_sandbox();
+	}
 	if (argc > 1 && argv[1][0] == '-')
 		shim_main(argc, argv);
 	leave(2);

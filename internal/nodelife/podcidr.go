@@ -38,8 +38,12 @@ func RangeOwner(node *miniv1.MiniNode, subnets *ipam.Subnets) string {
 	return ""
 }
 
-// Recall reserves for the node the range that has the address of one of its MiniPods, and tells whether it could.
+// Recall reserves for the node the range that has the address of one of its MiniPods, and tells whether it could. That of a MiniPod in the
+// node's network is of no range.
 func Recall(pod *miniv1.MiniPod, node string, subnets *ipam.Subnets) bool {
+	if pod.Spec.HostNetwork {
+		return false
+	}
 	addr, err := netip.ParseAddr(pod.Status.PodIP)
 	return err == nil && subnets.Reserve(subnets.Around(addr), node) == nil
 }

@@ -17,6 +17,10 @@ type subject struct {
 	Pod         *miniv1.PodSecurityContext `json:"p,omitempty"`
 	Volumes     []miniv1.Volume            `json:"v,omitempty"`
 	Containers  []containerSubject         `json:"c,omitempty"`
+	// Host namespaces.
+	Network bool `json:"n,omitempty"`
+	PID     bool `json:"i,omitempty"`
+	IPC     bool `json:"x,omitempty"`
 }
 
 type containerSubject struct {
@@ -48,7 +52,8 @@ func Digest(pod *miniv1.MiniPod) string {
 		}
 	}
 	s.Pod, s.Volumes = pod.Spec.SecurityContext, pod.Spec.Volumes
-	speaks := s.Annotations != nil || s.Pod != nil || s.Volumes != nil
+	s.Network, s.PID, s.IPC = pod.Spec.HostNetwork, pod.Spec.HostPID, pod.Spec.HostIPC
+	speaks := s.Network || s.PID || s.IPC || s.Annotations != nil || s.Pod != nil || s.Volumes != nil
 	for _, c := range pod.Spec.AllContainers() {
 		part := containerSubject{Name: c.Name, Security: c.SecurityContext, HostPorts: hasHostPorts(c), Hosts: hostsOf(c)}
 		speaks = speaks || part.Security != nil || part.HostPorts || part.Hosts != nil

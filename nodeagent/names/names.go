@@ -16,6 +16,8 @@ import (
 type Cluster struct {
 	// Servers are addresses of its DNS; none where nobody said, and then ClusterFirst is Default.
 	Servers []string
+	// Machine is the host name of the node.
+	Machine string
 	// Domain that services and subdomains are in, as in "cluster.local".
 	Domain string
 }
@@ -49,6 +51,9 @@ func domainOf(pod *miniv1.MiniPod, cluster Cluster) string {
 
 // Kernel is the name that the kernel tells the MiniPod's programs, and that is in /etc/hostname.
 func Kernel(pod *miniv1.MiniPod, cluster Cluster) (string, error) {
+	if pod.Spec.HostNetwork {
+		return cluster.Machine, nil
+	}
 	name, domain := Hostname(pod), domainOf(pod, cluster)
 	if whole := pod.Spec.SetHostnameAsFQDN; domain == "" || whole == nil || !*whole {
 		return name, nil
@@ -77,6 +82,11 @@ fe00::2	ip6-allrouters
 %s	%s
 `, address, called)
 	return appendAliases(out, pod.Spec.HostAliases)
+}
+
+// NodeHosts is the file /etc/hosts of a MiniPod in the node's network, made from the node's.
+func NodeHosts(pod *miniv1.MiniPod, node []byte) []byte {
+	return appendAliases(append([]byte("# Written by miniplane (host network).\n"), node...), pod.Spec.HostAliases)
 }
 
 // appendAliases adds a line for each alias.

@@ -13,7 +13,7 @@ import (
 	"miniplane.dev/miniplane/test/builders"
 )
 
-var cluster = names.Cluster{Servers: []string{"10.96.0.10"}, Domain: "cluster.local"}
+var cluster = names.Cluster{Machine: "machine-1", Servers: []string{"10.96.0.10"}, Domain: "cluster.local"}
 
 func pod(change func(*miniv1.MiniPodSpec)) *miniv1.MiniPod {
 	return builders.Pod("shop", "web-0").With(func(p *miniv1.MiniPod) { change(&p.Spec) }).Obj()
@@ -34,6 +34,7 @@ func TestKernel(t *testing.T) {
 		change     func(*miniv1.MiniPodSpec)
 		want, fail string
 	}{
+		"the node's network":      {func(s *miniv1.MiniPodSpec) { s.HostNetwork, s.Hostname = true, "db" }, "machine-1", ""},
 		"its name":                {func(*miniv1.MiniPodSpec) {}, "web-0", ""},
 		"its hostname":            {func(s *miniv1.MiniPodSpec) { s.Hostname = "db" }, "db", ""},
 		"a subdomain alone":       {func(s *miniv1.MiniPodSpec) { s.Subdomain = "dbs" }, "web-0", ""},
@@ -91,18 +92,21 @@ func TestResolver(t *testing.T) {
 		cluster names.Cluster
 		want    string
 	}{
-		"nothing said, no cluster DNS":      {policy(""), names.Cluster{Domain: "cluster.local"}, node},
-		"ClusterFirst, no cluster DNS":      {policy(corev1.DNSClusterFirst), names.Cluster{Domain: "cluster.local"}, node},
-		"nothing said":                      {policy(""), cluster, inCluster},
-		"ClusterFirst":                      {policy(corev1.DNSClusterFirst), cluster, inCluster},
-		"ClusterFirstWithHostNet":           {policy(corev1.DNSClusterFirstWithHostNet), cluster, inCluster},
-		"two servers, no domain":            {policy(""), names.Cluster{Servers: []string{"10.0.0.1", "10.0.0.2"}}, "search corp.example lab.example\nnameserver 10.0.0.1\nnameserver 10.0.0.2\noptions ndots:5\n"},
-		"Default":                           {policy(corev1.DNSDefault), cluster, node},
-		"Default and more":                  {with(corev1.DNSDefault, own), cluster, "search corp.example lab.example my.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.9\noptions ndots:1 rotate timeout:1 edns0 debug\n"},
-		"ClusterFirst and more":             {with("", own), cluster, "search shop.svc.cluster.local svc.cluster.local cluster.local corp.example lab.example my.example\nnameserver 10.96.0.10\nnameserver 192.0.2.2\nnameserver 192.0.2.9\noptions ndots:1 edns0 debug\n"},
-		"None":                              {with(corev1.DNSNone, own), cluster, "search lab.example my.example\nnameserver 192.0.2.2\nnameserver 192.0.2.9\noptions ndots:1 edns0 debug\n"},
-		"None with a server alone":          {with(corev1.DNSNone, miniv1.PodDNSConfig{Nameservers: []string{"1.1.1.1"}}), cluster, "nameserver 1.1.1.1\n"},
-		"an empty config changes no domain": {with(corev1.DNSDefault, miniv1.PodDNSConfig{}), cluster, "search corp.example lab.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions ndots:2 rotate timeout:1\n"},
+		"nothing said, no cluster DNS":        {policy(""), names.Cluster{Domain: "cluster.local"}, node},
+		"ClusterFirst, no cluster DNS":        {policy(corev1.DNSClusterFirst), names.Cluster{Domain: "cluster.local"}, node},
+		"nothing said":                        {policy(""), cluster, inCluster},
+		"ClusterFirst":                        {policy(corev1.DNSClusterFirst), cluster, inCluster},
+		"in the node's network":               {func(s *miniv1.MiniPodSpec) { s.HostNetwork = true }, cluster, node},
+		"in the node's network, ClusterFirst": {func(s *miniv1.MiniPodSpec) { s.HostNetwork, s.DNSPolicy = true, corev1.DNSClusterFirst }, cluster, node},
+		"in the node's network, WithHostNet":  {func(s *miniv1.MiniPodSpec) { s.HostNetwork, s.DNSPolicy = true, corev1.DNSClusterFirstWithHostNet }, cluster, inCluster},
+		"ClusterFirstWithHostNet":             {policy(corev1.DNSClusterFirstWithHostNet), cluster, inCluster},
+		"two servers, no domain":              {policy(""), names.Cluster{Servers: []string{"10.0.0.1", "10.0.0.2"}}, "search corp.example lab.example\nnameserver 10.0.0.1\nnameserver 10.0.0.2\noptions ndots:5\n"},
+		"Default":                             {policy(corev1.DNSDefault), cluster, node},
+		"Default and more":                    {with(corev1.DNSDefault, own), cluster, "search corp.example lab.example my.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.9\noptions ndots:1 rotate timeout:1 edns0 debug\n"},
+		"ClusterFirst and more":               {with("", own), cluster, "search shop.svc.cluster.local svc.cluster.local cluster.local corp.example lab.example my.example\nnameserver 10.96.0.10\nnameserver 192.0.2.2\nnameserver 192.0.2.9\noptions ndots:1 edns0 debug\n"},
+		"None":                                {with(corev1.DNSNone, own), cluster, "search lab.example my.example\nnameserver 192.0.2.2\nnameserver 192.0.2.9\noptions ndots:1 edns0 debug\n"},
+		"None with a server alone":            {with(corev1.DNSNone, miniv1.PodDNSConfig{Nameservers: []string{"1.1.1.1"}}), cluster, "nameserver 1.1.1.1\n"},
+		"an empty config changes no domain":   {with(corev1.DNSDefault, miniv1.PodDNSConfig{}), cluster, "search corp.example lab.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions ndots:2 rotate timeout:1\n"},
 		"too many servers": {with(corev1.DNSDefault, miniv1.PodDNSConfig{Nameservers: []string{"1.1.1.1", "1.1.1.2"}}), cluster,
 			"search corp.example lab.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 1.1.1.1\noptions ndots:2 rotate timeout:1\n"},
 	} {
@@ -112,6 +116,15 @@ func TestResolver(t *testing.T) {
 	}
 	if len(cluster.Servers) != 1 || cluster.Servers[0] != "10.96.0.10" {
 		t.Error("what the agent was told was changed")
+	}
+}
+
+func TestNodeHosts(t *testing.T) {
+	got := string(names.NodeHosts(pod(func(s *miniv1.MiniPodSpec) {
+		s.HostAliases = []miniv1.HostAlias{{IP: "10.1.2.3", Hostnames: []string{"a"}}}
+	}), []byte("127.0.0.1 localhost\n")))
+	if want := "# Written by miniplane (host network).\n127.0.0.1 localhost\n\n# Entries added by HostAliases.\n10.1.2.3\ta\n"; got != want {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -28,7 +28,7 @@ type resolver struct {
 // Resolver is the file /etc/resolv.conf of a MiniPod, made from the node's. One that only has what the node has gets the node's own file.
 func Resolver(pod *miniv1.MiniPod, node []byte, cluster Cluster) []byte {
 	policy, own := pod.Spec.DNSPolicy, pod.Spec.DNSConfig
-	inCluster := len(cluster.Servers) > 0 && (policy == "" || policy == corev1.DNSClusterFirst || policy == corev1.DNSClusterFirstWithHostNet)
+	inCluster := len(cluster.Servers) > 0 && asksCluster(&pod.Spec)
 	if own == nil && !inCluster && policy != corev1.DNSNone {
 		return node
 	}
@@ -48,6 +48,17 @@ func Resolver(pod *miniv1.MiniPod, node []byte, cluster Cluster) []byte {
 		r.options = merge(r.options, own.Options)
 	}
 	return r.within().file()
+}
+
+// asksCluster tells whether a MiniPod asks the cluster's servers, where they are known. In the node's network one asks whom the node asks, unless it says more.
+func asksCluster(spec *miniv1.MiniPodSpec) bool {
+	switch spec.DNSPolicy {
+	case corev1.DNSClusterFirstWithHostNet:
+		return true
+	case "", corev1.DNSClusterFirst:
+		return !spec.HostNetwork
+	}
+	return false
 }
 
 // parse reads a resolv.conf. Of several search lines the last counts, of several options of one name too.

@@ -71,7 +71,7 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 	case podplan.EnsureSandbox:
 		return w.ensureSandbox(ctx, desired)
 	case podplan.AttachNetwork:
-		return w.attach(ctx)
+		return w.attach(ctx, desired)
 	case podplan.WriteFiles:
 		address := w.observed.Address
 		return func(o *view) { o.FilesFor, o.Gone.Files = address, false },
@@ -132,7 +132,7 @@ func (w *worker) ensureSandbox(ctx context.Context, desired *miniv1.MiniPod) (ch
 		return nil, err
 	}
 	made, err := w.pool.Sandboxes.Ensure(ctx, sandbox.Spec{
-		PodUID: string(w.uid), Hostname: hostname, CgroupPath: w.pool.Layout.podCgroup(w.uid),
+		PodUID: string(w.uid), Hostname: hostname, CgroupPath: w.pool.Layout.podCgroup(w.uid), Shape: shapeOf(&desired.Spec),
 		CPUMillis: resources.Requests(&desired.Spec).MilliCPU, MaxPIDs: w.pool.Machine.PodMaxPIDs, MaxMemory: maxMemory(desired)})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
@@ -140,7 +140,10 @@ func (w *worker) ensureSandbox(ctx context.Context, desired *miniv1.MiniPod) (ch
 	return func(o *view) { o.setBox(&made); o.Gone.Network = false }, nil
 }
 
-func (w *worker) attach(ctx context.Context) (change, error) {
+func (w *worker) attach(ctx context.Context, desired *miniv1.MiniPod) (change, error) {
+	if desired.Spec.HostNetwork { // nobody plans it: what is attached to the network is a network namespace of a MiniPod's own, and never the node's
+		return nil, errors.New("network: a MiniPod in the node's network is not attached to it")
+	}
 	address, err := w.pool.Network.Attach(ctx, string(w.uid), w.observed.box.Namespaces.Net)
 	if err != nil {
 		return nil, fmt.Errorf("network: %w", err)

@@ -48,8 +48,16 @@ func writeFiles(pod *miniv1.MiniPod, podIP, files string, cluster names.Cluster)
 	if err != nil {
 		return err
 	}
+	hosts := names.Hosts(pod, podIP, cluster)
+	if pod.Spec.HostNetwork {
+		node, err := nodeHosts()
+		if err != nil {
+			return err
+		}
+		hosts = names.NodeHosts(pod, node)
+	}
 	for name, content := range map[string][]byte{
-		"hosts":       names.Hosts(pod, podIP, cluster),
+		"hosts":       hosts,
 		"hostname":    []byte(hostname + "\n"),
 		"resolv.conf": names.Resolver(pod, resolver, cluster),
 	} {
@@ -58,6 +66,22 @@ func writeFiles(pod *miniv1.MiniPod, podIP, files string, cluster names.Cluster)
 		}
 	}
 	return nil
+}
+
+// mostHosts is how long a machine's /etc/hosts may be, in bytes: longer ones have no room among the files of a MiniPod.
+const mostHosts = 512 << 10
+
+// nodeHosts is the machine's /etc/hosts as its first process sees it: that of an agent in a container is as old as the container. Where
+// that cannot be read, it is the agent's own.
+func nodeHosts() ([]byte, error) {
+	if content, err := foreign.ReadInside("/proc/1/root", mountedFiles["hosts"], mostHosts); err == nil {
+		return content, nil
+	}
+	content, err := foreign.ReadInside("/", mountedFiles["hosts"], mostHosts)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return content, err
 }
 
 // hostResolver is the machine's resolver configuration as a MiniPod can use it; empty if the machine has none.

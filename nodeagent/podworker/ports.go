@@ -43,7 +43,12 @@ func (w *worker) portRefusal(ctx context.Context, pod *miniv1.MiniPod) *podsecur
 	return nil
 }
 
+// hostPortsOf are the ports of the node that are translated to the MiniPod. In the node's network none is: there the kernel tells a program
+// whether it can have a port, and at which of the node's addresses.
 func hostPortsOf(pod *miniv1.MiniPod) (out []hostports.Port) {
+	if pod.Spec.HostNetwork {
+		return nil
+	}
 	for kind, c := range pod.Spec.AllContainers() {
 		for _, p := range c.Ports {
 			if p.HostPort != 0 && kind.Lasts() {

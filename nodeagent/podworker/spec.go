@@ -64,8 +64,8 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.
 		WorkingDir: c.WorkingDir,
 		Env:        env,
 		Hostname:   hostname,
-		Namespaces: o.box.Namespaces,
-		Mounts:     mountsOf(o.box, c, security.ReadOnlyRoot),
+		Namespaces: namespacesOf(pod, o.box),
+		Mounts:     mountsOf(pod, o.box, c, security.ReadOnlyRoot),
 		CgroupPath: filepath.Join(l.podCgroup(pod.UID), id),
 		Resources:  resourcesOf(pod, c, m.MemoryBytes),
 		Security:   security,
@@ -75,14 +75,26 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.
 }
 
 // mountsOf are the mounts that every container has, but for those at whose places it has a volume.
-func mountsOf(box *sandbox.Sandbox, c *miniv1.Container, readOnly bool) []runtime.Mount {
-	return slices.DeleteFunc(append(fileMounts(box.Files, readOnly), sharedMemory(box)...), func(m runtime.Mount) bool {
+func mountsOf(pod *miniv1.MiniPod, box *sandbox.Sandbox, c *miniv1.Container, readOnly bool) []runtime.Mount {
+	return slices.DeleteFunc(append(fileMounts(box.Files, readOnly), sharedMemory(pod, box)...), func(m runtime.Mount) bool {
 		return slices.ContainsFunc(c.VolumeMounts, func(v miniv1.VolumeMount) bool { return filepath.Clean(v.MountPath) == m.ContainerPath })
 	})
 }
 
-// sharedMemory is the mount of what all containers of the MiniPod share as /dev/shm.
-func sharedMemory(box *sandbox.Sandbox) []runtime.Mount {
+// namespacesOf are those that a container joins.
+func namespacesOf(pod *miniv1.MiniPod, box *sandbox.Sandbox) runtime.Namespaces {
+	out := box.Namespaces
+	if pod.Spec.HostPID {
+		out.PID = runtime.HostPID
+	}
+	return out
+}
+
+// sharedMemory is the mount of what all containers of the MiniPod share as /dev/shm: the machine's where they share its IPC.
+func sharedMemory(pod *miniv1.MiniPod, box *sandbox.Sandbox) []runtime.Mount {
+	if pod.Spec.HostIPC {
+		return []runtime.Mount{{HostPath: "/dev/shm", ContainerPath: "/dev/shm"}}
+	}
 	if box.SharedMemory == "" {
 		return nil
 	}

@@ -1,8 +1,11 @@
 package podworker
 
 import (
+	"net/netip"
+
 	"k8s.io/apimachinery/pkg/types"
 
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/sandbox"
@@ -38,6 +41,25 @@ func (v *view) setBox(box *sandbox.Sandbox) {
 	default:
 		v.Sandbox = podplan.SandboxHalf
 	}
+}
+
+// suit adds what only the MiniPod tells. A sandbox of another shape, as an agent made it that did not know the MiniPod's, is as good as a half one.
+// The address of a MiniPod in the node's network is the node's, which nobody gave it and nobody takes back.
+func (v *view) suit(pod *miniv1.MiniPod, nodeIP string) {
+	if pod == nil || v.Sandbox != podplan.SandboxWhole {
+		return
+	}
+	switch {
+	case v.box.Shape != shapeOf(&pod.Spec):
+		v.Sandbox = podplan.SandboxHalf
+	case pod.Spec.HostNetwork:
+		v.Address, _ = netip.ParseAddr(nodeIP)
+	}
+}
+
+// shapeOf is that of the MiniPod's sandbox.
+func shapeOf(spec *miniv1.MiniPodSpec) sandbox.Shape {
+	return sandbox.Shape{HostNetwork: spec.HostNetwork, HostIPC: spec.HostIPC, SharePIDs: spec.SharesPIDs() && !spec.HostPID}
 }
 
 // take takes over what a new look at the machine showed, and keeps what only this process remembers.

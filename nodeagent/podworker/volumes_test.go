@@ -213,7 +213,7 @@ func TestVolumeMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := seen()
-	for _, m := range mountsOf(o.box, &pod.Spec.Containers[0], false) {
+	for _, m := range mountsOf(pod, o.box, &pod.Spec.Containers[0], false) {
 		if m.ContainerPath == "/etc/hosts" || m.ContainerPath == "/dev/shm" {
 			t.Errorf("%s is there twice", m.ContainerPath)
 		}

@@ -206,6 +206,7 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	switch {
 	case in.look == nil:
 	case in.epoch == w.epoch.Load():
+		in.look.suit(in.desired, w.pool.Machine.NodeIP)
 		w.observed.take(in.look)
 		w.askUnanswered()
 	default:
@@ -217,6 +218,7 @@ func (w *worker) takeIn(ctx context.Context) *miniv1.MiniPod {
 	for _, take := range in.ended {
 		take(&w.observed)
 	}
+	w.observed.suit(in.desired, w.pool.Machine.NodeIP)
 	w.observed.NoteEnds(w.pool.Clock.Now())
 	w.hearLastWords(in.desired)
 	if in.desired == nil || podstate.IsDeleting(in.desired) || podstate.IsFinished(in.desired) {

@@ -220,8 +220,11 @@ func portOf(port Port, slice *discoveryv1.EndpointSlice) (uint16, bool) {
 	return 0, false
 }
 
-// HostPortsOf are the host ports of a MiniPod that has an address and has not ended.
+// HostPortsOf are the host ports of a MiniPod that has an address and has not ended. One in the node's network has them without us.
 func HostPortsOf(pod *miniv1.MiniPod) (out []HostPort) {
+	if pod.Spec.HostNetwork {
+		return nil
+	}
 	addr, err := netip.ParseAddr(pod.Status.PodIP)
 	if err != nil || pod.Status.Phase == miniv1.PodSucceeded || pod.Status.Phase == miniv1.PodFailed {
 		return nil

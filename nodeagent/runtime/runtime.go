@@ -137,7 +137,12 @@ type ContainerSpec struct {
 // Namespaces are paths of pinned namespaces.
 type Namespaces struct {
 	Net, IPC, UTS string
+	// PID is that of all containers of the MiniPod, or HostPID; empty for one of the container's own.
+	PID string
 }
+
+// HostPID stands for the PID namespace of the machine.
+const HostPID = "host"
 
 // Mount is a bind mount.
 type Mount struct {

@@ -1,5 +1,5 @@
 // Package sandbox makes what the containers of one MiniPod share: network, IPC and UTS namespaces, shared memory, room for a few
-// files and a cgroup, kept alive by a pause process.
+// files and a cgroup, kept alive by a pause process. Some have a shape of their own: namespaces of the machine, or PIDs in common.
 //
 // The pause process is cloned directly into new namespaces, a millisecond's work. It belongs to nobody: it has its own
 // session, is in the pauses' cgroup in every hierarchy, is nobody without capabilities, and outlives the agent. The namespaces are
@@ -21,7 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	"k8s.io/utils/keymutex"
@@ -46,7 +46,8 @@ type manager struct {
 	pause  string
 	bootID string
 	reaper *reaper
-	locks  keymutex.KeyMutex // one for each sandbox, nearly, so that different ones are made in parallel
+	sealed func() (string, error) // path of a copy of the pause that nobody can change
+	locks  keymutex.KeyMutex      // one for each sandbox, nearly, so that different ones are made in parallel
 	// after is called after each step; tests stop there.
 	after func(step string) error
 }
@@ -65,7 +66,8 @@ func newManager(opts Options) (*manager, error) {
 	}
 	m := &manager{
 		dir: filepath.Join(opts.StateDir, "sandboxes"), pause: opts.PauseBinary, bootID: string(bootID),
-		locks: keymutex.NewHashed(lockBuckets), reaper: newReaper(), after: func(string) error { return nil },
+		locks: keymutex.NewHashed(lockBuckets), reaper: newReaper(),
+		sealed: sync.OnceValues(func() (string, error) { return seal(opts.PauseBinary) }), after: func(string) error { return nil },
 	}
 	if err := os.MkdirAll(m.dir, 0o755); err != nil {
 		return nil, err
@@ -112,7 +114,7 @@ func (m *manager) Ensure(ctx context.Context, spec Spec) (Sandbox, error) {
 		return Sandbox{}, err
 	}
 	dir := filepath.Join(m.dir, spec.PodUID)
-	if record, whole := m.whole(dir); whole {
+	if record, whole := m.whole(dir, spec.Shape); whole {
 		return observed(dir, spec.PodUID, record, true), nil
 	}
 	record, err := m.make(dir, spec)
@@ -123,9 +125,9 @@ func (m *manager) Ensure(ctx context.Context, spec Spec) (Sandbox, error) {
 }
 
 // whole tells whether nothing is missing, and gives the pause.
-func (m *manager) whole(dir string) (process, bool) {
+func (m *manager) whole(dir string, shape Shape) (process, bool) {
 	record, alive := m.process(dir)
-	return record, alive && record.Ready && len(unpinned(dir)) == 0
+	return record, alive && record.Ready && record.Shape == shape && len(missing(dir, shape.pins())) == 0
 }
 
 // make makes a sandbox, or what is missing of one.
@@ -154,9 +156,12 @@ func (m *manager) make(dir string, spec Spec) (process, error) {
 	if err := m.after("cgroup"); err != nil {
 		return process{}, err
 	}
+	if err := m.reshape(dir, spec.Shape); err != nil {
+		return process{}, err
+	}
 	record, alive := m.process(dir)
 	if alive && record.Ready { // only pins were lost: the process holds the namespaces
-		return record, pin(dir, record.PID, m.after)
+		return record, pinAll(dir, spec.Shape, record.PID, m.after)
 	}
 	if alive { // of an agent that died before it was ready: nobody knows how far it came
 		if err := m.kill(record); err != nil {
@@ -229,16 +234,15 @@ func observed(dir, podUID string, record process, alive bool) Sandbox {
 	if alive {
 		pid = record.PID
 	}
-	missing := unpinned(dir)
-	path := func(name string) string {
-		if slices.Contains(missing, name) {
-			return ""
+	paths := map[string]string{}
+	for _, p := range record.pins() {
+		if p.there(dir) {
+			paths[p.of] = filepath.Join(dir, p.at)
 		}
-		return filepath.Join(dir, name)
 	}
 	return Sandbox{
-		PodUID: podUID, ID: record.sandbox(), PausePID: pid, SharedMemory: path(shmName), Files: path(filesName),
-		Namespaces: runtime.Namespaces{Net: path("net"), IPC: path("ipc"), UTS: path("uts")},
+		PodUID: podUID, ID: record.sandbox(), Shape: record.Shape, PausePID: pid, SharedMemory: paths[shmName], Files: paths[filesName],
+		Namespaces: runtime.Namespaces{Net: paths["net"], IPC: paths["ipc"], UTS: paths["uts"], PID: paths["pid"]},
 	}
 }
 

@@ -235,6 +235,11 @@ func TestKilledAfterAnyStep(t *testing.T) {
 // stopAfter lets an agent die after a step and returns the next one's manager. At the end no pause may be left over.
 func stopAfter(t *testing.T, last string) (*manager, Spec) {
 	t.Helper()
+	return stopAfterShape(t, last, Shape{})
+}
+
+func stopAfterShape(t *testing.T, last string, shape Shape) (*manager, Spec) {
+	t.Helper()
 	var m *manager
 	t.Cleanup(func() { // runs last
 		if m == nil {
@@ -249,6 +254,7 @@ func stopAfter(t *testing.T, last string) (*manager, Spec) {
 		}
 	})
 	m, spec := newTest(t)
+	spec.Shape = shape
 	m.after = func(step string) error {
 		if step == last {
 			return errStopped
@@ -281,7 +287,7 @@ func TestPauseDies(t *testing.T) {
 	if got := in(t, second, "hostname; ip -o link show probe"); !strings.Contains(got, "web-0") || !strings.Contains(got, "probe") {
 		t.Errorf("in the sandbox: %s", got)
 	}
-	for _, name := range namespaces {
+	for _, name := range []string{"net", "ipc", "uts"} {
 		own, _ := os.Stat(fmt.Sprintf("/proc/%d/ns/%s", second.PausePID, name))
 		pinned, _ := os.Stat(filepath.Join(m.dir, spec.PodUID, name))
 		if !os.SameFile(own, pinned) {

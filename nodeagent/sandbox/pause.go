@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -25,6 +26,8 @@ type process struct {
 	BootID    string
 	// Sandbox identifies the namespaces that it holds, if those are not of its own making.
 	Sandbox string `json:",omitempty"`
+	// Shape of the sandbox.
+	Shape
 	// Ready says that the sandbox was made to its end with this process.
 	Ready bool
 }
@@ -37,10 +40,63 @@ func (p process) sandbox() string {
 	return fmt.Sprintf("%.8s-%d-%d", p.BootID, p.StartTime, p.PID)
 }
 
+// Records of a sandbox's pause. That of one in the machine's network is not seen by an agent of an earlier version, which would take that
+// network for the MiniPod's own; it makes another pause.
+const ownRecord, hostRecord = "pause.json", "host.json"
+
+func (s Shape) record() string {
+	if s.HostNetwork {
+		return hostRecord
+	}
+	return ownRecord
+}
+
+// note writes the record, and takes away that of a sandbox in another network.
+func (p process) note(dir string) error {
+	if err := writeJSON(filepath.Join(dir, p.record()), p); err != nil {
+		return err
+	}
+	other := Shape{HostNetwork: !p.HostNetwork}.record()
+	if err := os.Remove(filepath.Join(dir, other)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// reshape ends a pause that was made in another shape, by an agent that did not know this one. What it holds is kept where the new one can
+// join it.
+func (m *manager) reshape(dir string, shape Shape) error {
+	for range 2 { // there may be two records
+		record, alive := m.process(dir)
+		if record.PID == 0 || record.Shape == shape {
+			return nil
+		}
+		if alive {
+			if err := m.kill(record); err != nil {
+				return err
+			}
+		}
+		if record.HostNetwork == shape.HostNetwork {
+			return nil
+		}
+		if err := unpin(dir); err != nil {
+			return err
+		}
+		if err := os.Remove(filepath.Join(dir, record.record())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // process reads a sandbox's record of its pause, and whether that very process still lives.
 func (m *manager) process(dir string) (process, bool) {
 	var record process
-	if err := readJSON(filepath.Join(dir, "pause.json"), &record); err != nil || record.PID <= 0 || record.BootID != m.bootID {
+	err := readJSON(filepath.Join(dir, ownRecord), &record)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = readJSON(filepath.Join(dir, hostRecord), &record)
+	}
+	if err != nil || record.PID <= 0 || record.BootID != m.bootID {
 		return process{}, false
 	}
 	start, alive := startTime(record.PID)
@@ -95,11 +151,14 @@ func (m *manager) kill(record process) error {
 
 // startPause starts a pause in new namespaces, or in the pinned ones if they are all there, and waits until it is ready.
 func (m *manager) startPause(dir string, spec Spec) (record process, err error) {
-	joins := len(unpinnedNamespaces(dir)) == 0
-	if !joins {
-		if err := unpin(dir); err != nil {
-			return process{}, err
-		}
+	joins := len(missing(dir, spec.own())) == 0
+	if joins {
+		err = sharedPIDs.remove(dir) // they ended with the pause before
+	} else {
+		err = unpin(dir)
+	}
+	if err != nil {
+		return process{}, err
 	}
 	before, _ := m.process(dir)
 	child, err := m.clone(dir, spec, joins)
@@ -115,16 +174,15 @@ func (m *manager) startPause(dir string, spec Spec) (record process, err error) 
 			_ = syscall.Kill(child.record.PID, syscall.SIGKILL) // still our child: the PID is its own
 		}
 	}()
-	file := filepath.Join(dir, "pause.json")
 	for _, step := range []struct {
 		name string
 		run  func() error
 	}{
 		{"clone", func() error { return nil }},
-		{"record", func() error { return writeJSON(file, child.record) }},
-		{"pins", func() error { return pin(dir, child.record.PID, m.after) }},
+		{"record", func() error { return child.record.note(dir) }},
+		{"pins", func() error { return pinAll(dir, spec.Shape, child.record.PID, m.after) }},
 		{"go", child.begin},
-		{"ready", func() error { child.record.Ready = true; return writeJSON(file, child.record) }},
+		{"ready", func() error { child.record.Ready = true; return child.record.note(dir) }},
 	} {
 		if err := step.run(); err != nil {
 			return process{}, fmt.Errorf("%s: %w", step.name, err)
@@ -159,14 +217,24 @@ func (m *manager) clone(dir string, spec Spec, joins bool) (*child, error) {
 	}
 	defer stdout.Close()
 	c := &child{to: to, from: from}
-	args := []string{"pause", "sandbox", spec.Hostname}
-	attr := &syscall.SysProcAttr{Setsid: true}
-	if joins {
-		args = append(args, filepath.Join(dir, "net"), filepath.Join(dir, "ipc"), filepath.Join(dir, "uts"))
-	} else {
-		attr.Cloneflags = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
+	program := m.pause
+	if spec.SharePIDs {
+		if program, err = m.sealed(); err != nil {
+			c.close()
+			return nil, err
+		}
 	}
-	c.record.PID, err = m.birth(pauseCgroup(spec.CgroupPath), args, &syscall.ProcAttr{
+	args := []string{"pause", "sandbox", spec.Hostname}
+	if spec.HostNetwork {
+		args = []string{"pause", "hold"}
+	}
+	attr := &syscall.SysProcAttr{Setsid: true, Cloneflags: spec.cloned(joins)}
+	if joins {
+		for _, p := range spec.own() {
+			args = append(args, filepath.Join(dir, p.at))
+		}
+	}
+	c.record.PID, err = m.birth(pauseCgroup(spec.CgroupPath), program, args, &syscall.ProcAttr{
 		Dir: "/", Files: []uintptr{stdin.Fd(), stdout.Fd()}, Sys: attr,
 	})
 	if err != nil {
@@ -178,13 +246,30 @@ func (m *manager) clone(dir string, spec Spec, joins bool) (*child, error) {
 		c.close()
 		return nil, fmt.Errorf("the pause process ended at once")
 	}
-	c.record.StartTime, c.record.BootID = start, m.bootID
+	c.record.StartTime, c.record.BootID, c.record.Shape = start, m.bootID, spec.Shape
 	protect(c.record.PID)
 	return c, nil
 }
 
+// cloned are the namespaces that a pause is born into, of which it joins none later.
+func (s Shape) cloned(joins bool) (flags uintptr) {
+	if s.SharePIDs {
+		flags |= syscall.CLONE_NEWPID
+	}
+	if joins {
+		return flags
+	}
+	if !s.HostNetwork {
+		flags |= syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS
+	}
+	if !s.HostIPC {
+		flags |= syscall.CLONE_NEWIPC
+	}
+	return flags
+}
+
 // birth starts a process in a cgroup, without the wait that moving it there would cost.
-func (m *manager) birth(group string, args []string, attr *syscall.ProcAttr) (pid int, err error) {
+func (m *manager) birth(group, program string, args []string, attr *syscall.ProcAttr) (pid int, err error) {
 	unified, err := cgroup.Open(group)
 	if err != nil {
 		return 0, err
@@ -194,12 +279,12 @@ func (m *manager) birth(group string, args []string, attr *syscall.ProcAttr) (pi
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(unified.Fd())
 	}
 	err = cgroup.Inside(group, func() (err error) {
-		pid, err = m.reaper.start(m.pause, args, attr)
+		pid, err = m.reaper.start(program, args, attr)
 		return err
 	})
 	if err != nil && attr.Sys.UseCgroupFD { // a kernel before 5.7, or a filter that does not let it pass
 		attr.Sys.UseCgroupFD = false
-		if pid, err = m.reaper.start(m.pause, args, attr); err == nil {
+		if pid, err = m.reaper.start(program, args, attr); err == nil {
 			err = cgroup.Enter(group, pid)
 		}
 	}

@@ -12,9 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaces that are pinned, by their names in /proc/PID/ns.
-var namespaces = []string{"net", "ipc", "uts"}
-
 // memory are the small file systems in memory that belong to a sandbox, by their names, with what mount(2) is told. Each has a
 // size of its own, so that whoever fills one takes nothing from anybody but its own MiniPod: what is in them is charged to the
 // cgroup of the container that wrote it, and goes with the sandbox.
@@ -28,25 +25,52 @@ var memory = map[string]string{
 // one.
 const shmName, filesName = "shm", "files"
 
-// unpinned are the pins that are missing.
-func unpinned(dir string) []string {
-	missing := unpinnedNamespaces(dir)
-	for _, name := range []string{shmName, filesName} {
-		if path := filepath.Join(dir, name); !isType(path, unix.TMPFS_MAGIC) || !mountpoint(path) {
-			missing = append(missing, name)
-		}
-	}
-	return missing
+// pin is a mount that holds something of a sandbox: a namespace, or what is in memory.
+type pin struct {
+	// of is the namespace's name in /proc/PID/ns, or that of the file system.
+	of string
+	// at is where it is, from the sandbox's directory.
+	at string
 }
 
-func unpinnedNamespaces(dir string) []string {
-	var missing []string
-	for _, name := range namespaces {
-		if !isType(filepath.Join(dir, name), unix.NSFS_MAGIC) {
-			missing = append(missing, name)
-		}
+// Where namespaces are that are not for an agent of an earlier version: it would give the network of the machine an address of a MiniPod's. What
+// it does with the files takes them along.
+const besideFiles = filesName + "/."
+
+// own are the pins of the namespaces that a pause which comes later joins.
+func (s Shape) own() []pin {
+	if s.HostNetwork {
+		return []pin{{"ipc", "ipc"}}
 	}
-	return missing
+	return []pin{{"net", "net"}, {"ipc", "ipc"}, {"uts", "uts"}}
+}
+
+// pins are all of a sandbox, each after what it stands on.
+func (s Shape) pins() []pin {
+	out := append(s.own(), pin{shmName, shmName}, pin{filesName, filesName})
+	if s.HostNetwork {
+		out = append(out, pin{"net", besideFiles + "net"}, pin{"uts", besideFiles + "uts"})
+	}
+	if s.SharePIDs {
+		out = append(out, sharedPIDs)
+	}
+	return out
+}
+
+// sharedPIDs is the PID namespace of the pause, which ends with it.
+var sharedPIDs = pin{"pid", besideFiles + "pid"}
+
+// missing are those of the pins that are not there.
+func missing(dir string, pins []pin) []pin {
+	return slices.DeleteFunc(slices.Clone(pins), func(p pin) bool { return p.there(dir) })
+}
+
+func (p pin) there(dir string) bool {
+	path := filepath.Join(dir, p.at)
+	if memory[p.of] != "" {
+		return isType(path, unix.TMPFS_MAGIC) && mountpoint(path)
+	}
+	return isType(path, unix.NSFS_MAGIC)
 }
 
 func isType(path string, magic int64) bool {
@@ -60,43 +84,49 @@ func mountpoint(path string) bool {
 	return unix.Stat(path, &own) == nil && unix.Stat(filepath.Dir(path), &parent) == nil && own.Dev != parent.Dev
 }
 
-// pin pins what is not pinned yet of a process's namespaces, and mounts what is in memory.
-func pin(dir string, pid int, after func(string) error) error {
-	for _, name := range unpinned(dir) {
-		target := filepath.Join(dir, name)
-		if err := pinOne(target, name, pid); err != nil {
-			return fmt.Errorf("pin %s: %w", name, err)
+// pinAll pins what is not pinned yet of a process's namespaces, and mounts what is in memory.
+func pinAll(dir string, shape Shape, pid int, after func(string) error) error {
+	for _, p := range missing(dir, shape.pins()) {
+		if err := p.make(filepath.Join(dir, p.at), pid); err != nil {
+			return fmt.Errorf("pin %s: %w", p.of, err)
 		}
-		if err := after("pin " + name); err != nil {
+		if err := after("pin " + p.of); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func pinOne(target, name string, pid int) error {
-	if options, ok := memory[name]; ok {
+func (p pin) make(target string, pid int) error {
+	if options, ok := memory[p.of]; ok {
 		if err := os.Mkdir(target, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		return unix.Mount(name, target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options)
+		return unix.Mount(p.of, target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options)
 	}
 	f, err := os.OpenFile(target, os.O_CREATE|os.O_RDONLY, 0o444)
 	if err != nil {
 		return err
 	}
 	f.Close()
-	return unix.Mount(fmt.Sprintf("/proc/%d/ns/%s", pid, name), target, "", unix.MS_BIND, "")
+	return unix.Mount(fmt.Sprintf("/proc/%d/ns/%s", pid, p.of), target, "", unix.MS_BIND, "")
 }
 
-// unpin takes all pins away, whatever was mounted how often.
+// remove takes a pin away, however often it was made, and what is mounted in it.
+func (p pin) remove(dir string) error {
+	for target := filepath.Join(dir, p.at); isType(target, unix.NSFS_MAGIC) || memory[p.of] != "" && mountpoint(target); {
+		if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unpin %s: %w", p.of, err)
+		}
+	}
+	return nil
+}
+
+// unpin takes all pins away, of whatever shape.
 func unpin(dir string) error {
-	for _, name := range append(slices.Clone(namespaces), shmName, filesName) {
-		target := filepath.Join(dir, name)
-		for isType(target, unix.NSFS_MAGIC) || memory[name] != "" && mountpoint(target) {
-			if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
-				return fmt.Errorf("unpin %s: %w", name, err)
-			}
+	for _, p := range (Shape{}).pins() {
+		if err := p.remove(dir); err != nil {
+			return err
 		}
 	}
 	return nil

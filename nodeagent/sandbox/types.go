@@ -19,8 +19,21 @@ type Spec struct {
 	CPUMillis int64
 	// MaxPIDs is how many processes and threads the MiniPod may have; 0 is no limit.
 	MaxPIDs int64
+	// Shape of the sandbox.
+	Shape
 	// MaxMemory is how many bytes of memory the MiniPod may have, beside the limits of its containers; 0 is no limit.
 	MaxMemory int64
+}
+
+// Shape says which namespaces a sandbox has of its own. The zero value is what nearly all have: network, IPC and UTS, and each container its
+// own PIDs.
+type Shape struct {
+	// HostNetwork: the network of the agent, and its host name.
+	HostNetwork bool `json:",omitempty"`
+	// HostIPC: the IPC namespace of the agent.
+	HostIPC bool `json:",omitempty"`
+	// SharePIDs: the pause is the first process of a PID namespace that all containers join.
+	SharePIDs bool `json:",omitempty"`
 }
 
 // Sandbox is what containers of one MiniPod share.
@@ -28,6 +41,8 @@ type Sandbox struct {
 	PodUID string
 	// ID is another one for each time that namespaces were made for the MiniPod. A new pause that joins them changes nothing.
 	ID string
+	// Shape that it was made in.
+	Shape
 	// PausePID of the process that keeps the namespaces; 0 if it died (the pins still hold them).
 	PausePID   int
 	Namespaces runtime.Namespaces

@@ -91,8 +91,8 @@ var lacking = []string{
 	`spec.securityContext.seccompProfile.localhostProfile`, `spec.containers[].securityContext.seccompProfile.localhostProfile`,
 }
 
-// refusedAlready is how the schema refuses what Pod Security refuses too: a native Pod's wrong name of a capability, and the machine's namespaces.
-var refusedAlready = regexp.MustCompile(`securityContext\.capabilities\.add\[0\]: Invalid value: "CAP_CHOWN"|spec\.host(IPC|Network|PID): Unsupported value: true`)
+// refusedAlready is how the schema refuses what Pod Security refuses too: a native Pod's wrong name of a capability.
+var refusedAlready = regexp.MustCompile(`securityContext\.capabilities\.add\[0\]: Invalid value: "CAP_CHOWN"`)
 
 var unknownField = regexp.MustCompile(`unknown field "([^"]+)"|(spec\.os\.name): Unsupported value: "windows"`)
 

@@ -50,7 +50,7 @@ func (s *Sandboxes) Ensure(_ context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.specs[spec.PodUID] = spec
-	if box, ok := s.there[spec.PodUID]; ok && box.PausePID != 0 {
+	if box, ok := s.there[spec.PodUID]; ok && box.PausePID != 0 && box.Shape == spec.Shape {
 		return box, nil
 	}
 	files := filepath.Join(s.dir, spec.PodUID)
@@ -62,8 +62,11 @@ func (s *Sandboxes) Ensure(_ context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	if id == "" {
 		id = fmt.Sprintf("box-%d", s.made)
 	}
-	box := sandbox.Sandbox{PodUID: spec.PodUID, ID: id, PausePID: 100 + len(s.there), Files: files, Namespaces: runtime.Namespaces{
+	box := sandbox.Sandbox{PodUID: spec.PodUID, ID: id, Shape: spec.Shape, PausePID: 100 + len(s.there), Files: files, Namespaces: runtime.Namespaces{
 		Net: "/ns/" + spec.PodUID + "/net", IPC: "/ns/" + spec.PodUID + "/ipc", UTS: "/ns/" + spec.PodUID + "/uts"}}
+	if spec.SharePIDs {
+		box.Namespaces.PID = "/ns/" + spec.PodUID + "/pid"
+	}
 	s.there[spec.PodUID] = box
 	return box, nil
 }

@@ -2,6 +2,7 @@ package framework_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,6 +44,9 @@ func TestClasses(t *testing.T) {
 		{"a node name", base().With(func(p *miniv1.MiniPod) { p.Spec.NodeName = "n" }).Obj(), false, true, false},
 		{"a selector", base().With(func(p *miniv1.MiniPod) { p.Spec.NodeSelector = map[string]string{"a": "b"} }).Obj(), false, true, false},
 		{"a toleration", base().With(func(p *miniv1.MiniPod) { p.Spec.Tolerations = []miniv1.Toleration{{Key: "a"}} }).Obj(), false, true, false},
+		{"a port in the node's network", base().With(func(p *miniv1.MiniPod) {
+			p.Spec.HostNetwork, p.Spec.Containers[0].Ports = true, []miniv1.ContainerPort{{ContainerPort: 80}}
+		}).Obj(), false, true, false},
 		{"a host port", base().With(hostPorts(80)).Obj(), false, true, false},
 	}
 	for _, c := range cases {
@@ -157,5 +161,18 @@ func TestSummaryOfReservedPort(t *testing.T) {
 		"(choose one outside of the manager's --reserved-host-ports and --node-port-range)."
 	if diff := cmp.Diff(want, d.Summary()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// In the node's network each port is one of the node's, given as that or not.
+func TestPortsInTheNodesNetwork(t *testing.T) {
+	pod := builders.Pod("ns", "p").With(func(p *miniv1.MiniPod) {
+		p.Spec.HostNetwork = true
+		p.Spec.Containers[0].Ports = []miniv1.ContainerPort{{ContainerPort: 80}, {ContainerPort: 53, HostPort: 53, Protocol: corev1.ProtocolUDP}}
+		p.Spec.InitContainers = []miniv1.Container{{Name: "i", Ports: []miniv1.ContainerPort{{ContainerPort: 81}}},
+			{Name: "s", RestartPolicy: corev1.ContainerRestartPolicyAlways, Ports: []miniv1.ContainerPort{{ContainerPort: 82}}}}
+	}).Obj()
+	if got, want := NewPod(pod).HostPorts, []HostPort{80, 82, NewHostPort(53, corev1.ProtocolUDP)}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -79,9 +79,9 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 		p.NodeSelector = append(p.NodeSelector, Label{key, spec.NodeSelector[key]})
 	}
 	for kind, c := range spec.AllContainers() {
-		for _, port := range c.Ports {
-			if port.HostPort != 0 && kind.Lasts() {
-				p.HostPorts = append(p.HostPorts, NewHostPort(port.HostPort, port.Protocol))
+		for i := range c.Ports {
+			if number := spec.HostPort(&c.Ports[i]); number != 0 && kind.Lasts() {
+				p.HostPorts = append(p.HostPorts, NewHostPort(number, c.Ports[i].Protocol))
 			}
 		}
 	}

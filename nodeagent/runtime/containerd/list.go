@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 )
 
 const (
@@ -158,9 +159,18 @@ func (r *Runtime) untold(ctx context.Context, record containers.Container, out r
 	case m.dead(peek(record).Linux.CgroupsPath):
 		out.State, out.StartedAt = runtime.StateUnknown, time.Time{}
 	default:
+		endRest(record, m)
 		out.State = runtime.StateUnanswered
 	}
 	return out, nil
+}
+
+// endRest ends what else runs in a container whose first process is proven to have ended, where it has no server any more that does, and its
+// PIDs are not its own. Whether all of it died, the next look tells.
+func endRest(record containers.Container, m marker) {
+	if path := peek(record).Linux.CgroupsPath; path != "" && m.letGo && m.ended() {
+		cgroup.Kill(path)
+	}
 }
 
 // ask is a shim's word for a container. One that did not answer just now is not asked again for each of its containers.

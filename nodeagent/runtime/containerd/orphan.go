@@ -85,6 +85,7 @@ func (r *Runtime) awaitOrphan(id string, m marker, handle *os.File) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if record, err := r.client.ContainerService().Get(ctx, id); err == nil && record.Labels[labelExit] == "" {
+			endRest(record, m)
 			oom := r.oomKilled(record, code)
 			r.keep(ctx, id, exit{code: code, started: startOf(m, finished, finished, uptime()), finished: finished, oom: oom, lost: code == killed && !oom && !spares(record)})
 		}

@@ -40,7 +40,10 @@ const (
 
 // ociSpec is what runc is to do for a container.
 func ociSpec(spec runtime.ContainerSpec, image *imageFacts, may rights, oomMin int) *specs.Spec {
-	namespaces := []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}
+	namespaces := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	if spec.Namespaces.PID != runtime.HostPID {
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: spec.Namespaces.PID})
+	}
 	for _, joined := range []specs.LinuxNamespace{
 		{Type: specs.NetworkNamespace, Path: spec.Namespaces.Net},
 		{Type: specs.IPCNamespace, Path: spec.Namespaces.IPC},

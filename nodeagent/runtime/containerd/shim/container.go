@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim/guard"
 )
 
@@ -220,6 +221,27 @@ func (c *container) update(limits []byte) error {
 		c.spec = &changed
 	}
 	return err
+}
+
+const (
+	// restPause is how long what else ran in a container that ended is given to die, before it is looked whether there is more by now.
+	restPause = 5 * time.Millisecond
+	// restTries is how often: what forks all the time may take a few.
+	restTries = 200
+)
+
+// endRest ends what else runs in a container whose first process has ended, where the kernel does not.
+func (c *container) endRest() {
+	if ownPIDs(c.spec) {
+		return
+	}
+	for range restTries {
+		cgroup.Kill(c.home.path)
+		if cgroup.Empty(c.home.path) {
+			return
+		}
+		<-time.After(restPause)
+	}
 }
 
 // ownPIDs tells whether all of a container's processes end with its first.

@@ -75,19 +75,19 @@ func (s *service) startExec(ctx context.Context, c *container, t *task) error {
 	if err := t.begin(c.lib, enter, s.call.Namespace); err != nil {
 		if t.look().pid > 0 {
 			_ = t.signal(syscall.SIGKILL)
-			go t.follow(func() {})
+			go t.follow(func() {}, func() {})
 		} else {
 			t.mu.Lock()
 			t.code = 255
 			t.mu.Unlock()
 			close(t.ended)
-			c.reap()
+			s.reap(c)
 		}
 		return fmt.Errorf("start process %q in container %q: %w", t.id, c.id, err)
 	}
 	s.events.send(&events.TaskExecStarted{ContainerID: c.id, ExecID: t.id, Pid: uint32(t.look().pid)})
 	go func() {
-		t.follow(func() {})
+		t.follow(func() {}, func() {})
 		end := t.look()
 		s.events.send(&events.TaskExit{
 			ContainerID: c.id, ID: t.id, Pid: uint32(end.pid), ExitStatus: uint32(end.code), ExitedAt: timestamppb.New(end.at),

@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/opencontainers/runc/libcontainer/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,9 +24,6 @@ import (
 //
 // No other command may be in the making in the container (see startExec): whatever child is in its namespace and not known is of this one.
 func (c *container) reap() {
-	if !ownPIDs(c.spec) {
-		return // the children of others may be there, and nobody waits for this one to be collected
-	}
 	c.mu.Lock()
 	known := map[int]bool{c.init.pid: true}
 	for _, t := range c.execs {
@@ -57,6 +56,54 @@ func (c *container) reap() {
 			}
 		}()
 	}
+}
+
+// strayFor is how long a child that has ended is left to whoever may be about to collect it: a moment, for who started it waits for nothing else.
+const strayFor = time.Second
+
+// reap is a container's, where its PIDs are its own. In a namespace that others are in too, commands of theirs may be in the making, which are not
+// known either: there only what has ended, and was not collected for a while, is of nobody. The pause, whose namespace it is, could not end before.
+func (s *service) reap(c *container) {
+	if ownPIDs(c.spec) {
+		c.reap()
+		return
+	}
+	go func() {
+		before := s.strays()
+		<-time.After(strayFor)
+		for pid, began := range s.strays() {
+			if since, there := before[pid]; there && since == began {
+				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			}
+		}
+	}()
+}
+
+// strays are the server's children that have ended and that none of its containers is known to wait for, with when they began.
+func (s *service) strays() map[int]uint64 {
+	known := map[int]bool{}
+	s.mu.Lock()
+	for _, c := range s.containers {
+		known[c.init.look().pid] = true
+		c.mu.Lock()
+		for _, t := range c.execs {
+			known[t.look().pid] = true
+		}
+		c.mu.Unlock()
+	}
+	s.mu.Unlock()
+	out := map[int]uint64{}
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	for _, process := range processes {
+		pid, err := strconv.Atoi(filepath.Base(process))
+		if err != nil || known[pid] || !ownChild(process) {
+			continue
+		}
+		if now, err := system.Stat(pid); err == nil && now.State == system.Zombie {
+			out[pid] = now.StartTime
+		}
+	}
+	return out
 }
 
 // ownChild tells whether the server is the parent of a process, given by its directory in /proc.

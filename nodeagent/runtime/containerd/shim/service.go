@@ -145,12 +145,7 @@ func (s *service) forget(c *container) {
 
 // followInit waits for a container's end and tells it. Whatever else runs in the container ends with it.
 func (s *service) followInit(c *container) {
-	c.init.follow(func() {
-		if !ownPIDs(c.spec) {
-			for _, pid := range cgroup.PIDs(c.home.path) {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
+	c.init.follow(c.endRest, func() {
 		end := seen{pid: c.init.pid, code: c.init.code, at: c.init.at}
 		c.recordExit(end)
 		if end.code != 0 && cgroup.OOMKills(c.home.path) > 0 {

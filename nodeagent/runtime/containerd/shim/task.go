@@ -57,8 +57,8 @@ func (t *task) begin(c *libcontainer.Container, enter func(func() error) error, 
 	return nil
 }
 
-// follow waits for the process's end and calls told before anybody who waits for it goes on.
-func (t *task) follow(told func()) {
+// follow waits for the process's end and calls first, passes its output on, and calls told before anybody who waits for it goes on.
+func (t *task) follow(first, told func()) {
 	state, _ := t.process.Wait()
 	code := 255
 	if state != nil {
@@ -69,6 +69,7 @@ func (t *task) follow(told func()) {
 	t.mu.Lock()
 	t.code, t.at = code, time.Now()
 	t.mu.Unlock()
+	first()
 	t.streams.drain()
 	told()
 	close(t.ended)
