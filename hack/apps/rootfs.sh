@@ -24,15 +24,16 @@ trap 'rm -rf --one-file-system "$tmp"' EXIT
 chmod 755 "$tmp"
 start=$SECONDS
 # What mmdebstrap mounts is in a namespace of its own, and gone with it however it ends. A database is made at the first start, not here.
+# Java's packages link manual pages, and want the directories of those that are left out.
 # shellcheck disable=SC2016 # $1 is the hooks'
-unshare --mount --propagation=private mmdebstrap --quiet --mode=root --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
+unshare --mount --propagation=private mmdebstrap --verbose --mode=root --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
   --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "5"' --dpkgopt=force-unsafe-io --dpkgopt=force-confold \
-  --dpkgopt=path-exclude='/usr/share/doc/*' --dpkgopt=path-exclude='/usr/share/man/*' --dpkgopt=path-exclude='/usr/share/locale/*' \
+  --dpkgopt=path-exclude='/usr/share/doc/*' --dpkgopt=path-exclude='/usr/share/man/*/*' --dpkgopt=path-exclude='/usr/share/locale/*' \
   --essential-hook='mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
   --customize-hook='install -m 755 '"$here/postgres"' "$1/usr/local/bin/postgres-first"' \
   --customize-hook='chroot "$1" install -d -m 777 -o postgres /var/lib/postgresql/data && chroot "$1" chmod -R a+rX /etc/tomcat10' \
-  "$suite" "$tmp/root" "$mirror" >&2 ||
-  { say "no layer could be made from $mirror. Is that mirror to be reached? Name another one with APPS_MIRROR=http://…"; exit 1; }
+  "$suite" "$tmp/root" "$mirror" >"$tmp/log" 2>&1 ||
+  { tail -n 20 "$tmp/log" >&2; say "no layer could be made from $mirror. Is that mirror to be reached? Name another one with APPS_MIRROR=http://…"; exit 1; }
 rm -rf "$tmp"/root/{dev,proc,sys,run,boot}/* "$tmp"/root/var/{cache/apt,lib/apt/lists}/*
 tar -C "$tmp/root" --numeric-owner --sort=name -c . | gzip -1n >"$tmp/layer.tar.gz"
 mv "$tmp/layer.tar.gz" "$layer" # into place only when whole

@@ -44,6 +44,7 @@ var (
 var measurements = []measurement{
 	{name: "rest", keys: []string{"rest.memory"}, limits: onlyDefault, before: quiet, run: atRest},
 	{name: "lives one at a time", keys: []string{"start.latency", "life.writes", "life.events"}, limits: always, before: quiet, run: lives},
+	{name: "applications one at a time", keys: []string{"application.latency"}, limits: onlyDefault, prepare: applicationObjects, before: quiet, run: applications},
 	{name: "burst", keys: []string{"burst.rate", "burst.latency", "burst.cpu", "burst.cpu.machine", "burst.memory"},
 		limits: always, before: quiet, run: burst},
 	{name: "deletion", keys: []string{"delete.process", "delete.record"}, limits: onlyDefault, before: quiet, run: deletion},

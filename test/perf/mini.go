@@ -2,8 +2,10 @@ package main
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/nodeagent/runtime"
@@ -33,6 +35,11 @@ func (mini) pod(o podOptions) client.Object {
 	}
 }
 
+func (mini) application(namespace, name string, spec []byte) (client.Object, error) {
+	pod := &miniv1.MiniPod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Finalizers: []string{miniv1.AgentFinalizer}}}
+	return pod, yaml.UnmarshalStrict(spec, &pod.Spec)
+}
+
 func miniSpec(o podOptions) miniv1.MiniPodSpec {
 	return miniv1.MiniPodSpec{
 		TerminationGracePeriodSeconds: &o.grace,
@@ -44,7 +51,8 @@ func miniSpec(o podOptions) miniv1.MiniPodSpec {
 
 func (mini) look(object client.Object) look {
 	pod := object.(*miniv1.MiniPod)
-	l := look{bound: pod.Status.NodeName != "", running: pod.Status.Phase == miniv1.PodRunning, restarts: pod.Status.Restarts}
+	l := look{bound: pod.Status.NodeName != "", running: pod.Status.Phase == miniv1.PodRunning, restarts: pod.Status.Restarts,
+		ready: meta.IsStatusConditionTrue(pod.Status.Conditions, miniv1.ConditionReady)}
 	if pod.Status.Phase == miniv1.PodFailed && pod.DeletionTimestamp.IsZero() {
 		l.failed = pod.Status.Summary
 	}

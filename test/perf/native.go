@@ -1,10 +1,13 @@
 package main
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"miniplane.dev/miniplane/test/perf/procs"
 	"miniplane.dev/miniplane/test/perf/report"
@@ -35,6 +38,11 @@ func (native) pod(o podOptions) client.Object {
 	}
 }
 
+func (native) application(namespace, name string, spec []byte) (client.Object, error) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	return pod, yaml.UnmarshalStrict(spec, &pod.Spec)
+}
+
 func nativeSpec(o podOptions) corev1.PodSpec {
 	return corev1.PodSpec{
 		TerminationGracePeriodSeconds: &o.grace,
@@ -46,7 +54,10 @@ func nativeSpec(o podOptions) corev1.PodSpec {
 
 func (native) look(object client.Object) look {
 	pod := object.(*corev1.Pod)
-	l := look{bound: pod.Spec.NodeName != "", running: pod.Status.Phase == corev1.PodRunning}
+	l := look{bound: pod.Spec.NodeName != "", running: pod.Status.Phase == corev1.PodRunning,
+		ready: slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		})}
 	if pod.Status.Phase == corev1.PodFailed && pod.DeletionTimestamp.IsZero() {
 		l.failed = pod.Status.Reason + " " + pod.Status.Message
 	}

@@ -14,6 +14,8 @@ type side interface {
 	name() string
 	// pod makes a Pod of one container, not yet created.
 	pod(o podOptions) client.Object
+	// application makes a Pod of an application, see applicationSpec, not yet created.
+	application(namespace, name string, spec []byte) (client.Object, error)
 	// list is an empty list of its kind, to list or watch.
 	list() client.ObjectList
 	// look says what one event showed.
@@ -46,7 +48,7 @@ type podOptions struct {
 
 // look is what one version of a Pod shows.
 type look struct {
-	bound, running bool
+	bound, running, ready bool
 	// restarts of its container, and whether that runs now.
 	restarts  int32
 	container string // the ID, the start and the restarts of the running container; empty if none runs

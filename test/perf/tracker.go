@@ -15,8 +15,8 @@ import (
 
 // seen is when a Pod was first seen in each state, and how it was seen last.
 type seen struct {
-	there, bound, running, restarted, gone time.Time
-	last                                   look
+	there, bound, running, ready, restarted, gone time.Time
+	last                                          look
 }
 
 // tracker follows all Pods of one side in one namespace by one watch. An API server ends a watch whose client lags by a few
@@ -27,7 +27,7 @@ type tracker struct {
 
 	mu     sync.Mutex
 	pods   map[string]*seen
-	counts struct{ there, bound, running, gone int }
+	counts struct{ there, bound, running, ready, gone int }
 	failed map[string]string
 	broken error
 }
@@ -105,6 +105,7 @@ func (t *tracker) note(event apiwatch.EventType, name string, l look, now time.T
 	first(&pod.there, true, &t.counts.there)
 	first(&pod.bound, l.bound, &t.counts.bound)
 	first(&pod.running, l.running, &t.counts.running)
+	first(&pod.ready, l.ready, &t.counts.ready)
 	first(&pod.restarted, l.restarts > 0 && l.container != "" && l.running, &restarts)
 	first(&pod.gone, event == apiwatch.Deleted, &t.counts.gone)
 	if l.failed != "" && event != apiwatch.Deleted {
