@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,8 +16,8 @@ func lastWords(t *testing.T, ns, name string) []string {
 		out := kubectl(t, ns, "get", "minipod", name, "-o", "jsonpath={.status.phase} {.status.summary}")
 		return strings.HasPrefix(out, "Succeeded"), out
 	})
-	return strings.Split(strings.TrimSpace(kubectl(t, ns, "get", "minipod", name, "-o",
-		`jsonpath={range .status.containerStatuses[*]}{.state.terminated.message}{"\n"}{end}`)), "\n")
+	out := kubectl(t, ns, "get", "minipod", name, "-o", `jsonpath={range .status.containerStatuses[*]}{.state.terminated.message}{"\n"}{end}`)
+	return slices.DeleteFunc(strings.Split(out, "\n"), func(line string) bool { return line == "" })
 }
 
 // Containers of a MiniPod are in one network, one IPC and one UTS namespace, with processes and files of their own and a volume in common; another
