@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -193,43 +194,59 @@ func (p *Pool) epochs() map[types.UID]uint64 {
 	return out
 }
 
+// traces are all that MiniPods have on a machine.
+type traces struct {
+	containers []runtime.Container
+	sandboxes  []sandbox.Sandbox
+	addresses  map[string]netip.Addr
+	// holders are the UIDs of those for whom layers of images are kept.
+	holders                []string
+	withFiles, withVolumes []types.UID
+}
+
 // observe lists everything on the machine, by MiniPod.
 func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
-	var containers []runtime.Container
-	var holders []string
-	var sandboxes []sandbox.Sandbox
-	lists, listing := errgroup.WithContext(ctx) // a new agent waits for both
+	found, err := p.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return found.byPod(), nil
+}
+
+func (p *Pool) list(ctx context.Context) (found traces, err error) {
+	lists, listing := errgroup.WithContext(ctx) // a new agent waits for all of them
 	lists.Go(func() (err error) {
-		if containers, err = p.Runtime.List(listing); err != nil {
+		if found.containers, err = p.Runtime.List(listing); err != nil {
 			return fmt.Errorf("list containers: %w", err)
 		}
 		return nil
 	})
 	lists.Go(func() (err error) {
-		if sandboxes, err = p.Sandboxes.List(listing); err != nil {
+		if found.sandboxes, err = p.Sandboxes.List(listing); err != nil {
 			return fmt.Errorf("list sandboxes: %w", err)
 		}
 		return nil
 	})
 	lists.Go(func() (err error) {
-		holders, err = p.Runtime.Holders(listing)
+		found.holders, err = p.Runtime.Holders(listing)
 		return err
 	})
 	if err := lists.Wait(); err != nil {
-		return nil, err
+		return found, err
 	}
-	addresses, err := p.Network.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+	if found.addresses, err = p.Network.List(ctx); err != nil {
+		return found, fmt.Errorf("list addresses: %w", err)
 	}
-	withFiles, err := p.Layout.podsWithFiles()
-	if err != nil {
-		return nil, fmt.Errorf("list files: %w", err)
+	if found.withFiles, err = p.Layout.podsWithFiles(); err != nil {
+		return found, fmt.Errorf("list files: %w", err)
 	}
-	withVolumes, err := p.Volumes.List()
-	if err != nil {
-		return nil, fmt.Errorf("list volumes: %w", err)
+	if found.withVolumes, err = p.Volumes.List(); err != nil {
+		return found, fmt.Errorf("list volumes: %w", err)
 	}
+	return found, nil
+}
+
+func (f *traces) byPod() map[types.UID]view {
 	out := map[types.UID]view{}
 	at := func(uid string, change func(*view)) {
 		o, ok := out[types.UID(uid)]
@@ -239,27 +256,27 @@ func (p *Pool) observe(ctx context.Context) (map[types.UID]view, error) {
 		change(&o)
 		out[types.UID(uid)] = o
 	}
-	for _, c := range containers {
+	for _, c := range f.containers {
 		if uid := c.Labels[runtime.LabelPodUID]; uid != "" {
 			at(uid, func(o *view) { o.Containers, o.owner = append(o.Containers, containerOf(c)), ownerOf(c) })
 		}
 	}
-	for _, s := range sandboxes {
+	for _, s := range f.sandboxes {
 		at(s.PodUID, func(o *view) { o.setBox(&s); o.Gone.Network = false })
 	}
-	for uid, address := range addresses {
+	for uid, address := range f.addresses {
 		at(uid, func(o *view) { o.Address, o.Gone.Network = address, false })
 	}
-	for _, uid := range withVolumes {
+	for _, uid := range f.withVolumes {
 		at(string(uid), func(o *view) { o.Gone.Volumes = false })
 	}
-	for _, uid := range holders {
+	for _, uid := range f.holders {
 		at(uid, func(o *view) { o.Gone.Volumes, o.holds = false, true })
 	}
-	for _, uid := range withFiles {
+	for _, uid := range f.withFiles {
 		at(string(uid), func(o *view) { o.Gone.Files = false })
 	}
-	return out, nil
+	return out
 }
 
 // unclaimed is what was adopted and no MiniPod came for.
