@@ -46,7 +46,7 @@ var hostPath = []Field{
 }
 
 var imageVolume = []Field{
-	works("reference", `y`),
+	works("reference", `example.com/y:v1`),
 	works("pullPolicy", `Never`),
 }
 

@@ -37,7 +37,9 @@ type container struct {
 	init            *task
 	// seccomp is the profile that libcontainer was not told of for the init, whose filter is set by a guard.
 	seccomp *configs.Seccomp
-	rootfs  string
+	// filter is the same, compiled; nil if each process has to compile it.
+	filter *filter
+	rootfs string
 	// made is closed when its creation succeeded or failed; err says which.
 	made chan struct{}
 	err  error
@@ -73,8 +75,7 @@ func (c *container) create(s *service, r *tasks.CreateTaskRequest) error {
 	if err != nil {
 		return err
 	}
-	filter := s.filters.get(cfg.Seccomp)
-	if filter != nil {
+	if c.filter = s.filters.get(cfg.Seccomp); c.filter != nil {
 		c.seccomp, cfg.Seccomp = cfg.Seccomp, nil
 	}
 	if c.home, err = newHome(cfg); err != nil {
@@ -87,10 +88,10 @@ func (c *container) create(s *service, r *tasks.CreateTaskRequest) error {
 		return err
 	}
 	c.init.process.Init = true
-	if filter == nil {
+	if c.filter == nil {
 		err = c.init.begin(c.lib, c.home.inside, s.call.Namespace)
 	} else {
-		err = c.beginGuarded(s.call.Namespace, *filter)
+		err = c.beginGuarded(s.call.Namespace)
 	}
 	if err != nil {
 		return err
@@ -99,7 +100,7 @@ func (c *container) create(s *service, r *tasks.CreateTaskRequest) error {
 }
 
 // beginGuarded starts the init and sets its filter, before anybody can let it go.
-func (c *container) beginGuarded(namespace string, filter guard.Filter) error {
+func (c *container) beginGuarded(namespace string) error {
 	g, theirs, err := guard.New()
 	if err != nil {
 		return err
@@ -111,7 +112,7 @@ func (c *container) beginGuarded(namespace string, filter guard.Filter) error {
 	if err != nil {
 		return err
 	}
-	return g.Install(c.init.pid, filter)
+	return g.Install(c.init.pid, c.filter.Filter)
 }
 
 // tellSeccomp tells libcontainer of the profile after all, for processes that are executed in the container.

@@ -71,7 +71,7 @@ func (s *service) startExec(ctx context.Context, c *container, t *task) error {
 		return err
 	}
 	t.letGo()
-	enter := func(start func() error) error { return c.home.beside(t.process, start) }
+	enter := func(start func() error) error { return c.home.beside(t.process, c.filter.given(), start) }
 	if err := t.begin(c.lib, enter, s.call.Namespace); err != nil {
 		if t.look().pid > 0 {
 			_ = t.signal(syscall.SIGKILL)

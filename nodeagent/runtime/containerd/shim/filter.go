@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer/seccomp"
 	"golang.org/x/sys/unix"
 
+	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim/compiled"
 	"miniplane.dev/miniplane/nodeagent/runtime/containerd/shim/guard"
 )
 
@@ -30,11 +31,26 @@ import (
 // libcontainer compiles in each init, as runc does.
 type filters struct {
 	mu       sync.Mutex
-	compiled map[string]*guard.Filter // nil for one that cannot be had
+	compiled map[string]*filter // nil for one that cannot be had
+}
+
+// filter is a compiled profile: as an init is given it by its guard, and as commands are.
+type filter struct {
+	guard.Filter
+	// command is what a command's libcontainer would have libseccomp make (see package compiled).
+	command *os.File
+}
+
+// given is what commands in a container with this filter are given; nothing where there is none.
+func (f *filter) given() []*os.File {
+	if f == nil {
+		return nil
+	}
+	return []*os.File{f.command}
 }
 
 // get compiles a profile, or remembers it. Nil if the profile must be left to libcontainer.
-func (f *filters) get(profile *configs.Seccomp) *guard.Filter {
+func (f *filters) get(profile *configs.Seccomp) *filter {
 	flags, ok := simple(profile)
 	if !ok {
 		return nil
@@ -42,21 +58,18 @@ func (f *filters) get(profile *configs.Seccomp) *guard.Filter {
 	text := mustJSON(profile)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if filter, known := f.compiled[string(text)]; known {
-		return filter
+	if made, known := f.compiled[string(text)]; known {
+		return made
 	}
-	var filter *guard.Filter
-	program, err := compile(text)
+	made, err := compile(text, flags)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "seccomp profiles are compiled for each container:", err)
-	} else {
-		filter = &guard.Filter{Flags: flags, Program: program}
 	}
 	if f.compiled == nil {
-		f.compiled = map[string]*guard.Filter{}
+		f.compiled = map[string]*filter{}
 	}
-	f.compiled[string(text)] = filter
-	return filter
+	f.compiled[string(text)] = made
+	return made
 }
 
 // needed are the calls that the guard's thread makes under the filter.
@@ -96,13 +109,37 @@ func ShowFilter(from io.Reader) error {
 	if err := json.NewDecoder(from).Decode(profile); err != nil {
 		return err
 	}
+	compiled.Record(os.Stdout)
 	if _, err := seccomp.InitSeccomp(profile); err != nil {
 		return err
 	}
 	return syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
 }
 
-func compile(profile []byte) ([]byte, error) {
+func compile(profile []byte, flags uint32) (*filter, error) {
+	exported, export, err := os.Pipe() // it holds more than the longest program
+	if err != nil {
+		return nil, err
+	}
+	defer exported.Close()
+	program, err := show(profile, export)
+	_ = export.Close()
+	if err != nil {
+		return nil, err
+	}
+	command, err := io.ReadAll(exported)
+	if err != nil {
+		return nil, err
+	}
+	file, err := compiled.File(command)
+	if err != nil {
+		return nil, err
+	}
+	return &filter{guard.Filter{Flags: flags, Program: program}, file}, nil
+}
+
+// show has a process compile a profile, export it, and set the filter for itself, and reads what the kernel has then.
+func show(profile []byte, export *os.File) ([]byte, error) {
 	done := make(chan error, 1)
 	var program []byte
 	go func() {
@@ -117,7 +154,7 @@ func compile(profile []byte) ([]byte, error) {
 		}
 		defer input.Close()
 		go func() { _, _ = output.Write(profile); _ = output.Close() }()
-		cmd.Stdin, cmd.Stderr = input, os.Stderr
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = input, export, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL}
 		if err := cmd.Start(); err != nil {
 			done <- err

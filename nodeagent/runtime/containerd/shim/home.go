@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -122,14 +123,15 @@ func (h *home) inside(f func() error) error {
 	return cgroup.Inside(h.path, f)
 }
 
-// beside runs f, which starts a process in the container that runs. It enters the cgroup by itself; nothing of the server does.
-func (h *home) beside(p *libcontainer.Process, f func() error) error {
+// beside runs f, which starts a process in the container that runs, with these files. It enters the cgroup by itself; nothing of the server does.
+func (h *home) beside(p *libcontainer.Process, files []*os.File, f func() error) error {
+	defer func() { p.ExtraFiles = nil }()
 	if h.v1 == nil {
+		p.ExtraFiles = files
 		return f()
 	}
 	doors, err := cgroup.Doors(h.path)
 	defer func() {
-		p.ExtraFiles = nil
 		for _, door := range doors {
 			_ = door.Close()
 		}
@@ -137,7 +139,7 @@ func (h *home) beside(p *libcontainer.Process, f func() error) error {
 	if err != nil {
 		return err
 	}
-	p.ExtraFiles = doors
+	p.ExtraFiles = append(doors, files...)
 	return f()
 }
 
