@@ -49,6 +49,7 @@ var measurements = []measurement{
 		limits: always, before: quiet, run: burst},
 	{name: "deletion", keys: []string{"delete.process", "delete.record"}, limits: onlyDefault, before: quiet, run: deletion},
 	{name: "killed containers", keys: []string{"kill.latency"}, limits: onlyDefault, before: quiet, run: kills},
+	{name: "probes", keys: []string{"probe.http.cpu", "probe.exec.cpu"}, limits: onlyDefault, before: quiet, run: probes},
 	{name: "hollow nodes", keys: []string{"hollow.rate", "hollow.scale", "hollow.scale.bound"}, limits: onlyRaised,
 		prepare: hollowNodes, run: hollow},
 	{name: "full node", keys: []string{"fill.pods", "crash.latency", "crash.own", "crash.restarts"}, limits: onlyDefault,

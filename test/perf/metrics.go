@@ -30,6 +30,8 @@ var metrics = []report.Metric{
 	{Key: "crash.latency", ID: "P17", Title: "full node, agent or kubelet SIGKILLed → next Pod Running", Unit: "s", Target: report.Bound(2)},
 	{Key: "crash.own", ID: "P17", Title: "the same from the start of the new process", Unit: "s"},
 	{Key: "crash.restarts", ID: "P17", Title: "containers restarted by that", Unit: "containers", Alone: true, Target: report.Bound(0)},
+	{Key: "probe.http.cpu", ID: "P21", Title: "CPU per HTTP probe, programs of the node", Unit: "ms", Target: report.Times(5)},
+	{Key: "probe.exec.cpu", ID: "P21", Title: "CPU per exec probe, programs of the node", Unit: "ms", Target: report.Times(3)},
 }
 
 // choose finds the measurements that give the wanted figures, such as P1,P2; all for an empty string.
