@@ -13,7 +13,8 @@
 // set filters when the init takes another user's ID: the C library carries such changes to all threads, and the thread has
 // asked the kernel beforehand to leave its capabilities alone. It ends, like all other threads, by execve.
 //
-// A command that is executed in a container has no guard. With cgroup v1 it is given doors in its place (see doors.go).
+// A command that is executed in a container has no guard: it does not wait to be let go (see package compiled for its filter). With cgroup v1 it is given
+// doors in its place (see doors.go).
 package guard
 
 import (
