@@ -116,7 +116,7 @@ func TestOCISpec(t *testing.T) {
 	if *got.Process.OOMScoreAdj != adj || got.Process.Capabilities.Effective != nil || len(got.Process.Capabilities.Inheritable) > 0 {
 		t.Errorf("process %+v", got.Process)
 	}
-	want := []specs.LinuxNamespace{{Type: "pid"}, {Type: "mount"}, {Type: "network", Path: "/n"}, {Type: "ipc", Path: "/i"}, {Type: "uts", Path: "/u"}}
+	want := []specs.LinuxNamespace{{Type: "mount"}, {Type: "pid"}, {Type: "network", Path: "/n"}, {Type: "ipc", Path: "/i"}, {Type: "uts", Path: "/u"}}
 	if diff := cmp.Diff(want, got.Linux.Namespaces[:5]); diff != "" {
 		t.Errorf("namespaces (-want +got):\n%s", diff)
 	}
