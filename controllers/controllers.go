@@ -53,7 +53,7 @@ type Options struct {
 // Cache is what the manager's cache has to hold: little of what others own, and nobody's managed fields.
 func Cache() cache.Options {
 	byObject := map[client.Object]cache.ByObject{}
-	for _, of := range []map[client.Object]cache.ByObject{endpoints.ByObject(), eviction.ByObject(), grants.ByObject(), node.ByObject(), service.ByObject()} {
+	for _, of := range []map[client.Object]cache.ByObject{endpoints.ByObject(), eviction.ByObject(), grants.ByObject(), node.ByObject(), scheduling.ByObject(), service.ByObject()} {
 		maps.Copy(byObject, of)
 	}
 	return cache.Options{ByObject: byObject, DefaultTransform: cache.TransformStripManagedFields()}

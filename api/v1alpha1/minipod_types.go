@@ -30,8 +30,9 @@ type MiniPodSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Volumes []Volume `json:"volumes,omitempty"`
 
-	// serviceAccountName is the ServiceAccount, in the same namespace, whose tokens volumes have: "default" when it is not given. Without such a volume it
-	// cannot be another one, as MiniPods get no token by themselves.
+	// serviceAccountName is the ServiceAccount, in the same namespace, whose tokens volumes have, and whose pull secrets are used where there are no
+	// imagePullSecrets: "default" when it is not given. It can be another one with a volume that has a token, or with automountServiceAccountToken, as
+	// MiniPods get no token by themselves.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
@@ -85,7 +86,8 @@ type MiniPodSpec struct {
 	// +optional
 	OS *PodOS `json:"os,omitempty"`
 
-	// imagePullSecrets name Secrets of type kubernetes.io/dockerconfigjson in the same namespace.
+	// imagePullSecrets name Secrets of type kubernetes.io/dockerconfigjson in the same namespace. Where there are none, those of the ServiceAccount are used
+	// (status.imagePullSecrets).
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
@@ -154,6 +156,7 @@ const (
 // MiniPodStatus is what the system knows about a MiniPod. Up to the binding the scheduler writes it, from then on the
 // agent of the node, and the node controller once that agent is lost.
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || (has(self.nodeName) && self.nodeName == oldSelf.nodeName)",message="a bound MiniPod stays on its node"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || has(self.imagePullSecrets) == has(oldSelf.imagePullSecrets) && (!has(self.imagePullSecrets) || self.imagePullSecrets == oldSelf.imagePullSecrets)",message="the imagePullSecrets of a bound MiniPod stay what they are"
 type MiniPodStatus struct {
 	// observedGeneration is the metadata.generation that this status speaks of.
 	// +optional
@@ -163,6 +166,13 @@ type MiniPodStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	NodeName string `json:"nodeName,omitempty"`
+
+	// imagePullSecrets are those of the ServiceAccount when the MiniPod was bound, where the spec names none: Secrets in the same namespace. The scheduler writes
+	// them with nodeName, and nobody changes them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	ImagePullSecrets []LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
 	// phase is a rough summary: Pending, Running, Succeeded, Failed or Unknown.
 	// +optional

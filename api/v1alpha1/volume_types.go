@@ -1,7 +1,6 @@
 package v1alpha1
 
 import (
-	"cmp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -374,9 +373,4 @@ func (v *Volume) HasTokens() bool {
 		return false
 	}
 	return slices.ContainsFunc(v.Projected.Sources, func(s VolumeProjection) bool { return s.ServiceAccountToken != nil })
-}
-
-// ServiceAccount is the name of the account whose tokens the MiniPod can have.
-func (s *MiniPodSpec) ServiceAccount() string {
-	return cmp.Or(s.ServiceAccountName, s.DeprecatedServiceAccount, "default")
 }

@@ -48,13 +48,10 @@ type Options struct {
 	Now func() time.Time
 }
 
-// ByObject is what this package needs the manager's cache to hold: its own Roles and accounts, of all.
+// ByObject is what this package needs the manager's cache to hold: of all Roles its own. The ServiceAccounts are there for the scheduler.
 func ByObject() map[client.Object]cache.ByObject {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{miniv1.GrantLabel: "true"})}
-	return map[client.Object]cache.ByObject{
-		&rbacv1.Role{}: ours, &rbacv1.RoleBinding{}: ours,
-		&corev1.ServiceAccount{}: {Namespaces: map[string]cache.Config{miniv1.NodesNamespace: {}}},
-	}
+	return map[client.Object]cache.ByObject{&rbacv1.Role{}: ours, &rbacv1.RoleBinding{}: ours}
 }
 
 // roleNode finds the Roles of a node.
@@ -81,7 +78,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Watches(&rbacv1.Role{}, handler.EnqueueRequestsFromMapFunc(ofRole)).
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(ofRole)).
 		Watches(&miniv1.MiniNode{}, handler.EnqueueRequestsFromMapFunc(r.ofNode), builder.WithPredicates(changed(nodeOf))).
-		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.ofNode), builder.WithPredicates(changed(uidOf))).
+		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(r.ofNode), builder.WithPredicates(predicate.NewPredicateFuncs(ofANode), changed(uidOf))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(r)
 }
@@ -100,6 +97,9 @@ func nodeOf(o client.Object) grants.Node { return grants.Of(o.(*miniv1.MiniNode)
 
 func uidOf(o client.Object) types.UID { return o.GetUID() }
 
+// ofANode tells whether a ServiceAccount is that of a node.
+func ofANode(o client.Object) bool { return o.GetNamespace() == miniv1.NodesNamespace }
+
 // Names are of a node in a namespace.
 func request(namespace, node string) reconcile.Request {
 	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: node}}
@@ -107,7 +107,7 @@ func request(namespace, node string) reconcile.Request {
 
 func ofPod(_ context.Context, o client.Object) []reconcile.Request {
 	pod := o.(*miniv1.MiniPod)
-	if pod.Status.NodeName == "" || len(grants.References(&pod.Spec)) == 0 {
+	if pod.Status.NodeName == "" || len(grants.References(pod)) == 0 {
 		return nil
 	}
 	return []reconcile.Request{request(pod.Namespace, pod.Status.NodeName)}

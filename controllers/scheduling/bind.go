@@ -116,6 +116,10 @@ func (s *Scheduler) writeBinding(ctx context.Context, reader client.Reader, pod 
 	if podstate.IsBound(obj) || podstate.IsDeleting(obj) || podstate.IsFinished(obj) {
 		return errMoot
 	}
+	secrets, err := s.accountsPullSecrets(ctx, obj)
+	if err != nil {
+		return err
+	}
 	if !controllerutil.ContainsFinalizer(obj, miniv1.AgentFinalizer) {
 		before := obj.DeepCopy()
 		controllerutil.AddFinalizer(obj, miniv1.AgentFinalizer)
@@ -124,7 +128,7 @@ func (s *Scheduler) writeBinding(ctx context.Context, reader client.Reader, pod 
 		}
 	}
 	before := obj.DeepCopy()
-	obj.Status.NodeName = node
+	obj.Status.NodeName, obj.Status.ImagePullSecrets = node, secrets
 	obj.Status.StartTimeline = &miniv1.StartTimeline{QueuedTime: microTime(pod.Queued), ScheduledTime: microTime(chosen)}
 	s.setPending(obj, firstSummary(&obj.Spec), metav1.Condition{Type: miniv1.ConditionPodScheduled, Status: metav1.ConditionTrue,
 		Reason: miniv1.ReasonScheduled, Message: "bound to node " + node})

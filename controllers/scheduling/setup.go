@@ -9,6 +9,7 @@
 //	informers ── feed.go ──► cache, queue, ledger, levels   what there is, who waits, who is charged, who may what
 //	loop      ── loop.go ──► pop → level → quota → decide → assume   one MiniPod at a time, microseconds
 //	writers   ── bind.go ──► one status patch               many at once; confirm, or forget and take what the API says
+//	             account.go ► with the pull secrets of the ServiceAccount
 //	             pending.go ► why it waits
 //	             orphan.go ─► finalizers of those deleted before they were bound
 //
@@ -131,6 +132,7 @@ func (s *Scheduler) listen(mgr ctrl.Manager) error {
 		{&miniv1.MiniNode{}, handler(s.miniNodeSeen, s.miniNodeGone)},
 		{&corev1.Node{}, handler(s.coreNodeSeen, s.coreNodeGone)},
 		{&miniv1.MiniQuota{}, handler(s.quotaSeen, s.quotaGone)},
+		{&corev1.ServiceAccount{}, toolscache.ResourceEventHandlerFuncs{}}, // for whoever binds, to look up
 	} {
 		informer, err := mgr.GetCache().GetInformer(context.Background(), feed.kind)
 		if err != nil {

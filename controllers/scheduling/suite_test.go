@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -53,7 +54,7 @@ func (w *world) start() {
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return w.writes.wrap(next) })
 	skip := true
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{Scheme: testenv.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: &skip}})
+		Cache: cache.Options{ByObject: scheduling.ByObject()}, Controller: config.Controller{SkipNameValidation: &skip}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -224,8 +225,9 @@ type recorder struct {
 	writes []string
 	// spoil, when set, may return an error instead of the answer.
 	spoil func(*http.Request) error
-	// denied is a path that the scheduler may not read.
-	denied string
+	// denied is a path that the scheduler may not read, refusals how often it tried; blinded one of which it sees nothing.
+	denied, blinded string
+	refusals        int
 }
 
 // deny takes the right to read a path away; empty gives it back.
@@ -238,7 +240,11 @@ func (r *recorder) deny(path string) {
 func (r *recorder) denies(path string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.denied != "" && r.denied == path
+	denies := r.denied != "" && r.denied == path
+	if denies {
+		r.refusals++
+	}
+	return denies
 }
 
 func (r *recorder) wrap(next http.RoundTripper) http.RoundTripper {
@@ -247,7 +253,7 @@ func (r *recorder) wrap(next http.RoundTripper) http.RoundTripper {
 			return &http.Response{StatusCode: http.StatusForbidden, Status: "403 Forbidden", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 				Header: http.Header{}, Body: http.NoBody, Request: req}, nil
 		}
-		answer, err := next.RoundTrip(req)
+		answer, err := next.RoundTrip(r.unseen(req))
 		if req.Method == http.MethodGet || err != nil {
 			return answer, err
 		}

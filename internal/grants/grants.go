@@ -42,13 +42,13 @@ type Reference struct {
 }
 
 // References are all Secrets, ConfigMaps and tokens that a MiniPod uses, in order and each once.
-func References(spec *miniv1.MiniPodSpec) []Reference {
+func References(pod *miniv1.MiniPod) []Reference {
 	var out []Reference
-	for _, secret := range spec.ImagePullSecrets {
+	for _, secret := range pod.PullSecrets() {
 		out = append(out, Reference{Resource: Secrets, Name: secret.Name})
 	}
-	out = append(out, OfVolumes(spec)...)
-	for _, c := range spec.AllContainers() {
+	out = append(out, OfVolumes(&pod.Spec)...)
+	for _, c := range pod.Spec.AllContainers() {
 		out = append(out, OfContainer(c)...)
 	}
 	return sorted(out)
@@ -118,7 +118,7 @@ func Used(pods []*miniv1.MiniPod) []Reference {
 	var out []Reference
 	for _, pod := range pods {
 		if !podstate.IsDeleting(pod) && !podstate.IsFinished(pod) {
-			out = append(out, References(&pod.Spec)...)
+			out = append(out, References(pod)...)
 		}
 	}
 	return sorted(out)

@@ -54,13 +54,13 @@ func (f *filler) fill(v reflect.Value, depth int) {
 // Whoever adds a field that names a Secret or a ConfigMap has to tell References, or no agent could read it.
 func TestReferencesKnowsEveryField(t *testing.T) {
 	f := &filler{}
-	var spec miniv1.MiniPodSpec
-	f.fill(reflect.ValueOf(&spec).Elem(), 0)
+	var all miniv1.MiniPod
+	f.fill(reflect.ValueOf(&all.Spec).Elem(), 0)
 	if len(f.names) == 0 {
 		t.Fatal("no reference was found in the type: this test does not see them any more")
 	}
 	var got []string
-	for _, ref := range References(&spec) {
+	for _, ref := range References(&all) {
 		if ref.Resource != Tokens { // an account is not named where its token is asked for
 			got = append(got, ref.Name)
 		}
@@ -89,6 +89,16 @@ func secrets(names ...string) []Reference {
 		out = append(out, Reference{Resource: Secrets, Name: name})
 	}
 	return out
+}
+
+// Pull secrets of the ServiceAccount are read like those of the spec, and only where the spec names none.
+func TestPullSecretsOfTheAccount(t *testing.T) {
+	account := func(p *miniv1.MiniPod) { p.Status.ImagePullSecrets = []miniv1.LocalObjectReference{{Name: "its"}} }
+	for want, its := range map[string]*miniv1.MiniPod{"its": pod(account), "mine": pod(account, "mine")} {
+		if diff := cmp.Diff(secrets(want), References(its)); diff != "" {
+			t.Errorf("references (-want +got):\n%s", diff)
+		}
+	}
 }
 
 func TestUsed(t *testing.T) {
@@ -222,7 +232,7 @@ func TestTokens(t *testing.T) {
 		"older name":  {miniv1.MiniPodSpec{DeprecatedServiceAccount: "other", Volumes: []miniv1.Volume{token}}, []Reference{{Secrets, "s", true}, {Tokens, "other", false}}},
 		"the default": {miniv1.MiniPodSpec{Volumes: []miniv1.Volume{token, token}}, []Reference{{Secrets, "s", true}, {Tokens, "default", false}}},
 	} {
-		got := References(&c.spec)
+		got := References(&miniv1.MiniPod{Spec: c.spec})
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

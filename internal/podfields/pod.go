@@ -30,7 +30,7 @@ var podSpec = []Field{
 	only("priority", values(`0`), `1000`, noPriorities),
 	only("priorityClassName", values(`""`), `system-node-critical`, noPriorities),
 	idle("preemptionPolicy", values(`PreemptLowerPriority`, `Never`), noPriorities),
-	only("serviceAccountName", values(`default`), `robot`, onlyByTokens+", and with such a volume it can be any"),
+	only("serviceAccountName", values(`default`), `robot`, onlyByTokens+", and with such a volume, or with `automountServiceAccountToken: false` for its pull secrets alone, it can be any"),
 	only("serviceAccount", values(`default`), `robot`, "it is an older name of `serviceAccountName`"),
 	only("automountServiceAccountToken", values(`false`), `true`, onlyByTokens),
 	idle("enableServiceLinks", values(`true`, `false`), "no variables are made of services"),

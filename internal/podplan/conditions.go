@@ -85,10 +85,10 @@ func own(condition metav1.Condition) bool {
 	return false
 }
 
-// KeepForeign takes over what others wrote since the status was made: the binding, and all conditions that are not the agent's.
+// KeepForeign takes over what others wrote since the status was made: the binding, what came with it, and all conditions that are not the agent's.
 // Those that were taken away since are not among them.
 func KeepForeign(status *miniv1.MiniPodStatus, before *miniv1.MiniPod) {
-	status.NodeName = before.Status.NodeName
+	status.NodeName, status.ImagePullSecrets = before.Status.NodeName, before.Status.ImagePullSecrets
 	mine := slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return !own(c) })
 	status.Conditions = nil
 	for _, condition := range before.Status.Conditions {

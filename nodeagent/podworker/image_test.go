@@ -82,6 +82,11 @@ func TestPullSecrets(t *testing.T) {
 	if diff := cmp.Diff(want, got.auths); diff != "" {
 		t.Errorf("auths (-want +got):\n%s", diff)
 	}
+	account := testPod().Obj()
+	account.Status.ImagePullSecrets = []miniv1.LocalObjectReference{{Name: "s"}}
+	if diff := cmp.Diff(want, b.pool.pullSecrets(context.Background(), account).auths); diff != "" {
+		t.Errorf("auths of the ServiceAccount (-want +got):\n%s", diff)
+	}
 	if said := fmt.Sprint(got.useless); !strings.Contains(said, `pull secret ns/none: secrets "none" not found`) || !strings.Contains(said, "pull secret ns/broken: ") || strings.Contains(said, "ns/s:") {
 		t.Errorf("of no use: %s", said)
 	}

@@ -33,10 +33,10 @@ func (c credentials) explain(err error) error {
 	return fmt.Errorf("without secrets that are of no use (%v): %w", c.useless, err) //nolint:errorlint // what err is decides what comes next
 }
 
-// pullSecrets reads the credentials that the MiniPod names, as they are now. A Secret that is missing, broken, or cannot be read is passed
+// pullSecrets reads the credentials that the MiniPod, or its ServiceAccount, names, as they are now. A Secret that is missing, broken, or cannot be read is passed
 // over, as a native Pod's is: the image may be public. It is told of in useless: it would else look as if the registry refused its password.
 func (p *Pool) pullSecrets(ctx context.Context, pod *miniv1.MiniPod) (out credentials) {
-	refs := slices.DeleteFunc(slices.Clone(pod.Spec.ImagePullSecrets), func(ref miniv1.LocalObjectReference) bool { return ref.Name == "" })
+	refs := slices.DeleteFunc(slices.Clone(pod.PullSecrets()), func(ref miniv1.LocalObjectReference) bool { return ref.Name == "" })
 	secrets, errs := make([]corev1.Secret, len(refs)), make([]error, len(refs))
 	var group sync.WaitGroup
 	for i, ref := range refs {

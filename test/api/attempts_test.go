@@ -22,6 +22,7 @@ const (
 	onlyBound     = "bound to its node"
 	onlyFinalizer = "may take off the finalizer"
 	onlyItsName   = "the name of its node"
+	sameSecrets   = "the imagePullSecrets of a bound MiniPod stay what they are"
 	noRight       = "cannot "
 )
 
@@ -93,6 +94,9 @@ func (a *attempts) onMiniPods() []attempt {
 	mine := boundPod(a.t, a.admin, a.namespace, "mine", a.node)
 	other := boundPod(a.t, a.admin, a.namespace, "other", a.other())
 	unbound := boundPod(a.t, a.admin, a.namespace, "unbound", "")
+	withSecrets := boundPod(a.t, a.admin, a.namespace, "with-secrets", "")
+	a.must(a.admin.Status().Patch(a.t.Context(), withSecrets, client.RawPatch(mergePatch,
+		fmt.Appendf(nil, `{"status":{"nodeName":%q,"imagePullSecrets":[{"name":"s"}]}}`, a.node))))
 	fresh := mine.DeepCopy()
 	fresh.ObjectMeta = metav1.ObjectMeta{Namespace: a.namespace, Name: "fresh"}
 	const running = `{"status":{"phase":"Running"}}`
@@ -104,6 +108,10 @@ func (a *attempts) onMiniPods() []attempt {
 		{"taking another node's MiniPod", a.status(other, fmt.Sprintf(`{"status":{"nodeName":%q}}`, a.node)), "a bound MiniPod stays on its node"},
 		{"giving a MiniPod away", a.status(mine, `{"status":{"nodeName":"two"}}`), "a bound MiniPod stays on its node"},
 		{"letting a MiniPod be bound anew", a.status(mine, `{"status":{"nodeName":null}}`), "a bound MiniPod stays on its node"},
+		{"pull secrets of a ServiceAccount", a.status(mine, `{"status":{"imagePullSecrets":[{"name":"stolen"}]}}`), sameSecrets},
+		{"other pull secrets", a.status(withSecrets, `{"status":{"imagePullSecrets":[{"name":"stolen"}]}}`), sameSecrets},
+		{"no pull secrets", a.status(withSecrets, `{"status":{"imagePullSecrets":null}}`), sameSecrets},
+		{"status of a MiniPod with pull secrets", a.status(withSecrets, running), ""},
 		{"image", a.patch(mine, `{"spec":{"containers":[{"name":"c","image":"miniplane.dev/echo:v2"}]}}`), onlyFinalizer},
 		{"pull secrets", a.patch(mine, `{"spec":{"imagePullSecrets":[{"name":"stolen"}]}}`), "denied request"},
 		{"grace period", a.patch(mine, `{"spec":{"terminationGracePeriodSeconds":9}}`), onlyFinalizer},

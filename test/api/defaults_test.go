@@ -42,6 +42,7 @@ func TestWhatSaysNothingIsTaken(t *testing.T) {
 			`command: [], args: [], env: [], ports: [], resources: {limits: {}, requests: null}, securityContext: {}, workingDir: ""`),
 		"empty strings": podWith(`hostname: "", restartPolicy: "", dnsPolicy: "", schedulerName: "", serviceAccountName: "", priorityClassName: "",`,
 			`imagePullPolicy: "", ports: [{containerPort: 80, hostPort: 0, name: "", protocol: ""}]`),
+		"an account for its pull secrets":    podWith("serviceAccountName: robot, automountServiceAccountToken: false,", "args: [a]"),
 		"a secret of no name, and one twice": podWith(`imagePullSecrets: [{name: ""}, {name: x}, {name: x}],`, "args: [a]"),
 		"tolerations": podWith(`tolerations: [{key: a, operator: "", value: b, effect: ""}, {key: a, operator: Exists, effect: NoExecute, tolerationSeconds: -1}],`,
 			"args: [a]"),

@@ -165,6 +165,12 @@ func TestNodesReadWhatTheirMiniPodsUse(t *testing.T) {
 	if _, err := w.read(two, "twos", 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
+	account := boundPod(t, w.admin, w.ns, "account", "", func(p *miniv1.MiniPod) { p.Finalizers = nil })
+	w.secret("accounts")
+	w.must(w.admin.Status().Patch(t.Context(), account, client.RawPatch(mergePatch, []byte(`{"status":{"nodeName":"grants-two","imagePullSecrets":[{"name":"accounts"}]}}`))))
+	if _, err := w.read(two, "accounts", 20*time.Second); err != nil {
+		t.Fatal("what the ServiceAccount names:", err)
+	}
 	again, err := w.read(one, "ones", soon)
 	if err != nil {
 		t.Fatal(err)

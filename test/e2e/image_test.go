@@ -60,6 +60,38 @@ func TestImagePulls(t *testing.T) {
 	waitSummary(t, ns, "misspelt", miniv1.ReasonInvalidImageName)
 }
 
+// A MiniPod that names no pull secrets has those of its ServiceAccount, "default" or the one that it names; volumes of images are pulled with them too.
+func TestPullSecretsOfServiceAccounts(t *testing.T) {
+	ns := namespace(t)
+	host, user, password := cluster.registry()
+	kubectl(t, ns, "create", "secret", "docker-registry", "pull", "--docker-server="+host, "--docker-username="+user, "--docker-password="+password)
+	kubectl(t, ns, "create", "secret", "docker-registry", "wrong", "--docker-server="+host, "--docker-username="+user, "--docker-password=guess")
+	private := host + "/private/echo:v1"
+	apply(t, ns, `
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: robot}
+imagePullSecrets: [{name: pull}]
+---`+imagePod("robots", private, "Always", "  serviceAccountName: robot\n  automountServiceAccountToken: false")+
+		imagePod("before", private, "Always", ""))
+	waitSummary(t, ns, "robots", "Running")
+	waitSummary(t, ns, "before", miniv1.ReasonErrImagePull, miniv1.ReasonImagePullBackOff)
+	kubectl(t, ns, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+	kubectl(t, ns, "patch", "serviceaccount", "default", "-p", `{"imagePullSecrets": [{"name": "pull"}]}`)
+	node := cluster.nodes(t)[0].name
+	apply(t, ns, imagePod("plain", private, "Always", "")+
+		imagePod("placed", private, "Always", "  nodeName: "+node)+
+		imagePod("mounting", imageV1, "IfNotPresent", "  volumes: [{name: files, image: {reference: \""+private+"\", pullPolicy: Always}}]")+
+		imagePod("own", private, "Always", "  imagePullSecrets: [{name: wrong}]"))
+	for _, name := range []string{"plain", "placed", "mounting"} {
+		waitSummary(t, ns, name, "Running")
+	}
+	waitSummary(t, ns, "own", miniv1.ReasonErrImagePull, miniv1.ReasonImagePullBackOff)
+	if got := kubectl(t, ns, "get", "minipod", "plain", "own", "-o", "jsonpath={.items[*].status.imagePullSecrets[*].name}"); got != "pull" {
+		t.Errorf("pull secrets by their ServiceAccounts: %q", got)
+	}
+}
+
 // A container that ends again and again is restarted ever later, and says so; an image change replaces it in place.
 func TestCrashLoopAndImageChange(t *testing.T) {
 	ns := namespace(t)

@@ -22,7 +22,7 @@ func (e *env) grant(pod *miniv1.MiniPod) {
 	}
 	e.ensureNamespace(miniv1.NodesNamespace)
 	n := grants.Of(&node)
-	role, binding := n.Role(e.namespace, grants.References(&pod.Spec)), n.Binding(e.namespace)
+	role, binding := n.Role(e.namespace, grants.References(pod)), n.Binding(e.namespace)
 	role.Name, binding.Name, binding.RoleRef.Name = "reads", "reads", "reads" // the other name is the manager's alone to give
 	for _, o := range []client.Object{n.Account(), role, binding} {
 		if err := e.api.Create(context.Background(), o); err != nil {
