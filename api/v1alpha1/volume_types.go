@@ -7,7 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Volume is a directory that containers of a MiniPod can have. It has one source.
+// Volume is a directory that containers of a MiniPod can have. It has one source. Fields that are not known are kept until the policy volumes.miniplane.dev
+// refuses them, in words that say why: what a schema drops, or refuses itself, nobody explains.
+// +kubebuilder:pruning:PreserveUnknownFields
 type Volume struct {
 	// name of the volume, unique in the MiniPod, by which volumeMounts refer to it.
 	// +required

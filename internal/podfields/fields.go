@@ -38,8 +38,8 @@ type Field struct {
 	// Takes has values, in YAML, that the field can have; Not one that it cannot have.
 	Takes []string
 	Not   string
-	// Why it does not work, or not with other values, in words that can follow "because".
-	Why string
+	// Why it does not work, or not with other values, in words that can follow "because"; Instead is what to do, where there is something.
+	Why, Instead string
 	// frame is a spec for the examples where that of the type does not do.
 	frame string
 }
@@ -144,6 +144,12 @@ func idle(name string, takes []string, because string) Field {
 // refused is a field that is refused, with an example of what a native Pod can say there, because.
 func refused(name, not, because string) Field {
 	return Field{Name: name, Verdict: Refused, Not: not, Why: because}
+}
+
+// instead says what to do in place of a field that is refused.
+func (f Field) instead(what string) Field {
+	f.Instead = what
+	return f
 }
 
 // own is a field that only a MiniPod has.

@@ -124,3 +124,55 @@ func compare(t *testing.T, path string, of reflect.Type, schema apiextensionsv1.
 		}
 	}
 }
+
+// The policy about volumes refuses kinds that MiniPods do not have in the words of the table.
+func TestPolicySpeaksAsTheTable(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "config", "policy", "resources.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, volumes, _ := strings.Cut(string(data), "\n  name: volumes.miniplane.dev\n")
+	var policy struct {
+		Spec struct{ Variables []struct{ Name, Expression string } }
+	}
+	document, _, _ := strings.Cut(volumes, "\n---\n")
+	if err := yaml.Unmarshal([]byte(document), &policy); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	want["kinds"], want["because"] = volumeExpressions()
+	for _, variable := range policy.Spec.Variables {
+		expression, held := want[variable.Name]
+		if held && strings.Join(strings.Fields(variable.Expression), " ") != expression {
+			t.Errorf("the variable %s has to be\n%s", variable.Name, expression)
+		}
+		delete(want, variable.Name)
+	}
+	for name := range want {
+		t.Errorf("the policy has no variable %s", name)
+	}
+}
+
+// volumeExpressions are what the policy has of the table: the fields that a volume can have, and those that it cannot have, by the reason.
+func volumeExpressions() (kinds, because string) {
+	var known, reasons []string
+	refused := map[string][]string{}
+	for _, field := range volume {
+		if field.Verdict != Refused {
+			known = append(known, "'"+field.Name+"'")
+			continue
+		}
+		why := field.Why
+		if field.Instead != "" {
+			why += ": " + field.Instead
+		}
+		if refused[why] == nil {
+			reasons = append(reasons, why)
+		}
+		refused[why] = append(refused[why], "'"+field.Name+"'")
+	}
+	for i, why := range reasons {
+		reasons[i] = "'" + why + "': [" + strings.Join(refused[why], ", ") + "]"
+	}
+	return "[" + strings.Join(known, ", ") + "]", "{" + strings.Join(reasons, ", ") + "}"
+}

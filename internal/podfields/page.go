@@ -28,5 +28,8 @@ func (f *Field) words() string {
 	case Only:
 		return fmt.Sprintf("works with `%s` only: %s", strings.Join(f.Takes, "`, `"), f.Why)
 	}
+	if f.Instead != "" {
+		return fmt.Sprintf("%s: %s; %s", f.Verdict, f.Why, f.Instead)
+	}
 	return fmt.Sprintf("%s: %s", f.Verdict, f.Why)
 }

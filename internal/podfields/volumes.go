@@ -2,6 +2,9 @@ package podfields
 
 const (
 	noStorage  = "volumes live and end with their MiniPod"
+	useEmpty   = "use emptyDir"
+	useHost    = "use hostPath for a directory of the node, or emptyDir"
+	useMounted = "use hostPath for the directory in which the node has it mounted"
 	noUsers    = "Kubernetes itself tries it out only"
 	noMoreGone = "Kubernetes itself no longer has them"
 )
@@ -15,21 +18,21 @@ var volume = []Field{
 	works("projected", `{sources: [{secret: {name: s}}]}`),
 	works("hostPath", `{path: /var/log}`),
 	works("image", `{reference: x}`),
-	refused("persistentVolumeClaim", `{claimName: c}`, noStorage),
-	refused("ephemeral", `{volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}`, noStorage),
-	refused("csi", `{driver: d.example.com}`, "the agent speaks to no drivers"),
-	refused("nfs", `{server: s, path: /p}`, noStorage),
-	refused("iscsi", `{targetPortal: "10.0.0.1:3260", iqn: "iqn.2001-04.com.example:a", lun: 0}`, noStorage),
-	refused("fc", `{targetWWNs: [a], lun: 0}`, noStorage),
-	refused("gcePersistentDisk", `{pdName: d}`, noStorage),
-	refused("awsElasticBlockStore", `{volumeID: d}`, noStorage),
-	refused("azureDisk", `{diskName: d, diskURI: "https://a.blob.core.windows.net/c/d.vhd"}`, noStorage),
-	refused("azureFile", `{secretName: s, shareName: h}`, noStorage),
-	refused("vsphereVolume", `{volumePath: p}`, noStorage),
-	refused("portworxVolume", `{volumeID: d}`, noStorage),
+	refused("persistentVolumeClaim", `{claimName: c}`, noStorage).instead(useHost),
+	refused("ephemeral", `{volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}`, noStorage).instead(useEmpty),
+	refused("csi", `{driver: d.example.com}`, "the agent speaks to no drivers").instead(useMounted),
+	refused("nfs", `{server: s, path: /p}`, noStorage).instead(useMounted),
+	refused("iscsi", `{targetPortal: "10.0.0.1:3260", iqn: "iqn.2001-04.com.example:a", lun: 0}`, noStorage).instead(useMounted),
+	refused("fc", `{targetWWNs: [a], lun: 0}`, noStorage).instead(useMounted),
+	refused("gcePersistentDisk", `{pdName: d}`, noStorage).instead(useMounted),
+	refused("awsElasticBlockStore", `{volumeID: d}`, noStorage).instead(useMounted),
+	refused("azureDisk", `{diskName: d, diskURI: "https://a.blob.core.windows.net/c/d.vhd"}`, noStorage).instead(useMounted),
+	refused("azureFile", `{secretName: s, shareName: h}`, noStorage).instead(useMounted),
+	refused("vsphereVolume", `{volumePath: p}`, noStorage).instead(useMounted),
+	refused("portworxVolume", `{volumeID: d}`, noStorage).instead(useMounted),
 	refused("cephfs", `{monitors: [a]}`, noMoreGone),
 	refused("cinder", `{volumeID: d}`, noMoreGone),
-	refused("flexVolume", `{driver: example.com/d}`, noStorage),
+	refused("flexVolume", `{driver: example.com/d}`, noStorage).instead(useMounted),
 	refused("flocker", `{datasetName: d}`, noMoreGone),
 	refused("gitRepo", `{repository: r}`, noMoreGone),
 	refused("glusterfs", `{endpoints: e, path: p}`, noMoreGone),

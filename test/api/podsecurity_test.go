@@ -96,9 +96,15 @@ var refusedAlready = regexp.MustCompile(`securityContext\.capabilities\.add\[0\]
 
 var unknownField = regexp.MustCompile(`unknown field "([^"]+)"|(spec\.os\.name): Unsupported value: "windows"`)
 
+// unsupportedVolume is how the policy about volumes names a kind.
+var unsupportedVolume = regexp.MustCompile(`(\w+) of volume [-a-z0-9]+ is not supported, because`)
+
 // lacks lists the unsupported fields that a strict API server named; those of all containers as of one kind.
 func lacks(err error) []string {
 	var out []string
+	for _, match := range unsupportedVolume.FindAllStringSubmatch(err.Error(), -1) {
+		out = append(out, "spec.volumes[]."+match[1])
+	}
 	for _, match := range unknownField.FindAllStringSubmatch(err.Error(), -1) {
 		field := regexp.MustCompile(`\[\d+\]`).ReplaceAllString(match[1]+match[2], "[]")
 		out = append(out, strings.Replace(field, "spec.initContainers[]", "spec.containers[]", 1))
