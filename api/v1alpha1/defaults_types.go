@@ -17,11 +17,6 @@ type NativePodDefaults struct {
 	// +kubebuilder:validation:Enum=default-scheduler;""
 	SchedulerName string `json:"schedulerName,omitempty"`
 
-	// automountServiceAccountToken says nothing: MiniPods get a token only where a volume asks for one.
-	// +optional
-	// +kubebuilder:validation:Enum=false
-	AutomountServiceAccountToken *bool `json:"automountServiceAccountToken,omitempty"`
-
 	// priority says nothing: all MiniPods have the same.
 	// +optional
 	// +kubebuilder:validation:Enum=0

@@ -32,8 +32,11 @@ const (
 	// SpecLevelNamespaces is that of hostNetwork, hostPID, hostIPC and shareProcessNamespace.
 	SpecLevelNamespaces int32 = 10
 
+	// SpecLevelAPIAccess is that of automountServiceAccountToken: true.
+	SpecLevelAPIAccess int32 = 11
+
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelNamespaces
+	NewestSpecLevel = SpecLevelAPIAccess
 )
 
 // specLevelFields are the fields that levels brought.
@@ -48,6 +51,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelNames:          "hostAliases, subdomain, setHostnameAsFQDN and dnsConfig",
 	SpecLevelRestartRules:   "restartPolicy and restartPolicyRules of containers",
 	SpecLevelNamespaces:     "hostNetwork, hostPID, hostIPC and shareProcessNamespace",
+	SpecLevelAPIAccess:      "automountServiceAccountToken: true",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -70,6 +74,9 @@ func (s *MiniPodSpec) Level() int32 {
 	}
 	if s.unusual() {
 		level = SpecLevelNamespaces
+	}
+	if s.wantsAPIAccess() {
+		level = SpecLevelAPIAccess
 	}
 	for kind, c := range s.AllContainers() {
 		level = max(level, c.level())

@@ -44,6 +44,11 @@ type MiniPodSpec struct {
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
 	DeprecatedServiceAccount string `json:"serviceAccount,omitempty"`
 
+	// automountServiceAccountToken gives each container that has no volume there a directory /var/run/secrets/kubernetes.io/serviceaccount with a token of the
+	// ServiceAccount, the certificate of the API server's authority, and the name of the namespace. Without it there is none.
+	// +optional
+	AutomountServiceAccountToken *bool `json:"automountServiceAccountToken,omitempty"`
+
 	// restartPolicy says when an ended container is started again: Always (the default), OnFailure or Never.
 	// +optional
 	// +default="Always"

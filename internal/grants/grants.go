@@ -44,6 +44,7 @@ type Reference struct {
 // References are all Secrets, ConfigMaps and tokens that a MiniPod uses, in order and each once.
 func References(pod *miniv1.MiniPod) []Reference {
 	var out []Reference
+	pod = pod.WithAPIAccess()
 	for _, secret := range pod.PullSecrets() {
 		out = append(out, Reference{Resource: Secrets, Name: secret.Name})
 	}

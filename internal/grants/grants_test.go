@@ -230,6 +230,8 @@ func TestTokens(t *testing.T) {
 		"no volume":   {miniv1.MiniPodSpec{ServiceAccountName: "robot"}, nil},
 		"an account":  {miniv1.MiniPodSpec{ServiceAccountName: "robot", DeprecatedServiceAccount: "other", Volumes: []miniv1.Volume{token}}, []Reference{{Secrets, "s", true}, {Tokens, "robot", false}}},
 		"older name":  {miniv1.MiniPodSpec{DeprecatedServiceAccount: "other", Volumes: []miniv1.Volume{token}}, []Reference{{Secrets, "s", true}, {Tokens, "other", false}}},
+		"asked for":   {miniv1.MiniPodSpec{ServiceAccountName: "robot", AutomountServiceAccountToken: new(true), Containers: []miniv1.Container{{Name: "a"}}}, []Reference{{ConfigMaps, "kube-root-ca.crt", true}, {Tokens, "robot", false}}},
+		"not wanted":  {miniv1.MiniPodSpec{ServiceAccountName: "robot", AutomountServiceAccountToken: new(false), Containers: []miniv1.Container{{Name: "a"}}}, nil},
 		"the default": {miniv1.MiniPodSpec{Volumes: []miniv1.Volume{token, token}}, []Reference{{Secrets, "s", true}, {Tokens, "default", false}}},
 	} {
 		got := References(&miniv1.MiniPod{Spec: c.spec})

@@ -38,7 +38,7 @@ type Field struct {
 	// Takes has values, in YAML, that the field can have; Not one that it cannot have.
 	Takes []string
 	Not   string
-	// Why it does not work, or not with other values, in words that can follow "because"; Instead is what to do, where there is something.
+	// Why it does not work, or not with other values, in words that can follow "because", or what is different where it works; Instead is what to do, where there is something.
 	Why, Instead string
 	// frame is a spec for the examples where that of the type does not do.
 	frame string
@@ -129,6 +129,12 @@ func withVolume(source, mount string) string {
 // works is a field that works, with an example.
 func works(name, example string) Field {
 	return Field{Name: name, Verdict: Works, Takes: []string{example}}
+}
+
+// but says in what a field that works differs.
+func (f Field) but(what string) Field {
+	f.Why = what
+	return f
 }
 
 // only is a field that works with some values, and not with another, because.

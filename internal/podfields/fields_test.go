@@ -133,7 +133,9 @@ func TestPolicySpeaksAsTheTable(t *testing.T) {
 	}
 	_, volumes, _ := strings.Cut(string(data), "\n  name: volumes.miniplane.dev\n")
 	var policy struct {
-		Spec struct{ Variables []struct{ Name, Expression string } }
+		Spec struct {
+			Variables []struct{ Name, Expression string }
+		}
 	}
 	document, _, _ := strings.Cut(volumes, "\n---\n")
 	if err := yaml.Unmarshal([]byte(document), &policy); err != nil {

@@ -24,7 +24,7 @@ func Page() string {
 func (f *Field) words() string {
 	switch f.Verdict {
 	case Works:
-		return string(Works)
+		return strings.TrimSuffix(string(Works)+"; "+f.Why, "; ")
 	case Only:
 		return fmt.Sprintf("works with `%s` only: %s", strings.Join(f.Takes, "`, `"), f.Why)
 	}

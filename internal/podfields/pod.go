@@ -3,7 +3,6 @@ package podfields
 const (
 	noPriorities  = "all MiniPods have the same priority"
 	noDevices     = "the lane has no devices to hand out"
-	onlyByTokens  = "MiniPods get no token by themselves, only where a volume asks for one"
 	onlyLinux     = "MiniPods run on Linux"
 	notOnAllNodes = "not every node has it, and the lane does not know which"
 )
@@ -30,9 +29,9 @@ var podSpec = []Field{
 	only("priority", values(`0`), `1000`, noPriorities),
 	only("priorityClassName", values(`""`), `system-node-critical`, noPriorities),
 	idle("preemptionPolicy", values(`PreemptLowerPriority`, `Never`), noPriorities),
-	only("serviceAccountName", values(`default`), `robot`, onlyByTokens+", and with such a volume, or with `automountServiceAccountToken: false` for its pull secrets alone, it can be any"),
+	only("serviceAccountName", values(`default`), `robot`, "MiniPods get no token by themselves; with a volume that has one, or with `automountServiceAccountToken`, it can be any"),
 	only("serviceAccount", values(`default`), `robot`, "it is an older name of `serviceAccountName`"),
-	only("automountServiceAccountToken", values(`false`), `true`, onlyByTokens),
+	works("automountServiceAccountToken", `true`).but("where it is not given there is no token, and a native Pod has one"),
 	idle("enableServiceLinks", values(`true`, `false`), "no variables are made of services"),
 	works("securityContext", `{runAsUser: 1}`),
 	works("imagePullSecrets", `[{name: s}]`),

@@ -14,7 +14,7 @@ import (
 // AsPod writes a MiniPod as the native Pod that it would be. A field that core/v1 does not know is an error, never left out, but for
 // those of our own that say nothing about security.
 func AsPod(pod *miniv1.MiniPod) (*metav1.ObjectMeta, *corev1.PodSpec, error) {
-	text, err := json.Marshal(withoutOwn(&pod.Spec))
+	text, err := json.Marshal(withoutOwn(&pod.WithAPIAccess().Spec))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -62,6 +62,10 @@ func TestNothingIsLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if said := len(pod.Spec.Volumes); len(spec.Volumes) != said+1 {
+		t.Errorf("automountServiceAccountToken stands for a volume; there are %d, and %d are said", len(spec.Volumes), said)
+	}
+	pod = pod.WithAPIAccess()
 	probes := 0
 	for _, c := range pod.Spec.AllContainers() {
 		for _, probe := range c.Probes() {

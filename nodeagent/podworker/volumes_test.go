@@ -254,6 +254,34 @@ func (a *accounts) fail(err error) {
 	a.fails = err
 }
 
+// automountServiceAccountToken: true is a volume like others from where the agent hears of a MiniPod; nothing of it is written back.
+func TestVolumeOfAPIAccess(t *testing.T) {
+	b := newBench(t)
+	tokens := &accounts{Reader: b.pool.Uses}
+	b.pool.Uses = tokens
+	b.create("a", func(p *miniv1.MiniPod) {
+		p.Spec.ServiceAccountName, p.Spec.AutomountServiceAccountToken = "robot", new(true)
+	})
+	b.saysWhy("a", `volume "kube-api-access-token": configmap "kube-root-ca.crt" not found`)
+	authority := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "kube-root-ca.crt"}, Data: map[string]string{"ca.crt": "authority"}}
+	if err := b.api.Create(context.Background(), authority); err != nil {
+		t.Fatal(err)
+	}
+	b.pass(time.Second)
+	pod := b.shows("a", "Running")
+	for file, want := range map[string]string{"token": "robot 1", "ca.crt": "authority", "namespace": "ns"} {
+		if got := b.fileOf(pod, "kube-api-access-token", file); got != want {
+			t.Errorf("%s is %q, want %q", file, got, want)
+		}
+	}
+	if diff := cmp.Diff([]volumes.Token{{Lifetime: 3607 * time.Second}}, tokens.asked); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+	if len(pod.Spec.Volumes) != 0 || len(pod.Spec.Containers[0].VolumeMounts) != 0 {
+		t.Errorf("it was written to the spec: %+v", pod.Spec)
+	}
+}
+
 // A token is asked for before a container starts, and again before it expires, however often that does not work; one of an account that is
 // not there is waited for.
 func TestVolumeOfAToken(t *testing.T) {

@@ -90,8 +90,9 @@ func (w *worker) tell(change func(*inbox)) {
 	}
 }
 
-// set tells of a version of the MiniPod. Versions may come in any order; the newest counts.
+// set tells of a version of the MiniPod, which from here on has the volumes that it stands for. Versions may come in any order; the newest counts.
 func (w *worker) set(pod *miniv1.MiniPod) {
+	pod = pod.WithAPIAccess()
 	w.tell(func(in *inbox) {
 		if !in.gone && (in.desired == nil || !older(pod, in.desired)) {
 			in.desired = pod

@@ -126,6 +126,38 @@ spec:
 	kubectl(t, ns, "delete", "minipod", "exported", "--timeout=60s")
 }
 
+// A MiniPod that asks for its ServiceAccount's token is to the API server who it is, and may what that account may.
+func TestAccountToken(t *testing.T) {
+	ns := namespace(t)
+	kubectl(t, ns, "create", "serviceaccount", "robot")
+	kubectl(t, ns, "create", "configmap", "settings", "--from-literal=colour=blue")
+	kubectl(t, ns, "create", "role", "reader", "--verb=get", "--resource=configmaps")
+	kubectl(t, ns, "create", "rolebinding", "reader", "--role=reader", "--serviceaccount="+ns+":robot")
+	server := strings.Fields(kubectl(t, "default", "get", "endpointslice", "kubernetes", "-o", "jsonpath={.endpoints[0].addresses[0]} {.ports[0].port}"))
+	url := "https://" + server[0] + ":" + server[1] + "/api/v1/namespaces/" + ns + "/configmaps/settings"
+	asks := func(name, more string) string {
+		return `
+apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: ` + name + `}
+spec:
+  restartPolicy: Never
+  initContainers: [{name: before, image: "` + imageV1 + `", args: [api, "` + url + `"], terminationMessagePolicy: FallbackToLogsOnError}]
+  containers: [{name: main, image: "` + imageV1 + `", args: [api, "` + url + `"], terminationMessagePolicy: FallbackToLogsOnError}]
+` + more + `
+---`
+	}
+	apply(t, ns, asks("robots", "  serviceAccountName: robot\n  automountServiceAccountToken: true")+
+		asks("others", "  automountServiceAccountToken: true")+asks("silent", "")+asks("refused", "  serviceAccountName: robot\n  automountServiceAccountToken: false"))
+	for name, want := range map[string]string{"robots": "Succeeded", "others": "403 Forbidden", "silent": "no such file", "refused": "no such file"} {
+		eventually(t, patience, ns, &miniv1.MiniPodList{}, name+" ends with "+want, func() (bool, string) {
+			out := kubectl(t, ns, "get", "minipod", name, "-o", "jsonpath={.status.phase} {.status.initContainerStatuses[0].state.terminated.message}")
+			return strings.Contains(out, want), out
+		})
+	}
+	kubectl(t, ns, "delete", "minipod", "--all", "--timeout=60s")
+}
+
 // What an image calls a volume can be written to where nothing else can.
 func TestVolumeOfAnImage(t *testing.T) {
 	ns := namespace(t)

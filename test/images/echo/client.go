@@ -1,11 +1,16 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -15,16 +20,42 @@ const clientTimeout = 5 * time.Second
 func client(args []string, out io.Writer) error {
 	switch {
 	case args[0] == "get" && len(args) == 2:
-		return get(args[1], out)
+		return get(&http.Transport{DisableKeepAlives: true}, args[1], nil, out)
+	case args[0] == "api" && len(args) == 2:
+		return askAPI(accountDir, args[1], out)
 	case args[0] == "udp" && len(args) == 3:
 		return ask(args[1], args[2], out)
 	}
-	return errors.New("usage: echo get URL | echo udp ADDRESS TEXT")
+	return errors.New("usage: echo get URL | echo api URL | echo udp ADDRESS TEXT")
 }
 
-func get(url string, out io.Writer) error {
-	web := http.Client{Timeout: clientTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := web.Get(url)
+// accountDir is where clients of the API server find who they are, and who it is.
+const accountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// askAPI asks an API server as the ServiceAccount whose token is in the directory, and believes only the authority that is there.
+func askAPI(dir, url string, out io.Writer) error {
+	token, err := os.ReadFile(filepath.Join(dir, "token"))
+	if err != nil {
+		return err
+	}
+	authority, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	return get(transport, url, http.Header{"Authorization": {"Bearer " + string(token)}}, out)
+}
+
+func get(by *http.Transport, url string, with http.Header, out io.Writer) error {
+	request, err := http.NewRequest(http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	maps.Copy(request.Header, with)
+	web := http.Client{Timeout: clientTimeout, Transport: by}
+	resp, err := web.Do(request)
 	if err != nil {
 		return err
 	}

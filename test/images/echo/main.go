@@ -2,7 +2,8 @@
 // what was asked, over HTTP and UDP on one port, so that a client sees which backend its connection reached.
 //
 // It misbehaves on request, for tests of restarts, limits and graceful ends. It is one static program without files, so
-// that its image is a single layer; `echo get URL` and `echo udp ADDRESS TEXT` make it a client where there is no other.
+// that its image is a single layer; `echo get URL` and `echo udp ADDRESS TEXT` make it a client where there is no other, and
+// `echo api URL` one of an API server, with its ServiceAccount's token.
 //
 //	/healthz            200, and 503 once it is ending
 //	/exit?code=3        ends with this code
@@ -18,13 +19,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
 )
 
 func main() {
-	if len(os.Args) > 1 && (os.Args[1] == "get" || os.Args[1] == "udp") {
+	if len(os.Args) > 1 && slices.Contains([]string{"get", "api", "udp"}, os.Args[1]) {
 		if err := client(os.Args[1:], os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "echo:", err)
 			os.Exit(1)
