@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/client"
@@ -53,6 +54,9 @@ func (r *Runtime) pull(ctx context.Context, name string, auth runtime.RegistryAu
 	var err error
 	if found.name, found.target, err = resolver.Resolve(ctx, name); err != nil {
 		return runtime.Image{}, explain(name, auth, err)
+	}
+	if kind := found.target.MediaType; !strings.Contains(kind, "json") { // as all manifests are, and a page to sign in on the way to a registry is not
+		return runtime.Image{}, fmt.Errorf("pull %q: what answers as registry %s sends %q, which is no image: %w", name, hostOf(name), kind, errdefs.ErrUnavailable)
 	}
 	access, err := r.accessAfter(ctx, name, found.target.Digest, auth)
 	if err != nil {
@@ -104,11 +108,7 @@ func (r *Runtime) resolver(speaker *http.Client, credentials func(host string) (
 
 // explain gives a registry's or the network's failure its class, and words that say what to do.
 func explain(name string, auth runtime.RegistryAuth, err error) error {
-	host := name
-	if named, parseErr := reference.ParseNormalizedNamed(name); parseErr == nil {
-		host = reference.Domain(named)
-	}
-	status := 0
+	host, status := hostOf(name), 0
 	if unexpected, ok := errors.AsType[remoteerrors.ErrUnexpectedStatus](err); ok {
 		status = unexpected.StatusCode
 	}
@@ -127,6 +127,13 @@ func explain(name string, auth runtime.RegistryAuth, err error) error {
 		return fmt.Errorf("pull %q: registry %s cannot be reached: %w: %w", name, host, errdefs.ErrUnavailable, err)
 	}
 	return fmt.Errorf("pull %q: %w", name, native(err))
+}
+
+func hostOf(name string) string {
+	if named, err := reference.ParseNormalizedNamed(name); err == nil {
+		return reference.Domain(named)
+	}
+	return name
 }
 
 func credentials(auth runtime.RegistryAuth) string {
