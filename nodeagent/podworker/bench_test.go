@@ -59,6 +59,10 @@ type bench struct {
 	looks  int // for taken ports
 
 	changes Follower
+	// mortal is the next agent's way to the machine and the API server, where it dies at a step; nil for one that does not.
+	mortal *mortal
+	// wrote is told of all that agents write down for their successors; nil where nobody asks.
+	wrote func(what string)
 }
 
 func newBench(t *testing.T, before ...func(*bench)) *bench {
@@ -134,14 +138,19 @@ func (b *bench) agent() {
 	if testing.Verbose() {
 		log = testr.New(b.t)
 	}
-	pool := New(ctx, Options{Runtime: b.runtime, Sandboxes: b.sandboxes, Network: b.network, Volumes: b.volumes, Client: b.counted(), Layout: b.layout,
+	options := Options{Runtime: b.runtime, Sandboxes: b.sandboxes, Network: b.network, Volumes: b.volumes, Client: b.counted(), Layout: b.layout,
 		Namespaces: &b.namespaces, Machine: testMachine, RuntimeName: "fake", Log: log, Clock: b.clock, Resync: time.Hour, Changes: b.changes,
 		TakenPorts: func(context.Context) (hostports.Taken, error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.looks++
 			return b.taken, nil
-		}})
+		}}
+	if b.mortal != nil {
+		b.mortal.take(&options)
+	}
+	pool := New(ctx, options)
+	pool.ends.step = b.writing(b.mortal)
 	pool.ends.boot, pool.ends.now = b.boot, func() time.Duration { return b.clock.Since(t0) - b.correction }
 	b.pool = pool
 	var done sync.WaitGroup

@@ -25,6 +25,16 @@ type ends struct {
 	dir  string
 	boot string
 	now  func() time.Duration // the kernel's monotonic clock
+	// step does one change of what is written down; tests stop there. Nil just does it.
+	step func(what string, change func() error) error
+}
+
+// change does one change of what is written down.
+func (e ends) change(what string, do func() error) error {
+	if e.step != nil {
+		return e.step(what, do)
+	}
+	return do()
 }
 
 // bootID changes with each start of the machine, and with it what its monotonic clock counts from.
@@ -104,6 +114,10 @@ func (e ends) sent(uid types.UID, id string) error {
 }
 
 func (e ends) add(uid types.UID, line string) error {
+	return e.change("write "+line, func() error { return e.write(uid, line) })
+}
+
+func (e ends) write(uid types.UID, line string) error {
 	file, err := os.OpenFile(e.path(uid), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if os.IsNotExist(err) {
 		if err = os.MkdirAll(e.dir, 0o700); err == nil {
@@ -249,11 +263,13 @@ func (e ends) forget(uid types.UID, id string) error {
 	if kept.Len() == 0 {
 		return e.remove(uid)
 	}
-	next := e.path(uid) + ".next"
-	if err := os.WriteFile(next, []byte(kept.String()), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(next, e.path(uid))
+	return e.change("forget "+id, func() error {
+		next := e.path(uid) + ".next"
+		if err := os.WriteFile(next, []byte(kept.String()), 0o600); err != nil {
+			return err
+		}
+		return os.Rename(next, e.path(uid))
+	})
 }
 
 func ignoreAbsent(err error) error {
@@ -265,5 +281,5 @@ func ignoreAbsent(err error) error {
 
 // remove forgets a MiniPod.
 func (e ends) remove(uid types.UID) error {
-	return ignoreAbsent(os.Remove(e.path(uid)))
+	return e.change("remove", func() error { return ignoreAbsent(os.Remove(e.path(uid))) })
 }
