@@ -216,14 +216,22 @@ func (m *manager) Remove(ctx context.Context, podUID string) error {
 			return fmt.Errorf("sandbox %s: end its pause: %w", podUID, err)
 		}
 	}
-	if err := unpin(dir); err != nil {
-		return fmt.Errorf("sandbox %s: %w", podUID, err)
+	if err := m.after("end of the pause"); err != nil {
+		return err
+	}
+	for _, p := range (Shape{}).pins() { // of whatever shape
+		if err := errors.Join(p.remove(dir), m.after("unpin "+p.of)); err != nil {
+			return fmt.Errorf("sandbox %s: %w", podUID, err)
+		}
 	}
 	var spec saved
 	if err := readJSON(filepath.Join(dir, "sandbox.json"), &spec); err == nil && spec.CgroupPath != "" {
 		if err := cgroup.Remove(ctx, spec.CgroupPath); err != nil {
 			return fmt.Errorf("sandbox %s: %w", podUID, err)
 		}
+	}
+	if err := m.after("end of the cgroup"); err != nil {
+		return err
 	}
 	return os.RemoveAll(dir)
 }

@@ -203,6 +203,7 @@ func TestKilledAfterAnyStep(t *testing.T) {
 	m, spec := newTest(t)
 	m.after = func(step string) error { steps = append(steps, step); return nil }
 	ensure(t, m, spec)
+	m.after = func(string) error { return nil }
 	if err := m.Remove(t.Context(), spec.PodUID); err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +230,58 @@ func TestKilledAfterAnyStep(t *testing.T) {
 				t.Errorf("list %v, %v, cgroup %t", list, err, cgroup.Exists(spec.CgroupPath))
 			}
 		})
+	}
+}
+
+// TestKilledWhileItIsRemoved: the agent dies after each step of the removal; the next one still knows of the sandbox, and removes the rest of it, or makes it again.
+func TestKilledWhileItIsRemoved(t *testing.T) {
+	var steps []string
+	m, spec := newTest(t)
+	spec.Shape = Shape{SharePIDs: true}
+	ensure(t, m, spec)
+	m.after = func(step string) error { steps = append(steps, step); return nil }
+	if err := m.Remove(t.Context(), spec.PodUID); err != nil {
+		t.Fatal(err)
+	}
+	if len(steps) < 7 {
+		t.Fatalf("steps: %v", steps)
+	}
+	for _, last := range steps {
+		for _, remakes := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, made again %t", last, remakes), func(t *testing.T) {
+				m, spec := newTest(t)
+				spec.Shape = Shape{SharePIDs: true}
+				first := ensure(t, m, spec)
+				m.after = func(step string) error {
+					if step == last {
+						return errStopped
+					}
+					return nil
+				}
+				if err := m.Remove(t.Context(), spec.PodUID); !errors.Is(err, errStopped) {
+					t.Fatal(err)
+				}
+				m.after = func(string) error { return nil }
+				next := again(t, m)
+				if list, err := next.List(t.Context()); err != nil || len(list) != 1 {
+					t.Errorf("the next agent knows of %v, %v", list, err)
+				}
+				if remakes {
+					if s := ensure(t, next, spec); s.PausePID == 0 || s.PausePID == first.PausePID || in(t, s, "hostname") != "web-0" {
+						t.Errorf("made again: %+v", s)
+					}
+				}
+				if err := next.Remove(t.Context(), spec.PodUID); err != nil {
+					t.Fatal(err)
+				}
+				if list, err := next.List(t.Context()); err != nil || len(list) != 0 || cgroup.Exists(spec.CgroupPath) {
+					t.Errorf("left: %v, %v, cgroup %t", list, err, cgroup.Exists(spec.CgroupPath))
+				}
+				if _, alive := startTime(first.PausePID); alive {
+					t.Error("the pause lives")
+				}
+			})
+		}
 	}
 }
 

@@ -172,6 +172,7 @@ func TestShapesKilledAfterAnyStep(t *testing.T) {
 	spec.Shape = shape
 	m.after = func(step string) error { steps = append(steps, step); return nil }
 	ensure(t, m, spec)
+	m.after = func(string) error { return nil }
 	if err := m.Remove(t.Context(), spec.PodUID); err != nil {
 		t.Fatal(err)
 	}

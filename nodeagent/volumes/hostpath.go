@@ -79,7 +79,7 @@ func (h *Host) wrong(err error) error {
 
 // mountPath mounts a path in a hostPath at a place of ours, as mountPath does with those in volumes of ours. What is mounted there must not be
 // unmounted on the node when the place is given up, so that it hears of the node's mounts at most, and never the reverse.
-func (h *Host) mountPath(subPath, target string, follow bool) error {
+func (h *Host) mountPath(subPath, target string, follow bool, after func(step string) error) error {
 	found, err := h.beneath(subPath)
 	if err != nil {
 		return err
@@ -100,7 +100,13 @@ func (h *Host) mountPath(subPath, target string, follow bool) error {
 	if err := makePlace(found, target, true); err != nil {
 		return err
 	}
-	return unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	if err := after("place of the path"); err != nil {
+		return err
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return err
+	}
+	return after("mount of the path")
 }
 
 // beneath opens a path in a hostPath, which no link leads out of; what is mounted in it is a part of it.

@@ -33,6 +33,9 @@ func (m *manager) RemoveOfImage(uid types.UID, container string) error {
 	if err := unmountBelow(dir); err != nil { // which is long to find out, where nobody mounts anything
 		return err
 	}
+	if err := m.after("unmounted volumes of the image"); err != nil {
+		return err
+	}
 	return removeTree(filepath.Dir(dir), container)
 }
 

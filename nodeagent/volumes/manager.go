@@ -234,7 +234,10 @@ func (m *manager) fill(ctx context.Context, dir string, fill func(ctx context.Co
 	if err := m.after("place of the image"); err != nil {
 		return err
 	}
-	return fill(ctx, dir)
+	if err := fill(ctx, dir); err != nil {
+		return err
+	}
+	return m.after("image")
 }
 
 // isMount tells whether something is mounted at a directory, also of its own file system.

@@ -62,6 +62,13 @@ func all() []Wanted {
 	return []Wanted{{Name: "disk"}, {Name: "memory", Memory: 1 << 20}, {Name: "files", Files: text("a", "1")}, {Name: "none", Files: Files{}}}
 }
 
+// andImage is one of each, and one of an image's files, which are a mount.
+func andImage() []Wanted {
+	return append(all(), Wanted{Name: "image", Image: true, Fill: func(_ context.Context, dir string) error {
+		return unix.Mount("image", dir, "tmpfs", unix.MS_RDONLY, "")
+	}})
+}
+
 func TestVolumes(t *testing.T) {
 	m := testManager(t)
 	must(t, m.Make(t.Context(), uid, all()))
@@ -122,7 +129,7 @@ func TestVolumesCutShort(t *testing.T) {
 		for cut := 0; ; cut++ {
 			m := testManager(t)
 			if !making {
-				must(t, m.Make(t.Context(), uid, all()))
+				must(t, m.Make(t.Context(), uid, andImage()))
 			}
 			done := 0
 			m.after = func(string) error {
@@ -133,7 +140,7 @@ func TestVolumesCutShort(t *testing.T) {
 			}
 			var err error
 			if making {
-				err = m.Make(t.Context(), uid, all())
+				err = m.Make(t.Context(), uid, andImage())
 			} else {
 				err = m.Remove(uid)
 			}
@@ -145,9 +152,12 @@ func TestVolumesCutShort(t *testing.T) {
 				t.Errorf("making %t, cut after step %d: found %v, %v", making, cut, uids, errList)
 			}
 			if making {
-				must(t, m.Make(t.Context(), uid, all()))
+				must(t, m.Make(t.Context(), uid, andImage()))
 				if got := shown(t, m.place(uid, all()[2])); got["a"] != "1" {
 					t.Errorf("cut after step %d: files %v", cut, got)
+				}
+				if n := len(mountsAt(t, m.imageDir(uid, "image"))); n != 1 || !m.Made(uid, "image") {
+					t.Errorf("cut after step %d: the image is mounted %d times", cut, n)
 				}
 			}
 			must(t, m.Remove(uid))
@@ -161,10 +171,70 @@ func TestVolumesCutShort(t *testing.T) {
 			}
 			steps++
 		}
-		if making && steps < 10 || steps < 1 {
+		if making && steps < 12 || steps < 1 {
 			t.Errorf("making %t: only %d steps were tried", making, steps)
 		}
 	}
+}
+
+// An agent that dies while it mounts a path of a volume for a container leaves what the next one does again, and takes away, with all that the container mounted there.
+func TestPathsCutShort(t *testing.T) {
+	errCut := errors.New("cut")
+	node := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(node, "dir"), 0o755))
+	for name, w := range map[string]Wanted{"ours": {Name: "data"}, "the node's": {Name: "data", Host: &Host{Path: node}}} {
+		for _, last := range []string{"place of the path", "mount of the path"} {
+			t.Run(name+", "+last, func(t *testing.T) {
+				m := testManager(t)
+				must(t, m.Make(t.Context(), uid, []Wanted{w}))
+				m.after = func(step string) error {
+					if step == last {
+						return errCut
+					}
+					return nil
+				}
+				if _, err := m.Mount(uid, w, "main", 0, "dir"); !errors.Is(err, errCut) {
+					t.Fatal(err)
+				}
+				m.after = quietly
+				place, err := m.Mount(uid, w, "main", 0, "dir")
+				must(t, err)
+				if n := len(mountsAt(t, place)); n != 1 {
+					t.Errorf("mounted %d times", n)
+				}
+				if uids, err := m.List(); len(uids) != 1 || err != nil {
+					t.Errorf("the next agent knows of %v, %v", uids, err)
+				}
+				must(t, m.Remove(uid))
+				if left := mountsAt(t, filepath.Join(m.memory, string(uid))); len(left) > 0 {
+					t.Errorf("mounts left: %v", left)
+				}
+				if _, err := os.Stat(filepath.Join(node, "dir")); err != nil {
+					t.Errorf("the node's own directory: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// Volumes of an image go with their container, also when the agent died while it took them away, and when the container mounted something there.
+func TestVolumesOfAnImageCutShort(t *testing.T) {
+	m, errCut := testManager(t), errors.New("cut")
+	dir := filepath.Join(m.OfImage(uid, "c-0"), "volume")
+	must(t, os.MkdirAll(filepath.Join(dir, "mounted"), 0o755))
+	must(t, unix.Mount("x", filepath.Join(dir, "mounted"), "tmpfs", 0, ""))
+	m.after = func(string) error { return errCut }
+	if err := m.RemoveOfImage(uid, "c-0"); !errors.Is(err, errCut) {
+		t.Fatal(err)
+	}
+	m.after = quietly
+	for range 2 { // the second time there is nothing to do
+		must(t, m.RemoveOfImage(uid, "c-0"))
+	}
+	if entries, err := os.ReadDir(filepath.Dir(m.OfImage(uid, "c-0"))); err != nil || len(entries) > 0 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+	must(t, m.Remove(uid))
 }
 
 func TestVolumesRefuse(t *testing.T) {

@@ -28,9 +28,9 @@ func (m *manager) Mount(uid types.UID, w Wanted, container string, index int, su
 	target := filepath.Join(m.memory, string(uid), "paths", container, strconv.Itoa(index))
 	var err error
 	if w.Host != nil {
-		err = m.machine(func() error { return w.Host.mountPath(subPath, target, w.Follow) })
+		err = m.machine(func() error { return w.Host.mountPath(subPath, target, w.Follow, m.after) })
 	} else {
-		err = mountPath(place, subPath, target, w.Files == nil && !w.Image)
+		err = mountPath(place, subPath, target, w.Files == nil && !w.Image, m.after)
 	}
 	if err != nil {
 		return "", fmt.Errorf("volume %q: subPath %q: %w", w.Name, subPath, inWords(err))
@@ -54,7 +54,7 @@ func inWords(err error) error {
 }
 
 // mountPath mounts a path of a volume at a place of ours. What was mounted there for a container before is taken away.
-func mountPath(volume, subPath, target string, mayMake bool) error {
+func mountPath(volume, subPath, target string, mayMake bool, after func(step string) error) error {
 	found, err := beneath(volume, subPath, mayMake)
 	if err != nil {
 		return err
@@ -63,8 +63,14 @@ func mountPath(volume, subPath, target string, mayMake bool) error {
 	if err := makePlace(found, target, false); err != nil {
 		return err
 	}
+	if err := after("place of the path"); err != nil {
+		return err
+	}
 	// By its descriptor: what is mounted is what was found, whatever its path leads to by now.
-	return unix.Mount(fmt.Sprintf("/proc/self/fd/%d", found.Fd()), target, "", unix.MS_BIND, "")
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", found.Fd()), target, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	return after("mount of the path")
 }
 
 // makePlace makes a directory or a file at a place of ours, on which something that was found is mounted. What was mounted there for a container before is taken away.
