@@ -53,7 +53,11 @@ func (p Places) Script() string {
 }
 
 // The cgroup that pauses share, and the link to where containerd has its bundles, come with a node's first MiniPod and stay: what is in them
-// counts, and they do not.
+// counts, and they do not. Of directories only those count that are named by a UID, for the others stay, too.
+//
+// Images that are mounted are leases that a MiniPod's UID is in the name of, and what looks into an image is a snapshot to view. What a pull that was
+// cut off has written so far is an ingest. A mount that is there twice is another thing than one, and so is a rule in another table. A network
+// namespace that nothing is in and nothing pins lives on while the agent has it open.
 //
 // A process is named by its cgroup, its network namespace and its command, so that pauses, which share a cgroup, are told apart. Shims of
 // runc's and programs that write logs are in the cgroup of whoever started them, and are known by the agent's directory in their
@@ -68,21 +72,29 @@ export CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=true
 containers=$($ctr containers ls -q) || exit 1
 snapshots=$($ctr snapshots ls) || exit 1
 leases=$($ctr leases ls -q) || exit 1
+ingests=$($ctr content active) || exit 1
 links=$(ip -o link) || exit 1
-routes=$(ip route) || exit 1
+routes=$(ip route show table all) || exit 1
 rules=$(iptables-save) || exit 1
 say() { sed -e '/^$/d' -e "s|^|$1 |"; }
 echo "$containers" | say container
-echo "$snapshots" | awk 'NR>1 && $3=="Active" {print $1}' | say snapshot
+echo "$snapshots" | awk 'NR>1 && ($3=="Active" || $3=="View") {print $1}' | say snapshot
 echo "$leases" | say lease
+echo "$ingests" | awk 'NR>1 {print $1}' | say ingest
 echo "$links" | awk '{print $2}' | sed 's/[@:].*//' | grep '^mini' | grep -v vxlan | say link
 echo "$routes" | grep 'dev mini' | say route
 echo "$rules" | grep -o '^:MINI-[A-Z]*-[A-Z0-9]*' | sed 's/^://' | say chain
-grep -o "$state/[^ ]*" /proc/self/mountinfo | say mount
+echo "$rules" | awk '/^[*]/ {table = substr($1, 2)} /^-A MINI-/ {print table, $0}' | say rule
+awk -v a="$state/" -v b="$root/" -v c="$tasks/miniplane/" 'index($5, a)==1 || index($5, b)==1 || index($5, c)==1 {print $5}' /proc/self/mountinfo |
+	sort | uniq -c | awk '{n = $1; sub(/^ *[0-9]+ /, ""); print $0 (n > 1 ? " times " n : "")}' | say mount
+for pid in $(grep -lx nodeagent /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3); do
+	find /proc/$pid/fd '(' -lname 'net:*' -o -lname 'mnt:*' -o -lname 'ipc:*' -o -lname 'uts:*' -o -lname 'pid:*' ')' -printf '%%l\n' 2>/dev/null
+done | sort -u | say namespace
 ls "$tasks/miniplane" 2>/dev/null | say bundle
 for dir in "$state" "$root"; do find "$dir" -xdev ! -type d 2>/dev/null; done |
 	grep -vE '/shim-[0-9a-f]+/([0-9]+(|\.lock|\.log)|seal\.lock|bundles|[0-9]+/containerd-shim-[a-z0-9-]+)$' | say file
 find "$state/volumes" "$root/volumes" -mindepth 1 -maxdepth 1 2>/dev/null | say volume
+find "$state" "$root" -xdev -type d -name '*????????-????-????-????-????????????*' ! -path '*/volumes/*' 2>/dev/null | say directory
 find /sys/fs/cgroup/*"$cgroup" /sys/fs/cgroup"$cgroup" -mindepth 1 -type d 2>/dev/null | grep -v "$cgroup/pause$" | sed 's|^/sys/fs/cgroup/||' | say cgroup
 hierarchy=/sys/fs/cgroup
 [ -e $hierarchy/cgroup.controllers ] || hierarchy=$hierarchy/pids

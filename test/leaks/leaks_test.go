@@ -1,13 +1,17 @@
 package leaks
 
 import (
+	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -42,26 +46,114 @@ func TestScriptFailsWhereItCannotLook(t *testing.T) {
 	}
 }
 
-// Every kind of thing is seen. The programs of a node are played by others that print what these would.
-func TestScriptSees(t *testing.T) {
-	dir := t.TempDir()
-	state := dir + "/state"
-	programs := `
-ctr() { case "$*" in *containers*) echo c1;; *snapshots*) printf 'KEY PARENT KIND\ns1 p Active\ns0 - Committed\n';; *leases*) echo l1;; esac; }
+// programs of a node, played by others that print what these would.
+const programs = `
+ctr() { case "$*" in *containers*) echo c1;; *snapshots*) printf 'KEY PARENT KIND\ns1 p Active\ns2 p View\ns0 - Committed\n';; *leases*) printf 'l1\nminiplane-holder-uid\n';;
+	*content*) printf 'REF\tSIZE\tAGE\nlayer-sha256:1\t7B\t2s\n';; esac; }
 ip() { case "$*" in *link*) echo '7: mini42@if2: <UP>'; echo '8: eth0: <UP>'; echo '9: mini-vxlan: <UP>';; *) echo '100.64.0.7 dev mini42'; echo 'default via 10.0.0.1';; esac; }
-iptables-save() { echo ':MINI-SVC-ABC - [0:0]'; echo ':KUBE-SVC-X - [0:0]'; }
-mkdir -p ` + state + `/records ` + dir + `/tasks/miniplane/b1 ` + dir + `/root; echo > ` + state + `/records/r1; echo > ` + dir + `/root/log1
+iptables-save() { printf '*nat\n:MINI-SVC-ABC - [0:0]\n:KUBE-SVC-X - [0:0]\n-A MINI-SVC-ABC -d 100.64.0.7/32 -j ACCEPT\n-A KUBE-SVC-X -j MINI-SVC-ABC\n'; }
 `
-	p := Places{Cgroup: "/no-such-cgroup", StateDir: state, RootDir: dir + "/root", Containerd: "x", Tasks: dir + "/tasks"}
-	out, err := exec.Command("bash", "-c", programs+p.Script()).CombinedOutput()
+
+// look lists what the script sees, with the programs of a node played.
+func look(t *testing.T, p Places, prepare string) []string {
+	t.Helper()
+	out, err := exec.Command("bash", "-c", programs+prepare+p.Script()).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	want := []string{"bundle b1", "chain MINI-SVC-ABC", "container c1", "file " + dir + "/root/log1", "file " + state + "/records/r1",
-		"lease l1", "link mini42", "route 100.64.0.7 dev mini42", "snapshot s1"}
-	if diff := cmp.Diff(want, Parse(string(out))); diff != "" {
+	return Parse(string(out))
+}
+
+// Every kind of thing is seen that a program tells of, or that is in files.
+func TestScriptSees(t *testing.T) {
+	dir := t.TempDir()
+	state, uid := dir+"/state", "0d4c5e0e-1111-4222-8333-444455556666"
+	p := Places{Cgroup: "/no-such-cgroup", StateDir: state, RootDir: dir + "/root", Containerd: "x", Tasks: dir + "/tasks"}
+	got := look(t, p, `
+mkdir -p `+state+`/records `+state+`/sandboxes/`+uid+` `+dir+`/tasks/miniplane/b1 `+dir+`/root/volumes/`+uid+`/data; echo > `+state+`/records/r1; echo > `+dir+`/root/log1
+`)
+	got = slices.DeleteFunc(got, func(thing string) bool { return Kind(thing) == "namespace" }) // of agents that may run on this machine
+	want := []string{"bundle b1", "chain MINI-SVC-ABC", "container c1", "directory " + state + "/sandboxes/" + uid, "file " + dir + "/root/log1", "file " + state + "/records/r1",
+		"ingest layer-sha256:1", "lease l1", "lease miniplane-holder-uid", "link mini42", "route 100.64.0.7 dev mini42",
+		"rule nat -A MINI-SVC-ABC -d 100.64.0.7/32 -j ACCEPT", "snapshot s1", "snapshot s2", "volume " + dir + "/root/volumes/" + uid}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// And every kind that is in the kernel: mounts, also the second one at a place, cgroups, processes, and network namespaces that live because the agent has them open.
+func TestScriptSeesTheKernel(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	dir := t.TempDir()
+	p := Places{Cgroup: "/miniplane-leaks-" + strconv.Itoa(os.Getpid()), StateDir: dir + "/state", RootDir: dir + "/root", Containerd: "x", Tasks: dir + "/tasks"}
+	before := look(t, p, "")
+	prepare(t, p, dir)
+	got := Left(before, look(t, p, ""))
+	want := map[string]int{"mount": 3, "namespace": 1, "process": 2}
+	kinds := map[string]int{}
+	for _, thing := range got {
+		kinds[Kind(thing)]++
+	}
+	if kinds["cgroup"] == 0 || !slices.Contains(got, "mount "+p.StateDir+"/volumes/twice times 2") {
+		t.Errorf("got %s", strings.Join(got, "\n"))
+	}
+	for kind, n := range want {
+		if kinds[kind] != n {
+			t.Errorf("%d of the kind %s, want %d:\n%s", kinds[kind], kind, n, strings.Join(got, "\n"))
+		}
+	}
+}
+
+// prepare leaves behind what a node's kernel can have.
+func prepare(t *testing.T, p Places, dir string) {
+	t.Helper()
+	group := "/sys/fs/cgroup"
+	if _, err := os.Stat(group + "/cgroup.controllers"); err != nil {
+		group += "/pids"
+	}
+	group += p.Cgroup
+	run := func(script string) {
+		t.Helper()
+		if out, err := exec.Command("bash", "-c", script).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	t.Cleanup(func() {
+		run("umount " + dir + "/state/volumes/twice " + dir + "/state/volumes/twice " + dir + "/root/once " + dir + "/tasks/miniplane/b1/rootfs")
+	})
+	run("mkdir -p " + dir + "/state/volumes/twice " + dir + "/root/once " + dir + "/tasks/miniplane/b1/rootfs " + group + "/podx/c; cp $(command -v bash) " + dir + "/nodeagent; mkfifo " + dir + "/fifo; touch " + dir + "/state/log")
+	run("for at in state/volumes/twice state/volumes/twice root/once tasks/miniplane/b1/rootfs; do mount -t tmpfs x " + dir + "/$at; done")
+	begin := func(name string, args ...string) *exec.Cmd {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+		return cmd
+	}
+	t.Cleanup(func() { // when its process is gone, for this runs after what comes later
+		for _, d := range []string{group + "/podx/c", group + "/podx", group} {
+			if err := os.Remove(d); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	inside := begin("sleep", "1000.25")
+	if err := os.WriteFile(group+"/podx/c/cgroup.procs", []byte(strconv.Itoa(inside.Process.Pid)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	begin("tail", "-f", p.StateDir+"/log")
+	begin(dir+"/nodeagent", "-c", "exec unshare -n "+dir+"/nodeagent -c 'exec 9</proc/self/ns/net; touch "+dir+"/open; read x <"+dir+"/fifo; :'")
+	for range 1000 {
+		if _, err := os.Stat(dir + "/open"); err == nil {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Fatal("the namespace was not opened")
 }
 
 func TestObjects(t *testing.T) {
@@ -70,12 +162,16 @@ func TestObjects(t *testing.T) {
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "not-ours"}},
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "s", Name: "agent-x", Labels: map[string]string{"app.kubernetes.io/component": "agent"}}},
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "s", Name: "marker"}},
+		&miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "here"}},
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: miniv1.NodesNamespace, Name: "here", Labels: map[string]string{miniv1.GrantLabel: "true"}}},
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: miniv1.NodesNamespace, Name: "gone", Labels: map[string]string{miniv1.GrantLabel: "true"}}},
+		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "right", Labels: map[string]string{miniv1.GrantLabel: "true"}}},
 	).Build()
 	got, err := Objects(t.Context(), api)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"object MiniPod a/one", "object Pod s/marker"}; !slices.Equal(got, want) {
+	if want := []string{"grant Role a/right", "object MiniNode /here", "object MiniPod a/one", "object Pod s/marker", "object ServiceAccount miniplane-nodes/gone"}; !slices.Equal(got, want) {
 		t.Errorf("got %s, want %s", strings.Join(got, ", "), strings.Join(want, ", "))
 	}
 }

@@ -28,8 +28,11 @@ func kinds() []client.ObjectList {
 	}
 }
 
-// Objects lists what there is in the API server, sorted. Kubernetes' own namespaces, and the Pods of miniplane's programs, which get
-// other names, are left out.
+// Grant is the kind of a right of a node's agent to read something, which stays for some minutes after its last use.
+const Grant = "grant"
+
+// Objects lists what there is in the API server, sorted. Kubernetes' own namespaces, the Pods of miniplane's programs, which get
+// other names, and the account of a node that is there, which comes with its first right, are left out.
 func Objects(ctx context.Context, api client.Reader) ([]string, error) {
 	var out []string
 	for _, list := range kinds() {
@@ -38,8 +41,12 @@ func Objects(ctx context.Context, api client.Reader) ([]string, error) {
 		}
 		kind := strings.TrimSuffix(reflect.TypeOf(list).Elem().Name(), "List")
 		err := meta.EachListItem(list, func(o runtime.Object) error {
-			if object := o.(client.Object); !foreign(object) {
-				out = append(out, fmt.Sprintf("object %s %s/%s", kind, object.GetNamespace(), object.GetName()))
+			object, what := o.(client.Object), "object"
+			if kind != "ServiceAccount" && object.GetLabels()[miniv1.GrantLabel] != "" {
+				what = Grant
+			}
+			if !foreign(object) {
+				out = append(out, fmt.Sprintf("%s %s %s/%s", what, kind, object.GetNamespace(), object.GetName()))
 			}
 			return nil
 		})
@@ -47,6 +54,10 @@ func Objects(ctx context.Context, api client.Reader) ([]string, error) {
 			return nil, err
 		}
 	}
+	out = slices.DeleteFunc(slices.Clone(out), func(thing string) bool {
+		node, account := strings.CutPrefix(thing, "object ServiceAccount "+miniv1.NodesNamespace+"/")
+		return account && slices.Contains(out, "object MiniNode /"+node)
+	})
 	slices.Sort(out)
 	return out, nil
 }
