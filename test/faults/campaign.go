@@ -81,7 +81,7 @@ func (w *world) inflict(ctx context.Context, f fault, times int, row *report.Row
 	if err := w.calmAgain(ctx); err != nil {
 		return fmt.Errorf("before the fault: %w", err)
 	}
-	before, err := w.things(ctx)
+	before, err := w.inventory(ctx)
 	if err != nil {
 		return err
 	}
@@ -102,11 +102,13 @@ func (w *world) inflict(ctx context.Context, f fault, times int, row *report.Row
 // repeat does the fault again and again, with what runs beside it.
 func (w *world) repeat(ctx context.Context, f fault, times int, row *report.Row) (err error) {
 	if f.during != nil {
-		end, err := f.during(ctx, w)
-		if err != nil {
-			return err
+		end, cannot := f.during(ctx, w)
+		if end != nil {
+			defer func() { err = errors.Join(err, takeBack(ctx, end)) }()
 		}
-		defer func() { err = errors.Join(err, takeBack(ctx, end)) }()
+		if cannot != nil {
+			return cannot
+		}
 	}
 	for range times {
 		if err := f.once(ctx, w); err != nil {

@@ -16,6 +16,12 @@ func faults() []fault {
 	return []fault{
 		{key: "agent", title: "agent killed (SIGKILL) while MiniPods come and go", on: []string{full}, times: 50, short: 6,
 			pause: 800 * time.Millisecond, jitter: true, during: churn, do: killAgent},
+		{key: "agent-whole", title: "agent killed (SIGKILL) while MiniPods with init containers, a sidecar, hooks, probes and volumes come and go", on: []string{full},
+			times: 20, short: 5, pause: 10 * time.Second, jitter: true, during: wholeChurn, do: killAgent},
+		{key: "objects", title: "ConfigMap and Secret deleted while they are mounted, and the agent killed meanwhile", on: []string{full}, times: 3, short: 1,
+			hold: 10 * time.Second, do: deleteObjects, bites: objectsStillAway},
+		{key: "registry", title: "a registry that is slow, silent, cut off, fails, and lies in every other way", on: []string{full}, times: 2, short: 1,
+			do: lyingRegistry},
 		{key: "containerd", title: "containerd killed while MiniPods come and go", on: []string{full}, times: 6, short: 2,
 			pause: 2 * time.Second, jitter: true, during: churn, do: killContainerd},
 		{key: "leader", title: "the managers' leader killed during rollouts", on: []string{full}, times: 20, short: 2,

@@ -93,6 +93,23 @@ func TestTakenBack(t *testing.T) {
 	}
 }
 
+// What ends badly that ran beside a fault is a failure of the fault.
+func TestEndOfWhatRunsBeside(t *testing.T) {
+	wrong := errors.New("a hook ran twice")
+	for name, f := range map[string]fault{
+		"at its end": {during: func(context.Context, *world) (undo, error) { return func(context.Context) error { return wrong }, nil },
+			do: func(context.Context, *world) (undo, error) { return nil, nil }},
+		"half begun": {during: func(context.Context, *world) (undo, error) {
+			return func(context.Context) error { return wrong }, errors.New("cannot begin")
+		}},
+	} {
+		var row report.Row
+		if err := (&world{}).repeat(t.Context(), f, 1, &row); !errors.Is(err, wrong) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // The clock of a machine that is not the campaign's own is left alone.
 func TestClockOfOthers(t *testing.T) {
 	if ownClock() == nil {

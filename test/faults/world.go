@@ -130,13 +130,30 @@ func (w *world) things(ctx context.Context) ([]string, error) {
 }
 
 // left waits until nothing is there that was not before, and returns what is left of it when that takes too long.
-func (w *world) left(ctx context.Context, before []string) (left []string, err error) {
-	waited := eventually(ctx, patience/2, "nothing left", func() error {
-		after, err := w.things(ctx)
+// Rights to read stay for five minutes, and are waited for when nothing else is left.
+func (w *world) left(ctx context.Context, before inventory) (left []string, err error) {
+	left, err = w.leftWithin(ctx, patience/2, before)
+	if len(left) > 0 && !slices.ContainsFunc(left, func(thing string) bool { return leaks.Kind(thing) != leaks.Grant }) {
+		say("waiting for rights to read to end, which nobody uses: %s", strings.Join(left, ", "))
+		return w.leftWithin(ctx, rightsStay+patience/2, before)
+	}
+	return left, err
+}
+
+// rightsStay is how long the manager keeps a right that nobody uses.
+const rightsStay = 5 * time.Minute
+
+func (w *world) leftWithin(ctx context.Context, limit time.Duration, before inventory) (left []string, err error) {
+	waited := eventually(ctx, limit, "nothing left", func() error {
+		after, err := w.inventory(ctx)
 		if err != nil {
 			return err
 		}
-		if left = leaks.Left(before, after); len(left) > 0 {
+		left = leaks.Left(before.things, after.things)
+		for _, node := range w.nodes {
+			left = append(left, more(node, before.gauges[node], after.gauges[node])...)
+		}
+		if len(left) > 0 {
 			return errors.New(strings.Join(left, ", "))
 		}
 		return nil
