@@ -172,7 +172,10 @@ var stories = []story{
 			if diff := cmp.Diff([]string{"main-0", "side-0"}, slices.Compact(d.of("kill"))); diff != "" {
 				return "ends (-want +got): " + diff
 			}
-			return hooksOnce(d, at, "main-0") + hooksOnce(d, at, "side-0")
+			if problem := hooksOnce(d, at, "main-0"); problem != "" {
+				return problem
+			}
+			return hooksOnce(d, at, "side-0")
 		},
 	},
 	{
@@ -204,7 +207,8 @@ var stories = []story{
 			}
 			// Of one that nobody knows the end of, all is well.
 			unknown := d.count("main-0 start") == 0 || strings.HasPrefix(at, "exec start (after it: true") || strings.HasPrefix(at, "write fail ") && strings.HasSuffix(at, "(after it: false)")
-			if started := d.of("started"); !slices.Equal(started, []string{"main-0", "main-1"}) && (!unknown || !slices.Equal(started, []string{"main-0"})) {
+			started := d.of("started")
+			if left := unknown && slices.Equal(started, []string{"main-0"}); !left && !slices.Equal(started, []string{"main-0", "main-1"}) {
 				return fmt.Sprintf("started: %v", started)
 			}
 			return ""
