@@ -19,7 +19,7 @@ const (
 func kubeletDir(l Layout, node string) string { return filepath.Join(l.NodeDataDir(node), "kubelet") }
 
 // kubeletConfig is the configuration of a node's kubelet. Pods get cgroups below the cluster's, so that they are found when
-// it goes down. Nothing is evicted for want of disk: whatever the machine has must do. A nameserver that refuses at once is
+// it goes down. Nothing is evicted for want of disk, and no image collected, which nobody could pull again: whatever the machine has must do. A nameserver that refuses at once is
 // better than the machine's, which a node cannot reach.
 func kubeletConfig(l Layout, node string) string {
 	dir := kubeletDir(l, node)
@@ -37,6 +37,7 @@ enforceNodeAllocatable: [pods]
 evictionHard: {memory.available: 50Mi, nodefs.available: 0.1%%, nodefs.inodesFree: 0.1%%, imagefs.available: 0.1%%, imagefs.inodesFree: 0.1%%}
 failCgroupV1: false
 failSwapOn: false
+imageGCHighThresholdPercent: 100
 maxPods: 110
 podLogsDir: %q
 resolvConf: %q
