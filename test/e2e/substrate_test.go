@@ -40,6 +40,7 @@ const (
 	severalNodes need = "several nodes"
 	kubelet      need = "a kubelet, which runs native Pods"
 	applications need = "the images of real applications"
+	controllers  need = "Kubernetes' own controllers, which tell everybody the API server's address and certificate"
 )
 
 // needs skips a test on clusters that cannot have something, and says where the test does run.
@@ -54,7 +55,8 @@ func needs(t *testing.T, what need) {
 type localCluster struct{}
 
 func (localCluster) missing() map[need]string {
-	return map[need]string{kubelet: "a local cluster has none; full and kind have", applications: "only a full cluster's node gets them (hack/e2e-full.sh)"}
+	return map[need]string{kubelet: "a local cluster has none; full and kind have", controllers: "a local cluster has none; full and kind have",
+		applications: "only a full cluster's node gets them (hack/e2e-full.sh)"}
 }
 
 func (localCluster) nodes(t *testing.T) []node {

@@ -128,6 +128,7 @@ spec:
 
 // A MiniPod that asks for its ServiceAccount's token is to the API server who it is, and may what that account may.
 func TestAccountToken(t *testing.T) {
+	needs(t, controllers)
 	ns := namespace(t)
 	kubectl(t, ns, "create", "serviceaccount", "robot")
 	kubectl(t, ns, "create", "configmap", "settings", "--from-literal=colour=blue")
