@@ -12,15 +12,33 @@ import (
 // of containers that does not answer, and does not take much of the machine.
 const lanePatience = 2 * time.Second
 
+// mostLanePatience is the longest that one may be busy with the agent's own work before its place is given to the next, however many have taken long
+// before it: as long as an action may take.
+const mostLanePatience = actionTimeout
+
 // lane lets so many through at a time as it has places. It bounds what the machine has to do at once, not what is waited for: a place
 // that is held for long comes back while its holder waits, so that nobody stands behind somebody else's trouble.
+//
+// That so many take long as there are places may have another reason: the machine is slow, because it has too much to do. To let others in would make it
+// slower still, and so on, until nothing ends any more. So each time, the next must be busy four times as long until its place comes back.
 type lane struct {
 	places chan struct{}
 	clock  clock.WithDelayedExecution
+	// ofTenants tells that what is done takes as long as tenants' programs like, which says nothing of the machine.
+	ofTenants bool
+	// overstaying is how many are still busy whose places came back.
+	overstaying atomic.Int32
 }
 
 func newLane(places int, c clock.WithDelayedExecution) *lane {
 	return &lane{places: make(chan struct{}, places), clock: c}
+}
+
+// newTenantsLane is a lane for what tenants have done, as commands of probes and hooks.
+func newTenantsLane(places int, c clock.WithDelayedExecution) *lane {
+	l := newLane(places, c)
+	l.ofTenants = true
+	return l
 }
 
 // place is one in a lane; nil is none.
@@ -49,6 +67,20 @@ func (l *lane) turn(ctx context.Context, do func()) {
 	}
 }
 
+// patience is how long who begins now may be busy before its place comes back.
+func (l *lane) patience() time.Duration {
+	patience := lanePatience
+	if l.ofTenants {
+		return patience
+	}
+	for range int(l.overstaying.Load()) / cap(l.places) {
+		if patience *= 4; patience >= mostLanePatience {
+			return mostLanePatience
+		}
+	}
+	return patience
+}
+
 // giveBack can be called again, by anybody.
 func (p *place) giveBack() {
 	if p != nil && !p.given.Swap(true) {
@@ -65,7 +97,18 @@ func (p *place) lend(do func()) {
 		do()
 		return
 	}
-	timer := p.lane.clock.AfterFunc(lanePatience, p.giveBack)
-	defer timer.Stop()
+	var over atomic.Bool // what is done, or the patience with it
+	timer := p.lane.clock.AfterFunc(p.lane.patience(), func() {
+		if !over.Swap(true) {
+			p.lane.overstaying.Add(1)
+			p.giveBack()
+		}
+	})
+	defer func() {
+		timer.Stop()
+		if over.Swap(true) {
+			p.lane.overstaying.Add(-1)
+		}
+	}()
 	do()
 }

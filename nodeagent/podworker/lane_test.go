@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"k8s.io/utils/clock"
 
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 )
@@ -67,4 +70,51 @@ func TestHungRemovalsHoldNobodyUp(t *testing.T) {
 	b.until("it was told to end", func() bool { return len(b.running()) == 0 })
 	b.pass(lanePatience)
 	b.until("the other is gone", func() bool { return b.get("other") == nil })
+}
+
+// stay is somebody who is busy in a lane until its end is closed.
+func stay(t *testing.T, l *lane) (end chan struct{}) {
+	end = make(chan struct{})
+	go l.turn(t.Context(), func() { <-end })
+	return end
+}
+
+// TestLaneOfASlowMachine: where all of a lane take long, ever fewer are let in beside them; and as before when they are done.
+func TestLaneOfASlowMachine(t *testing.T) {
+	const places = 3
+	for name, wants := range map[string][]time.Duration{
+		"own work":       {lanePatience, 4 * lanePatience, 16 * lanePatience, mostLanePatience, mostLanePatience},
+		"tenants' hooks": {lanePatience, lanePatience, lanePatience, lanePatience, lanePatience},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLane(places, clock.RealClock{})
+				l.ofTenants = name != "own work"
+				var ends []chan struct{}
+				for i, want := range wants {
+					for range places {
+						ends = append(ends, stay(t, l))
+					}
+					synctest.Wait()
+					time.Sleep(want - time.Millisecond)
+					synctest.Wait()
+					if taken := len(l.places); taken != places {
+						t.Errorf("round %d: %d places are taken before %s are over", i, taken, want)
+					}
+					time.Sleep(time.Millisecond)
+					synctest.Wait()
+					if taken := len(l.places); taken != 0 {
+						t.Errorf("round %d: %d places are taken after %s", i, taken, want)
+					}
+				}
+				for _, end := range ends {
+					close(end)
+				}
+				synctest.Wait()
+				if left, patience := l.overstaying.Load(), l.patience(); left != 0 || patience != lanePatience {
+					t.Errorf("%d overstay when all is done, and the patience is %s", left, patience)
+				}
+			})
+		})
+	}
 }
