@@ -169,6 +169,11 @@ func TestBatch(t *testing.T) {
 		}
 		return ended[miniv1.PodSucceeded] == n, fmt.Sprint(ended)
 	})
+	for _, pod := range pods(t, ns) {
+		if pod.Status.Restarts != 0 {
+			t.Errorf("%s was started %d times more: %+v", pod.Name, pod.Status.Restarts, pod.Status.ContainerStatuses)
+		}
+	}
 	t.Logf("%d MiniPods were applied, ran and ended in %s", n, time.Since(began).Round(time.Second))
 	kubectl(t, ns, "delete", "minipods", "-l", "app=batch", "--timeout=180s")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
@@ -55,9 +56,18 @@ func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 		pid = int(answer.Pid)
 	}
 	if err != nil {
-		return fmt.Errorf("create the process of %q: %w", id, err)
+		return fmt.Errorf("create the process of %q: %w", id, inTheWay(err, id))
 	}
 	return r.letGo(ctx, id, pid)
+}
+
+// inTheWay tells of a task that could not be created because the container's bundle is there. An earlier start that nobody waits for any more may still be
+// making it, or a sweep has to prove that none is: it is no answer about the container.
+func inTheWay(err error, id string) error {
+	if errdefs.IsUnknown(err) && strings.Contains(err.Error(), "/"+id+": file exists") {
+		return fmt.Errorf("an earlier start of it may not be over: %w: %w", errdefs.ErrUnavailable, err)
+	}
+	return err
 }
 
 // letGo starts what was made. From the marker on it may run, whatever becomes of the agent; who failed before has no marker to take back, and
