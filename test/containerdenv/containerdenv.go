@@ -34,6 +34,46 @@ type Env struct {
 	Dir, Bin string
 
 	cmd *exec.Cmd
+	// alive is the directory, locked as long as this process lives: by that, others know that it is in use.
+	alive *os.File
+}
+
+// dirPrefix begins the names of environments' directories in the one for temporary files.
+const dirPrefix = "mpc"
+
+func at(dir string) *Env { return &Env{Address: filepath.Join(dir, "c.sock"), Dir: dir} }
+
+// lock returns a locked directory, or nil if it is in use.
+func lock(dir string) *os.File {
+	file, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	if unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		_ = file.Close()
+		return nil
+	}
+	return file
+}
+
+// clearKilled ends and removes what is left of environments whose tests were killed. What containers of theirs left is in the way of containers of the same
+// name, because runc keeps its own in one place.
+func clearKilled(t testing.TB) {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"[0-9]*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if _, err := os.Stat(filepath.Join(dir, "config.toml")); err != nil {
+			continue // somebody else's, or one that is being made
+		}
+		if alive := lock(dir); alive != nil {
+			t.Logf("what a test left that was killed is removed: %s", dir)
+			e := at(dir)
+			e.alive = alive
+			e.cleanup(t)
+		}
+	}
 }
 
 // RequireRoot skips a test that needs root, or fails it where CI promises root.
@@ -57,12 +97,17 @@ func Start(t testing.TB) *Env {
 		_ = os.Getenv("CONTAINERD") // which the script reads: so go test knows that results depend on it
 		bin = script(t, "assets.sh", "containerd", "containerd-shim-runc-v2", "runc")
 	}
+	clearKilled(t)
 	// Sockets have short paths, which t.TempDir does not give.
-	dir, err := os.MkdirTemp("", "mpc")
+	dir, err := os.MkdirTemp("", dirPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &Env{Address: filepath.Join(dir, "c.sock"), Dir: dir, Bin: bin}
+	e := at(dir)
+	e.Bin = bin
+	if e.alive = lock(dir); e.alive == nil {
+		t.Fatalf("%s cannot be locked", dir)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(e.config()), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +206,7 @@ func (e *Env) cleanup(t testing.TB) {
 	}
 	e.Kill()
 	for pid, cmdline := range processes() {
-		if strings.Contains(cmdline, "-address\x00"+e.Address+"\x00") {
+		if strings.Contains(cmdline, "-address\x00"+e.Address+"\x00") || strings.Contains(cmdline, "--config\x00"+filepath.Join(e.Dir, "config.toml")+"\x00") {
 			killTree(pid)
 		}
 	}
@@ -170,6 +215,7 @@ func (e *Env) cleanup(t testing.TB) {
 	if err := os.RemoveAll(e.Dir); err != nil {
 		t.Errorf("containerdenv: %v", err)
 	}
+	_ = e.alive.Close()
 }
 
 // forgetBundles removes what shims and runc keep outside of the directory.

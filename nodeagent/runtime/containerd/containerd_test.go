@@ -83,8 +83,10 @@ func (n *node) leftovers(id string) []string {
 		out = append(out, "cgroup")
 	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
-	if strings.Contains(string(mounts), "/"+id+"/rootfs") {
-		out = append(out, "mount")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, n.Dir) && strings.Contains(line, "/"+id+"/rootfs") {
+			out = append(out, "mount")
+		}
 	}
 	for _, pattern := range []string{n.Dir + "/state/*/miniplane/" + id, n.opts.StateDir + "/shim-*/c/" + id, "/run/containerd/runc/miniplane/" + id} {
 		found, _ := filepath.Glob(pattern)
