@@ -6,7 +6,6 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"miniplane.dev/miniplane/hack/inprocess"
 	"miniplane.dev/miniplane/hack/ociarchive"
 )
 
@@ -51,26 +51,12 @@ func fill(store http.Handler, archive string) error {
 			if err != nil {
 				return err
 			}
-			if err := remote.Write(ref, image.Image, remote.WithTransport(inProcess{store})); err != nil {
+			if err := remote.Write(ref, image.Image, remote.WithTransport(inprocess.Transport{Handler: store})); err != nil {
 				return fmt.Errorf("%s: %w", ref, err)
 			}
 		}
 	}
 	return nil
-}
-
-// inProcess is a transport that asks the handler itself, so that the store is full before anybody can reach it.
-type inProcess struct{ handler http.Handler }
-
-func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	w := httptest.NewRecorder()
-	if r.Body == nil {
-		r.Body = http.NoBody
-	}
-	t.handler.ServeHTTP(w, r)
-	resp := w.Result()
-	resp.Request = r
-	return resp, nil
 }
 
 // guard asks for the password before anything private, and lets nobody write.

@@ -28,6 +28,7 @@ import (
 
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
+	"miniplane.dev/miniplane/nodeagent/sealed"
 )
 
 // lockBuckets is over how many locks the UIDs are spread; two of one bucket wait for each other.
@@ -46,8 +47,10 @@ type manager struct {
 	pause  string
 	bootID string
 	reaper *reaper
-	sealed func() (string, error) // path of a copy of the pause that nobody can change
-	locks  keymutex.KeyMutex      // one for each sandbox, nearly, so that different ones are made in parallel
+	// copied is a copy of the pause that nobody can change. A pause whose PID namespace containers share is executed from it: who may trace it could write
+	// to its file otherwise, which the next sandbox executes as root.
+	copied func() (*os.File, error)
+	locks  keymutex.KeyMutex // one for each sandbox, nearly, so that different ones are made in parallel
 	// after is called after each step; tests stop there.
 	after func(step string) error
 }
@@ -67,7 +70,14 @@ func newManager(opts Options) (*manager, error) {
 	m := &manager{
 		dir: filepath.Join(opts.StateDir, "sandboxes"), pause: opts.PauseBinary, bootID: string(bootID),
 		locks: keymutex.NewHashed(lockBuckets), reaper: newReaper(),
-		sealed: sync.OnceValues(func() (string, error) { return seal(opts.PauseBinary) }), after: func(string) error { return nil },
+		copied: sync.OnceValues(func() (*os.File, error) {
+			program, err := os.ReadFile(opts.PauseBinary)
+			if err != nil {
+				return nil, err
+			}
+			return sealed.Program("pause", program)
+		}),
+		after: func(string) error { return nil },
 	}
 	if err := os.MkdirAll(m.dir, 0o755); err != nil {
 		return nil, err

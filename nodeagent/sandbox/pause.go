@@ -219,10 +219,12 @@ func (m *manager) clone(dir string, spec Spec, joins bool) (*child, error) {
 	c := &child{to: to, from: from}
 	program := m.pause
 	if spec.SharePIDs {
-		if program, err = m.sealed(); err != nil {
+		copied, err := m.copied()
+		if err != nil {
 			c.close()
 			return nil, err
 		}
+		program = fmt.Sprintf("/proc/self/fd/%d", copied.Fd())
 	}
 	args := []string{"pause", "sandbox", spec.Hostname}
 	if spec.HostNetwork {

@@ -23,6 +23,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"miniplane.dev/miniplane/hack/inprocess"
 )
 
 // Lie is one way of being wrong.
@@ -193,7 +195,7 @@ func (r *Registry) push(ref string, image v1.Image) error {
 	if err != nil {
 		return err
 	}
-	return remote.Write(to, image, remote.WithTransport(inProcess{r.store}))
+	return remote.Write(to, image, remote.WithTransport(inprocess.Transport{Handler: r.store}))
 }
 
 // Heal has it tell the truth from now on. It is called once.
@@ -247,18 +249,4 @@ func (r *Registry) exaggerate(w http.ResponseWriter, request *http.Request) {
 	if request.Method != http.MethodHead {
 		_, _ = w.Write(content)
 	}
-}
-
-// inProcess is a transport that asks the handler itself.
-type inProcess struct{ handler http.Handler }
-
-func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	w := httptest.NewRecorder()
-	if r.Body == nil {
-		r.Body = http.NoBody
-	}
-	t.handler.ServeHTTP(w, r)
-	answer := w.Result()
-	answer.Request = r
-	return answer, nil
 }

@@ -95,30 +95,13 @@ import "C"
 import (
 	"os"
 
-	"golang.org/x/sys/unix"
+	"miniplane.dev/miniplane/nodeagent/sealed"
 )
 
-const (
-	name     = "miniplane-seccomp"
-	allSeals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-)
+const name = "miniplane-seccomp"
 
 // Record has programs that libseccomp exports in this process written to a file as well.
 func Record(to *os.File) { C.record_to(C.int(to.Fd())) }
 
 // File has an exported program, for commands to be given as the last of their additional descriptors.
-func File(program []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	file := os.NewFile(uintptr(fd), name)
-	if _, err = file.Write(program); err == nil {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, allSeals)
-	}
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	return file, nil
-}
+func File(program []byte) (*os.File, error) { return sealed.File(name, program) }
