@@ -92,6 +92,8 @@ type agent struct {
 	host        host
 	owner       *owner // nil for an agent that no DaemonSet keeps
 	ready       atomic.Bool
+	// server is where MiniPods find the API server.
+	server string
 	// fabric is what is known of the network between the nodes, once somebody asked.
 	fabric atomic.Pointer[fabric.View]
 }
@@ -185,6 +187,7 @@ func (a *agent) work(ctx context.Context) error {
 // connect makes the client, which asks the API server itself, and the cache of what concerns this node.
 func (a *agent) connect(config *rest.Config) error {
 	config = rest.CopyConfig(config)
+	a.server = serverFor(config.Host)
 	config.QPS, config.Burst = -1, -1 // the API server's own fairness limits us
 	config.UserAgent = "miniplane-agent/" + Version
 	config.Wrap(patience.Wrapper(a.log.WithName("api")))
@@ -299,7 +302,7 @@ func (a *agent) runPods(ctx context.Context, net network.Network) error {
 		Recorder: a.recorder,
 		Layout:   podworker.Layout{RootDir: a.opts.RootDir, StateDir: a.opts.StateDir, CgroupParent: a.opts.CgroupParent},
 		Machine: podworker.Machine{NodeName: a.opts.NodeName, NodeIP: a.opts.NodeIP.String(), MemoryBytes: a.host.memory, RecursiveReadOnly: readsRecursively(),
-			Node: resources.FromList(allocatable), PodMaxPIDs: a.opts.PodMaxPIDs, Cluster: a.opts.cluster()},
+			Node: resources.FromList(allocatable), PodMaxPIDs: a.opts.PodMaxPIDs, Cluster: a.opts.cluster(), APIServer: a.server},
 		RuntimeName:   name,
 		TakenPorts:    a.machine.TakenPorts,
 		Log:           a.log.WithName("pods"),

@@ -2,9 +2,13 @@ package nodeagent
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	gort "runtime"
@@ -108,4 +112,16 @@ func (h host) info() miniv1.MiniNodeInfo {
 // readsRecursively tells whether the kernel can make a mount read-only with all that is mounted in it (Linux 5.12): then it looks for the one that is asked about.
 func readsRecursively() bool {
 	return errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}), unix.EBADF)
+}
+
+// serverFor is where MiniPods find the API server, as HOST:PORT, by the URL at which the agent does. Empty where that is this machine's own loopback.
+func serverFor(server string) string {
+	at, err := url.Parse(server)
+	if err != nil || at.Hostname() == "" || at.Hostname() == "localhost" {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(at.Hostname()); err == nil && ip.IsLoopback() {
+		return ""
+	}
+	return net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), "443"))
 }

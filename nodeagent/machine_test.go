@@ -21,3 +21,15 @@ func TestMachineWithCollidingRangesIsNotOpened(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestServerForMiniPods: MiniPods are told where the agent finds the API server, but for what is an address of theirs alone.
+func TestServerForMiniPods(t *testing.T) {
+	for server, want := range map[string]string{
+		"https://10.96.0.1:443": "10.96.0.1:443", "https://api.example.com": "api.example.com:443", "https://[fd00::1]:6443/base": "[fd00::1]:6443",
+		"https://127.0.0.1:6443": "", "https://localhost:6443": "", "https://[::1]:6443": "", "": "", "10.0.0.1:6443": "",
+	} {
+		if got := serverFor(server); got != want {
+			t.Errorf("%q: %q, want %q", server, got, want)
+		}
+	}
+}

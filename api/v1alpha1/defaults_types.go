@@ -8,7 +8,7 @@ import (
 // have these values. They are taken, so that such a Pod becomes a MiniPod by another apiVersion and kind, and they change nothing. Other values
 // would, and are refused.
 type NativePodDefaults struct {
-	// enableServiceLinks says nothing: no variables are made of services, whatever it says.
+	// enableServiceLinks says nothing: no variables are made of services but the API server's, whatever it says.
 	// +optional
 	EnableServiceLinks *bool `json:"enableServiceLinks,omitempty"`
 

@@ -32,7 +32,7 @@ var podSpec = []Field{
 	only("serviceAccountName", values(`default`), `robot`, "MiniPods get no token by themselves; with a volume that has one, or with `automountServiceAccountToken`, it can be any"),
 	only("serviceAccount", values(`default`), `robot`, "it is an older name of `serviceAccountName`"),
 	works("automountServiceAccountToken", `true`).but("where it is not given there is no token, and a native Pod has one"),
-	idle("enableServiceLinks", values(`true`, `false`), "no variables are made of services"),
+	idle("enableServiceLinks", values(`true`, `false`), "no variables are made of services but the API server's"),
 	works("securityContext", `{runAsUser: 1}`),
 	works("imagePullSecrets", `[{name: s}]`),
 	works("hostname", `web-0`),

@@ -3,6 +3,7 @@ package podworker
 import (
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 
@@ -18,6 +19,8 @@ import (
 // Facts are what a container can learn about its MiniPod that is not in the spec.
 type Facts struct {
 	NodeName, HostIP, PodIP string
+	// APIServer is where clients of the cluster's API find it, as HOST:PORT; empty where that is not known.
+	APIServer string
 	// Node is what the node has for all its MiniPods: the limit of those that have none of their own.
 	Node resources.Amounts
 }
@@ -34,9 +37,15 @@ func (v *variables) set(name, value string) {
 }
 
 // environment is the container's env as NAME=value, with references to variables above it replaced, and the values by
-// name for the replacement in command and args. What comes of ConfigMaps and Secrets as a whole comes first.
+// name for the replacement in command and args. Where the API server is comes first, as in a native Pod, and what comes of ConfigMaps and Secrets as
+// a whole next: what the spec says wins.
 func environment(pod *miniv1.MiniPod, c *miniv1.Container, facts Facts, objects volumes.Objects) (env []string, values map[string]string, err error) {
 	out := &variables{list: make([]string, 0, len(c.Env)), values: make(map[string]string, len(c.Env))}
+	if host, port, err := net.SplitHostPort(facts.APIServer); err == nil {
+		out.set("KUBERNETES_SERVICE_HOST", host)
+		out.set("KUBERNETES_SERVICE_PORT", port)
+		out.set("KUBERNETES_SERVICE_PORT_HTTPS", port)
+	}
 	for i := range c.EnvFrom {
 		if err := out.all(&c.EnvFrom[i], objects); err != nil {
 			return nil, nil, err

@@ -66,18 +66,19 @@ func TestEnvironmentFromObjects(t *testing.T) {
 			{Name: "T", ValueFrom: path("metadata.annotations['team']")},
 			{Name: "N", ValueFrom: path("metadata.labels['none']")},
 			{Name: "IPS", ValueFrom: path("status.podIPs")}, {Name: "HOSTS", ValueFrom: path("status.hostIPs")},
+			{Name: "API", Value: "$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)"},
 			{Name: "CPU", ValueFrom: amount("requests.cpu", "")}, {Name: "MILLI", ValueFrom: amount("requests.cpu", "1m")},
 			{Name: "MEM", ValueFrom: amount("limits.memory", "")}, {Name: "MI", ValueFrom: amount("requests.memory", "10Mi")},
 			{Name: "ALL", ValueFrom: amount("limits.cpu", "")},
 		}
 	}).Obj()
-	facts := Facts{HostIP: "10.0.0.1", PodIP: "100.64.0.9", Node: resources.Amounts{MilliCPU: 3500, MemoryBytes: 1 << 30}}
+	facts := Facts{HostIP: "10.0.0.1", PodIP: "100.64.0.9", APIServer: "10.96.0.1:443", Node: resources.Amounts{MilliCPU: 3500, MemoryBytes: 1 << 30}}
 	env, values, err := environment(pod, &pod.Spec.Containers[0], facts, someObjects())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"COLOUR=blue", "from.file=x", "size=7", "K_PASSWORD=p$(COLOUR)", "K_size=8", "size=9", "A=blue", "B=blue-blue-9-8", "C=p$(COLOUR)",
-		"L=1.2", "T=blue", "N=", "IPS=100.64.0.9", "HOSTS=10.0.0.1", "CPU=1", "MILLI=250", "MEM=134217728", "MI=7", "ALL=4"}
+	want := []string{"KUBERNETES_SERVICE_HOST=10.96.0.1", "KUBERNETES_SERVICE_PORT=443", "KUBERNETES_SERVICE_PORT_HTTPS=443", "COLOUR=blue", "from.file=x", "size=7", "K_PASSWORD=p$(COLOUR)", "K_size=8", "size=9", "A=blue", "B=blue-blue-9-8", "C=p$(COLOUR)",
+		"L=1.2", "T=blue", "N=", "IPS=100.64.0.9", "HOSTS=10.0.0.1", "API=10.96.0.1:443", "CPU=1", "MILLI=250", "MEM=134217728", "MI=7", "ALL=4"}
 	if diff := cmp.Diff(want, env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}

@@ -37,6 +37,8 @@ type Machine struct {
 	PodMaxPIDs int64
 	// Cluster is what is known of the names of the cluster.
 	Cluster names.Cluster
+	// APIServer is where MiniPods find the cluster's API, as HOST:PORT; empty where they cannot.
+	APIServer string
 }
 
 // containerSpec is what the runtime is told about one container, but for its volumes; and the values of its variables.
@@ -44,7 +46,7 @@ func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.
 	c := podplan.ContainerNamed(pod, a.Container)
 	id := containerID(pod.UID, c.Name, a.Attempt)
 	security := securityOf(pod, c)
-	facts := Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String(), Node: m.Node}
+	facts := Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String(), Node: m.Node, APIServer: m.APIServer}
 	env, values, err := environment(pod, c, facts, o.objects[c.Name])
 	if err != nil {
 		return spec, nil, fmt.Errorf("%w: %w", runtime.ErrSettings, err)

@@ -134,8 +134,7 @@ func TestAccountToken(t *testing.T) {
 	kubectl(t, ns, "create", "configmap", "settings", "--from-literal=colour=blue")
 	kubectl(t, ns, "create", "role", "reader", "--verb=get", "--resource=configmaps")
 	kubectl(t, ns, "create", "rolebinding", "reader", "--role=reader", "--serviceaccount="+ns+":robot")
-	server := strings.Fields(kubectl(t, "default", "get", "endpointslice", "kubernetes", "-o", "jsonpath={.endpoints[0].addresses[0]} {.ports[0].port}"))
-	url := "https://" + server[0] + ":" + server[1] + "/api/v1/namespaces/" + ns + "/configmaps/settings"
+	url := "https://$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)/api/v1/namespaces/" + ns + "/configmaps/settings"
 	asks := func(name, more string) string {
 		return `
 apiVersion: miniplane.dev/v1alpha1
