@@ -41,6 +41,10 @@ type EnvVarSource struct {
 	// secretKeyRef takes the value of a key of a Secret.
 	// +optional
 	SecretKeyRef *SecretKeySelector `json:"secretKeyRef,omitempty"`
+
+	// fileKeyRef takes the value of a key in a file that another container of the MiniPod has written.
+	// +optional
+	FileKeyRef *FileKeySelector `json:"fileKeyRef,omitempty"`
 }
 
 // ObjectFieldSelector names a field of the MiniPod.
@@ -109,6 +113,33 @@ type SecretKeySelector struct {
 	Key string `json:"key,omitempty"`
 
 	// optional leaves the variable out where there is no such Secret or key. Without it the container waits.
+	// +optional
+	Optional *bool `json:"optional,omitempty"`
+}
+
+// FileKeySelector names a key in a file of an emptyDir of the MiniPod, which the container itself need not mount. Its lines are KEY='value'; what is
+// between the quotes may have several lines.
+type FileKeySelector struct {
+	// volumeName is the emptyDir that the file is in.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	VolumeName string `json:"volumeName,omitempty"`
+
+	// path of the file in the volume: relative, and without "..". A file has at most 64 KiB.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	Path string `json:"path,omitempty"`
+
+	// key is which value to take.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[ -<>-~]+$`
+	Key string `json:"key,omitempty"`
+
+	// optional leaves the variable out where there is no such file or key, or where the value is empty. Without it the container waits.
 	// +optional
 	Optional *bool `json:"optional,omitempty"`
 }

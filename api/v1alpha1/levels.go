@@ -35,8 +35,11 @@ const (
 	// SpecLevelAPIAccess is that of automountServiceAccountToken: true.
 	SpecLevelAPIAccess int32 = 11
 
+	// SpecLevelEnvFiles is that of environment variables that come from files.
+	SpecLevelEnvFiles int32 = 12
+
 	// NewestSpecLevel is what this version knows.
-	NewestSpecLevel = SpecLevelAPIAccess
+	NewestSpecLevel = SpecLevelEnvFiles
 )
 
 // specLevelFields are the fields that levels brought.
@@ -52,6 +55,7 @@ var specLevelFields = map[int32]string{
 	SpecLevelRestartRules:   "restartPolicy and restartPolicyRules of containers",
 	SpecLevelNamespaces:     "hostNetwork, hostPID, hostIPC and shareProcessNamespace",
 	SpecLevelAPIAccess:      "automountServiceAccountToken: true",
+	SpecLevelEnvFiles:       "variables from files (fileKeyRef)",
 }
 
 // Level is what an agent has to know to run the MiniPod.
@@ -89,6 +93,9 @@ func (s *MiniPodSpec) Level() int32 {
 
 // level is what an agent has to know to run the container.
 func (c *Container) level() int32 {
+	if slices.ContainsFunc(c.Env, func(v EnvVar) bool { return v.ValueFrom != nil && v.ValueFrom.FileKeyRef != nil }) {
+		return SpecLevelEnvFiles
+	}
 	if slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return m.later() }) {
 		return SpecLevelVolumeKinds
 	}

@@ -64,8 +64,7 @@ var envVarSource = []Field{
 	works("resourceFieldRef", `{resource: limits.cpu}`),
 	works("configMapKeyRef", `{name: c, key: k}`),
 	works("secretKeyRef", `{name: c, key: k}`),
-	refused("fileKeyRef", `{volumeName: v, path: p, key: k}`, "variables are read before containers write files").
-		in(`{volumes: [{name: v, emptyDir: {}}], containers: [{name: a, image: x, env: [{name: A, valueFrom: {HERE: }}]}]}`),
+	works("fileKeyRef", `{volumeName: v, path: p, key: k}`).in(`{volumes: [{name: v, emptyDir: {}}], containers: [{name: a, image: x, env: [{name: A, valueFrom: {HERE: }}]}]}`),
 }
 
 var objectFieldSelector = []Field{
@@ -84,6 +83,13 @@ var keySelector = []Field{
 	works("name", `d`),
 	works("key", `l`),
 	works("optional", `true`),
+}
+
+var fileKeySelector = []Field{
+	works("volumeName", `w`),
+	works("path", `dir/file`).but("it must be relative; a link in it leads nowhere out of the volume, and the file has at most 64 KiB"),
+	works("key", `other.key`),
+	works("optional", `true`).but("nor need the file be there, as Kubernetes says; a kubelet of 1.37 waits for it"),
 }
 
 var envFromSource = []Field{

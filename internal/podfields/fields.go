@@ -74,6 +74,7 @@ func All() []Type {
 		{reflect.TypeFor[corev1.EnvFromSource](), inContainer(`envFrom: [{HERE: }]`), envFromSource},
 		{reflect.TypeFor[corev1.ConfigMapKeySelector](), inContainer(`env: [{name: A, valueFrom: {configMapKeyRef: {name: c, key: k, HERE: }}}]`), keySelector},
 		{reflect.TypeFor[corev1.SecretKeySelector](), inContainer(`env: [{name: A, valueFrom: {secretKeyRef: {name: c, key: k, HERE: }}}]`), keySelector},
+		{reflect.TypeFor[corev1.FileKeySelector](), withEnvFile(`volumeName: v, path: p, key: k, HERE: `), fileKeySelector},
 		{reflect.TypeFor[corev1.ConfigMapEnvSource](), inContainer(`envFrom: [{configMapRef: {name: c, HERE: }}]`), envSource},
 		{reflect.TypeFor[corev1.SecretEnvSource](), inContainer(`envFrom: [{secretRef: {name: c, HERE: }}]`), envSource},
 		{reflect.TypeFor[corev1.ObjectFieldSelector](), inContainer(`env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name, HERE: }}}]`), objectFieldSelector},
@@ -124,6 +125,9 @@ func withToken(source string) string {
 }
 func withVolume(source, mount string) string {
 	return `{volumes: [{name: v, ` + source + `}], containers: [{name: a, image: x, env: [{name: A, value: b}], volumeMounts: [{` + mount + `}]}]}`
+}
+func withEnvFile(selector string) string {
+	return `{volumes: [{name: v, emptyDir: {}}, {name: w, emptyDir: {}}], containers: [{name: a, image: x, env: [{name: A, valueFrom: {fileKeyRef: {` + selector + `}}}]}]}`
 }
 
 // works is a field that works, with an example.

@@ -37,14 +37,29 @@ func ReadInside(root, name string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = dir.Close() }()
-	file, err := OpenAt(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NONBLOCK, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
+	found, err := OpenAt(int(dir.Fd()), name, unix.O_PATH, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRegular(file, name); err != nil {
+	defer func() { _ = found.Close() }()
+	return ReadFound(found, most)
+}
+
+// ReadFound reads what was found as a path (O_PATH). It is opened only when it is known to be a regular file: with some devices something happens when
+// they are opened. Its errors are Read's.
+func ReadFound(found *os.File, most int64) ([]byte, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(found.Fd()), &stat); err != nil {
 		return nil, err
 	}
-	return readAll(file, name, most)
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, notRegular(found.Name())
+	}
+	file, err := OpenAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", found.Fd()), unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return readAll(file, found.Name(), most)
 }
 
 // raced is how often a path is looked up again that somebody changed meanwhile.
@@ -119,7 +134,11 @@ func open(dir *os.Root, name string, flags int) (*os.File, error) {
 // checkRegular closes a file that is not a regular one.
 func checkRegular(file *os.File, name string) error {
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return errors.Join(err, fmt.Errorf("%s is not a regular file: %w", name, errdefs.ErrInvalidArgument), file.Close())
+		return errors.Join(err, notRegular(name), file.Close())
 	}
 	return nil
+}
+
+func notRegular(name string) error {
+	return fmt.Errorf("%s is not a regular file: %w", name, errdefs.ErrInvalidArgument)
 }

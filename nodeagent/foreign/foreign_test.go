@@ -108,6 +108,17 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// What is no regular file is not opened to find that out: no socket can be, and with some devices something happens.
+func TestReadInsideOpensNoDevice(t *testing.T) {
+	_, path := place(t)
+	l, err := net.Listen("unix", path)
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	if text, err := foreign.ReadInside(filepath.Dir(path), filepath.Base(path), 100); !errdefs.IsInvalidArgument(err) || strings.Contains(err.Error(), unix.ENXIO.Error()) {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 // Links of an image lead where they lead in a container of it: absolute ones begin at its root, and none leads above it.
 func TestReadInside(t *testing.T) {
 	_, path := place(t)

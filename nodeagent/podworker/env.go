@@ -23,6 +23,8 @@ type Facts struct {
 	APIServer string
 	// Node is what the node has for all its MiniPods: the limit of those that have none of their own.
 	Node resources.Amounts
+	// Files reads files that variables come from. Nil before the container is made: others may still write them, and what comes of them is left out.
+	Files readEnvFile
 }
 
 // variables is an environment in the making. Values are by name, for the replacement of references, and those are replaced in what comes later.
@@ -121,6 +123,8 @@ func valueOf(pod *miniv1.MiniPod, c *miniv1.Container, from *miniv1.EnvVarSource
 		}
 		value, ok := found.Data[ref.Key]
 		return string(value), ok, needed("secret", ref.Name, ref.Key, ok, ref.Optional)
+	case from.FileKeyRef != nil:
+		return fileValue(from.FileKeyRef, facts.Files)
 	}
 	return "", false, fmt.Errorf("valueFrom names nothing that the value could come from")
 }

@@ -64,8 +64,8 @@ func TestContainerSpec(t *testing.T) {
 		p.Spec.Hostname = "other"
 	}).Obj()
 	o := seen()
-	got, _, err := containerSpec(Layout{RootDir: "/root", StateDir: "/state", CgroupParent: "/mini"}, Machine{NodeName: "n1", NodeIP: "10.0.0.1", MemoryBytes: 1 << 30},
-		pod, &o, podplan.Action{Container: "main", Attempt: 3, Crashes: 2})
+	pool := &Pool{Options: Options{Layout: Layout{RootDir: "/root", StateDir: "/state", CgroupParent: "/mini"}, Machine: Machine{NodeName: "n1", NodeIP: "10.0.0.1", MemoryBytes: 1 << 30}}}
+	got, _, err := pool.containerSpec(pod, &o, podplan.Action{Container: "main", Attempt: 3, Crashes: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -153,7 +153,7 @@ func (w *worker) attach(ctx context.Context, desired *miniv1.MiniPod) (change, e
 
 // specOf is what the runtime is told about one container, whose paths in volumes are looked up and made for it.
 func (w *worker) specOf(desired *miniv1.MiniPod, a podplan.Action) (runtime.ContainerSpec, error) {
-	spec, values, err := containerSpec(w.pool.Layout, w.pool.Machine, desired, &w.observed, a)
+	spec, values, err := w.pool.containerSpec(desired, &w.observed, a)
 	if err != nil {
 		return spec, err
 	}

@@ -117,7 +117,7 @@ func TestEnvironmentThatIsMissing(t *testing.T) {
 		change(&pod.Spec.Containers[0])
 		o := seen()
 		o.objects = map[string]volumes.Objects{"main": someObjects()}
-		_, _, err := containerSpec(Layout{}, testMachine, pod, &o, podplan.Action{Container: "main"})
+		_, _, err := (&Pool{Options: Options{Machine: testMachine}}).containerSpec(pod, &o, podplan.Action{Container: "main"})
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, runtime.ErrSettings) {
 			t.Errorf("%v, want %q", err, want)
 		}

@@ -42,11 +42,12 @@ type Machine struct {
 }
 
 // containerSpec is what the runtime is told about one container, but for its volumes; and the values of its variables.
-func containerSpec(l Layout, m Machine, pod *miniv1.MiniPod, o *view, a podplan.Action) (spec runtime.ContainerSpec, values map[string]string, err error) {
+func (p *Pool) containerSpec(pod *miniv1.MiniPod, o *view, a podplan.Action) (spec runtime.ContainerSpec, values map[string]string, err error) {
+	l, m := p.Layout, p.Machine
 	c := podplan.ContainerNamed(pod, a.Container)
 	id := containerID(pod.UID, c.Name, a.Attempt)
 	security := securityOf(pod, c)
-	facts := Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String(), Node: m.Node, APIServer: m.APIServer}
+	facts := Facts{NodeName: m.NodeName, HostIP: m.NodeIP, PodIP: o.Address.String(), Node: m.Node, APIServer: m.APIServer, Files: p.envFiles(pod)}
 	env, values, err := environment(pod, c, facts, o.objects[c.Name])
 	if err != nil {
 		return spec, nil, fmt.Errorf("%w: %w", runtime.ErrSettings, err)

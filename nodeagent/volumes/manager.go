@@ -53,6 +53,9 @@ type Manager interface {
 	Made(uid types.UID, volume string) bool
 	// Mount is where the runtime finds a volume for a container, or a path in it. Index tells a container's mounts apart.
 	Mount(uid types.UID, w Wanted, container string, index int, subPath string) (string, error)
+	// Read reads a file of an emptyDir, of at most so many bytes. Its errors wrap fs.ErrNotExist where there is no such file, and errdefs.ErrInvalidArgument
+	// where it is not what it should be.
+	Read(uid types.UID, w Wanted, path string, most int64) ([]byte, error)
 	// Usage is what emptyDirs on disk take of it, in bytes, by their names; those that are not there are not in it. It takes its time, and ends with ctx.
 	Usage(ctx context.Context, uid types.UID, names []string) (map[string]int64, error)
 	// OfImage is where directories are that the image of a container calls volumes, and which are the container's alone. Who makes the container

@@ -97,14 +97,21 @@ func makePlace(found *os.File, target string, anything bool) error {
 	return errors.New("it is neither a directory nor a file")
 }
 
+// inVolume are the rules of a path in a volume: nothing leads out of it.
+const inVolume = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
+
 // beneath opens a path in a volume, which no link leads out of. Directories that are missing are made, with the permissions of the volume.
 func beneath(volume, subPath string, mayMake bool) (*os.File, error) {
-	root, err := foreign.OpenAt(unix.AT_FDCWD, volume, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	root, err := openRoot(volume)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	return openBeneath(root, subPath, mayMake, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_MAGICLINKS|unix.RESOLVE_NO_XDEV)
+	return openBeneath(root, subPath, mayMake, inVolume)
+}
+
+func openRoot(volume string) (*os.File, error) {
+	return foreign.OpenAt(unix.AT_FDCWD, volume, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 }
 
 // openBeneath opens a path in a directory. Directories that are missing are made, with the permissions of that directory.

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
 
@@ -47,4 +49,84 @@ spec:
 		return strings.HasPrefix(out, "Succeeded"), out
 	})
 	kubectl(t, ns, "delete", "minipod", "uses", "--timeout=60s")
+}
+
+// A native Pod's manifest with variables of a file: the container need not have the volume, has what the init container wrote, and after a restart what
+// is there by then. A link out of the volume is told, and not followed.
+func TestFileKeyRef(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, `
+apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: reads}
+spec:
+  restartPolicy: OnFailure
+  volumes: [{name: config, emptyDir: {}}]
+  initContainers:
+  - name: writes
+    image: `+busybox+`
+    command: [sh, -c]
+    args:
+    - |
+      cat >/data/app.env <<'END'
+      # for the others
+      ADDRESS='http://$HOST'  # as it is
+      WORDS='one
+      two'
+      END
+      echo "ROUND='1'" >/data/round.env
+    volumeMounts: [{name: config, mountPath: /data}]
+  containers:
+  - name: prints
+    image: `+busybox+`
+    command: [sh, -c, "echo $ADDRESS $WORDS ${NONE-unset} ${NOFILE-unset} $URL >/dev/termination-log"]
+    env:
+    - name: ADDRESS
+      valueFrom: {fileKeyRef: {volumeName: config, path: app.env, key: ADDRESS}}
+    - name: WORDS
+      valueFrom: {fileKeyRef: {volumeName: config, path: app.env, key: WORDS, optional: false}}
+    - name: NONE
+      valueFrom: {fileKeyRef: {volumeName: config, path: app.env, key: NONE, optional: true}}
+    - name: NOFILE
+      valueFrom: {fileKeyRef: {volumeName: config, path: none.env, key: NONE, optional: true}}
+    - name: URL
+      value: $(ADDRESS)/
+  - name: restarts
+    image: `+busybox+`
+    command: [sh, -c]
+    args:
+    - |
+      if [ "$ROUND" = 1 ]; then echo "ROUND='2'" >/data/round.env; exit 1; fi
+      echo "round $ROUND" >/dev/termination-log
+    env:
+    - name: ROUND
+      valueFrom: {fileKeyRef: {volumeName: config, path: round.env, key: ROUND}}
+    volumeMounts: [{name: config, mountPath: /data}]
+---
+apiVersion: miniplane.dev/v1alpha1
+kind: MiniPod
+metadata: {name: leaves}
+spec:
+  volumes: [{name: config, emptyDir: {}}]
+  initContainers:
+  - name: links
+    image: `+busybox+`
+    command: [ln, -s, /etc/passwd, /data/app.env]
+    volumeMounts: [{name: config, mountPath: /data}]
+  containers:
+  - name: main
+    image: `+busybox+`
+    command: [sleep, "100000"]
+    env:
+    - name: ROOT
+      valueFrom: {fileKeyRef: {volumeName: config, path: app.env, key: root}}
+`)
+	if diff := cmp.Diff([]string{"http://$HOST one two unset unset http://$HOST/", "round 2"}, lastWords(t, ns, "reads")); diff != "" {
+		t.Errorf("variables (-want +got):\n%s", diff)
+	}
+	waitSummary(t, ns, "leaves", miniv1.ReasonCreateContainerConfig)
+	out := kubectl(t, ns, "get", "minipod", "leaves", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.message}")
+	if want := `variable ROOT: file "app.env" of volume "config": it leads out of the volume`; !strings.Contains(out, want) {
+		t.Errorf("it says %q, want %q", out, want)
+	}
 }

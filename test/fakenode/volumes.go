@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -21,10 +22,13 @@ type Volumes struct {
 	makes int
 	fails error
 	usage map[string]int64
+	files map[string]string // by volume and path
 }
 
 // NewVolumes has none.
-func NewVolumes() *Volumes { return &Volumes{there: map[types.UID]map[string]volumes.Wanted{}} }
+func NewVolumes() *Volumes {
+	return &Volumes{there: map[types.UID]map[string]volumes.Wanted{}, files: map[string]string{}}
+}
 
 // Fail makes every making fail from now on; nil: work.
 func (v *Volumes) Fail(err error) {
@@ -78,6 +82,27 @@ func (v *Volumes) Mount(uid types.UID, w volumes.Wanted, _ string, _ int, subPat
 		return "", fmt.Errorf("volume %q was not made", w.Name)
 	}
 	return path.Join("/volumes", w.Name, subPath), nil
+}
+
+// Put writes a file as a container would, into the emptyDirs of that name of all MiniPods.
+func (v *Volumes) Put(volume, path, text string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.files[volume+"/"+path] = text
+}
+
+// Read implements volumes.Manager.
+func (v *Volumes) Read(uid types.UID, w volumes.Wanted, path string, _ int64) ([]byte, error) {
+	if !v.Made(uid, w.Name) {
+		return nil, fmt.Errorf("volume %q was not made", w.Name)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	text, there := v.files[w.Name+"/"+path]
+	if !there {
+		return nil, fs.ErrNotExist
+	}
+	return []byte(text), nil
 }
 
 // Use makes volumes take so many bytes from now on, by their names.
