@@ -228,7 +228,8 @@ type ProjectedVolumeSource struct {
 	DefaultMode *int32 `json:"defaultMode,omitempty"`
 }
 
-// VolumeProjection is one source of files.
+// VolumeProjection is one source of files. Fields that are not known are kept until the policy volumes.miniplane.dev refuses them, as those of a volume.
+// +kubebuilder:pruning:PreserveUnknownFields
 type VolumeProjection struct {
 	// configMap has a file for each key of a ConfigMap.
 	// +optional

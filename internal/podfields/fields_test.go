@@ -125,7 +125,7 @@ func compare(t *testing.T, path string, of reflect.Type, schema apiextensionsv1.
 	}
 }
 
-// The policy about volumes refuses kinds that MiniPods do not have in the words of the table.
+// The policy about volumes refuses kinds that MiniPods do not have, and sources of projected volumes, in the words of the table.
 func TestPolicySpeaksAsTheTable(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("..", "..", "config", "policy", "resources.yaml"))
 	if err != nil {
@@ -142,7 +142,8 @@ func TestPolicySpeaksAsTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{}
-	want["kinds"], want["because"] = volumeExpressions()
+	want["kinds"], want["because"] = expressions(volume)
+	want["sources"], want["sourceBecause"] = expressions(volumeProjection)
 	for _, variable := range policy.Spec.Variables {
 		expression, held := want[variable.Name]
 		if held && strings.Join(strings.Fields(variable.Expression), " ") != expression {
@@ -155,11 +156,11 @@ func TestPolicySpeaksAsTheTable(t *testing.T) {
 	}
 }
 
-// volumeExpressions are what the policy has of the table: the fields that a volume can have, and those that it cannot have, by the reason.
-func volumeExpressions() (kinds, because string) {
+// expressions are what the policy has of a table: the fields that there can be, and those that there cannot be, by the reason.
+func expressions(table []Field) (kinds, because string) {
 	var known, reasons []string
 	refused := map[string][]string{}
-	for _, field := range volume {
+	for _, field := range table {
 		if field.Verdict != Refused {
 			known = append(known, "'"+field.Name+"'")
 			continue

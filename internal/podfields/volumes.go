@@ -107,8 +107,8 @@ var volumeProjection = []Field{
 	works("secret", `{name: s}`),
 	works("downwardAPI", `{items: [{path: p, fieldRef: {fieldPath: metadata.name}}]}`),
 	works("serviceAccountToken", `{path: p}`),
-	refused("clusterTrustBundle", `{name: b, path: p}`, "the agent reads no bundles"),
-	refused("podCertificate", `{signerName: example.com/s, keyType: ED25519, credentialBundlePath: p}`, "certificates are for native Pods, whose identity the API server knows"),
+	refused("clusterTrustBundle", `{name: b, path: p}`, "the agent reads no bundles").instead("use a configMap that has the certificates"),
+	refused("podCertificate", `{signerName: example.com/s, keyType: ED25519, credentialBundlePath: p}`, "certificates are for native Pods, whose identity the API server knows").instead("use a secret that has one"),
 }
 
 var objectProjection = []Field{

@@ -23,26 +23,57 @@ func inKinds(volume string) map[string]string {
 // Kinds of volumes that MiniPods do not have are refused by their names and with the reason, whatever a client asks to become of fields that are not known;
 // so are misspelt ones, and no volume of nothing comes of any.
 func TestVolumeKindsAreRefusedByName(t *testing.T) {
-	_, c := testenv.Start(t)
-	namespace := testenv.Namespace(t, c)
 	tries := map[string][]string{
 		"emtpyDir: {}": {`unknown field "emtpyDir" of volume data`},
 		"emptyDir: {}, persistentVolumeClaim: {}":       {"persistentVolumeClaim of volume data is not supported, because volumes live and end"},
 		"nfs: {server: s}, persistentVolumeClaim: {}":   {"nfs of volume data is not supported", "persistentVolumeClaim of volume data is not supported"},
 		"persistentVolumeClaim: {claimName: c, a: [1]}": {"because volumes live and end with their MiniPod: use hostPath for a directory of the node, or emptyDir"},
 	}
-	refused := 0
+	fields := refusedOf("Volume")
+	if len(fields) < 20 {
+		t.Errorf("the table has %d kinds that are refused", len(fields))
+	}
+	for _, field := range fields {
+		tries[field.Name+": "+field.Not] = []string{field.Name + " of volume data is not supported, because " + field.Why, field.Instead}
+	}
+	areRefused(t, tries, "MiniPods have no such volume: ")
+}
+
+// So are sources of projected volumes.
+func TestSourcesAreRefusedByName(t *testing.T) {
+	const whole = "projected: {sources: [{secret: {name: s}}, {%s}]}"
+	tries := map[string][]string{
+		fmt.Sprintf(whole, "configmap: {name: c}"):                                      {`unknown field "configmap" in projected.sources of volume data`},
+		fmt.Sprintf(whole, "secret: {name: s}, clusterTrustBundle: {name: b, path: p}"): {"clusterTrustBundle in projected.sources of volume data is not supported"},
+		fmt.Sprintf(whole, "podCertificate: {}}, {clusterTrustBundle: {}, a: [1]"):      {"podCertificate in", "clusterTrustBundle in", `unknown field "a" in`},
+	}
+	fields := refusedOf("VolumeProjection")
+	if len(fields) < 2 {
+		t.Errorf("the table has %d sources that are refused", len(fields))
+	}
+	for _, field := range fields {
+		tries[fmt.Sprintf(whole, field.Name+": "+field.Not)] = []string{field.Name + " in projected.sources of volume data is not supported, because " + field.Why, field.Instead}
+	}
+	areRefused(t, tries, "projected volumes have no such source: ")
+}
+
+// refusedOf are the fields of a type that MiniPods do not have.
+func refusedOf(name string) (out []podfields.Field) {
 	for _, of := range podfields.All() {
 		for _, field := range of.Fields {
-			if of.Name() == "Volume" && field.Verdict == podfields.Refused {
-				refused++
-				tries[field.Name+": "+field.Not] = []string{field.Name + " of volume data is not supported, because " + field.Why, field.Instead}
+			if of.Name() == name && field.Verdict == podfields.Refused {
+				out = append(out, field)
 			}
 		}
 	}
-	if refused < 20 {
-		t.Errorf("the table has %d kinds that are refused", refused)
-	}
+	return out
+}
+
+// areRefused tries volumes in all kinds that have such, each of which has to be refused in all these words, whatever is asked to become of unknown fields.
+func areRefused(t *testing.T, tries map[string][]string, always string) {
+	t.Helper()
+	_, c := testenv.Start(t)
+	namespace := testenv.Namespace(t, c)
 	for volume, want := range tries {
 		for kind, spec := range inKinds(volume) {
 			for _, validation := range []client.FieldValidation{"Strict", "Warn", "Ignore"} {
@@ -52,7 +83,7 @@ func TestVolumeKindsAreRefusedByName(t *testing.T) {
 					t.Fatal(err)
 				}
 				err := client.WithFieldValidation(c, validation).Create(t.Context(), object, client.DryRunAll)
-				for _, words := range append(want, "MiniPods have no such volume: ") {
+				for _, words := range append(want, always) {
 					if err == nil || !strings.Contains(err.Error(), words) {
 						t.Errorf("%s in a %s, %s: %v\nwant it to contain: %s", volume, kind, validation, err, words)
 					}
@@ -72,7 +103,8 @@ func TestFieldsInVolumesAreStrict(t *testing.T) {
 		"configMap.items[0].pth":         "configMap: {name: c, items: [{key: k, path: p, pth: p}]}",
 		"image.ref":                      "image: {reference: x, ref: y}",
 		"hostPath.kind":                  "hostPath: {path: /, kind: File}",
-		"projected.sources[0].configmap": "projected: {sources: [{configmap: {}}]}",
+		"projected.source":               "projected: {source: []}",
+		"projected.sources[0].secret.of": "projected: {sources: [{secret: {name: s, of: a}}]}",
 	} {
 		if err := tryManifest(t, c, namespace, "kind: MiniPod\nmetadata: {name: probe}\nspec: "+inKinds(volume)["MiniPod"]); err == nil ||
 			!strings.Contains(err.Error(), `unknown field "spec.volumes[0].`+field+`"`) {
