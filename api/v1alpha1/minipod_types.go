@@ -295,6 +295,36 @@ type ContainerStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	ContainerID string `json:"containerID,omitempty"`
+
+	// volumeMounts are those with recursiveReadOnly, and what became of it on the node. What else there is to know of volumeMounts stands in the spec.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	VolumeMounts []VolumeMountStatus `json:"volumeMounts,omitempty"`
+}
+
+// VolumeMountStatus is a volumeMount as it is in a container.
+type VolumeMountStatus struct {
+	// name of the volume.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+
+	// mountPath is where the container sees it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	MountPath string `json:"mountPath"`
+
+	// readOnly tells whether the container cannot write to it.
+	// +optional
+	ReadOnly bool `json:"readOnly,omitempty"`
+
+	// recursiveReadOnly is Enabled where what is mounted in it is read-only too, and else Disabled.
+	// +optional
+	// +kubebuilder:validation:Enum=Enabled;Disabled
+	RecursiveReadOnly *corev1.RecursiveReadOnlyMode `json:"recursiveReadOnly,omitempty"`
 }
 
 // MiniPod is a group of containers that share a network, IPC and UTS namespace and one address.

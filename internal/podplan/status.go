@@ -17,6 +17,8 @@ type Node struct {
 	IP string
 	// RuntimeName is the scheme of container IDs, as in "containerd".
 	RuntimeName string
+	// RecursiveReadOnly tells whether it can make a mount read-only with all that is mounted in it.
+	RecursiveReadOnly bool
 }
 
 // Status is the status that the API server should have: what the scheduler wrote, and what is observed. A MiniPod that
@@ -36,7 +38,7 @@ func Status(pod *miniv1.MiniPod, o *Observation, node Node, now time.Time) miniv
 		status.StartTime = seconds(o.TakenUp)
 	}
 	r := rowOf(pod.Spec.AllContainers())
-	status.InitContainerStatuses, status.ContainerStatuses = containerStatuses(pod, r, o, node.RuntimeName, now)
+	status.InitContainerStatuses, status.ContainerStatuses = containerStatuses(pod, r, o, node, now)
 	status.Phase = phaseOf(pod, r, &status)
 	failForced(&status, o)
 	setConditions(pod, r, &status, now)

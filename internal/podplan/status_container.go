@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
@@ -28,14 +29,14 @@ const (
 )
 
 // containerStatuses has one entry per container of the spec, in its order.
-func containerStatuses(pod *miniv1.MiniPod, r row, o *Observation, runtimeName string, now time.Time) (inits, mains []miniv1.ContainerStatus) {
+func containerStatuses(pod *miniv1.MiniPod, r row, o *Observation, node Node, now time.Time) (inits, mains []miniv1.ContainerStatus) {
 	over := r.inTurn() && r.over(pod, o)
 	for _, x := range r {
 		d := r.decide(pod, x, o)
 		if over { // then nothing is started again, sidecars neither
 			d.start = false
 		}
-		status := containerStatus(pod, r, x, o, d, runtimeName, now)
+		status := containerStatus(pod, r, x, o, d, node.RuntimeName, now)
 		if x.kind == miniv1.ContainerInit {
 			readyAtEnd(&status, r.passed(x, o))
 		}
@@ -48,6 +49,7 @@ func containerStatuses(pod *miniv1.MiniPod, r row, o *Observation, runtimeName s
 		keepStart(&status, published)
 		keepEnd(&status, published)
 		keepWords(&status, published, o)
+		tellMounts(&status, x.spec, published, node)
 		if x.kind == miniv1.ContainerMain {
 			mains = append(mains, status)
 		} else {
@@ -211,6 +213,27 @@ func keepStart(status *miniv1.ContainerStatus, published []miniv1.ContainerStatu
 		if apart(before.State.Running.StartedAt, status.State.Running.StartedAt) <= sameStart {
 			status.State.Running.StartedAt = before.State.Running.StartedAt
 		}
+	}
+}
+
+// tellMounts says what became of recursiveReadOnly, as a kubelet says it. Once said it stays, and so does that an earlier version said nothing: it would be
+// a write for nothing new.
+func tellMounts(status *miniv1.ContainerStatus, c *miniv1.Container, published []miniv1.ContainerStatus, node Node) {
+	for _, before := range published {
+		if before.Name == c.Name && before.ContainerID != "" && before.ContainerID == status.ContainerID {
+			status.VolumeMounts = before.VolumeMounts
+			return
+		}
+	}
+	for _, m := range c.VolumeMounts {
+		if ptr.Deref(m.RecursiveReadOnly, corev1.RecursiveReadOnlyDisabled) == corev1.RecursiveReadOnlyDisabled {
+			continue
+		}
+		became := corev1.RecursiveReadOnlyDisabled
+		if node.RecursiveReadOnly {
+			became = corev1.RecursiveReadOnlyEnabled
+		}
+		status.VolumeMounts = append(status.VolumeMounts, miniv1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly, RecursiveReadOnly: &became})
 	}
 }
 

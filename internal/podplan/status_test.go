@@ -185,3 +185,41 @@ func TestLastWords(t *testing.T) {
 		t.Errorf("read again: %q", got)
 	}
 }
+
+// What became of recursiveReadOnly is said from the beginning, and of nothing else. It stays what it was when the container was made; and what an
+// earlier version did not say of one is no reason for a write.
+func TestStatusOfMounts(t *testing.T) {
+	mode := func(m corev1.RecursiveReadOnlyMode) *corev1.RecursiveReadOnlyMode { return &m }
+	mounts := []miniv1.VolumeMount{{Name: "a", MountPath: "/a"}, {Name: "b", MountPath: "/b", ReadOnly: true}, {Name: "c", MountPath: "/c", ReadOnly: true, RecursiveReadOnly: mode("Disabled")},
+		{Name: "d", MountPath: "/d", ReadOnly: true, RecursiveReadOnly: mode("IfPossible")}, {Name: "e", MountPath: "/e", ReadOnly: true, RecursiveReadOnly: mode("Enabled")}}
+	pod := testPod().With(func(p *miniv1.MiniPod) {
+		p.Spec.Containers[0].VolumeMounts = mounts
+		p.Spec.InitContainers = []miniv1.Container{{Name: "i", Image: "echo:test", VolumeMounts: mounts[3:4]}}
+	}).Obj()
+	of := func(became corev1.RecursiveReadOnlyMode, names ...string) (out []miniv1.VolumeMountStatus) {
+		for _, name := range names {
+			out = append(out, miniv1.VolumeMountStatus{Name: name, MountPath: "/" + name, ReadOnly: true, RecursiveReadOnly: mode(became)})
+		}
+		return out
+	}
+	able, unable := testNode("r"), testNode("r")
+	able.RecursiveReadOnly = true
+	check := func(what string, status miniv1.MiniPodStatus, main, init []miniv1.VolumeMountStatus) {
+		t.Helper()
+		if diff := cmp.Diff([][]miniv1.VolumeMountStatus{main, init}, [][]miniv1.VolumeMountStatus{status.ContainerStatuses[0].VolumeMounts, status.InitContainerStatuses[0].VolumeMounts}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	o := NewObservation()
+	check("a node that can", Status(pod, &o, able, t0), of("Enabled", "d", "e"), of("Enabled", "d"))
+	check("one that cannot", Status(pod, &o, unable, t0), of("Disabled", "d", "e"), of("Disabled", "d"))
+
+	o = seen(container("i", 0, 0, exited(0, 0, 1)), container("main", 0, 0, runs))
+	pod.Status = Status(pod, &o, able, t0)
+	check("the node became another", Status(pod, &o, unable, t0), of("Enabled", "d", "e"), of("Enabled", "d"))
+	o = seen(container("i", 0, 0, exited(0, 0, 1)), container("main", 1, 0, runs))
+	check("and the container, too", Status(pod, &o, unable, t0), of("Disabled", "d", "e"), of("Enabled", "d"))
+	pod.Status.ContainerStatuses[0].VolumeMounts, pod.Status.InitContainerStatuses[0].VolumeMounts = nil, nil
+	o = seen(container("i", 0, 0, exited(0, 0, 1)), container("main", 0, 0, runs))
+	check("an earlier version said nothing", Status(pod, &o, able, t0), nil, nil)
+}

@@ -329,7 +329,8 @@ func (w *worker) report(desired *miniv1.MiniPod, work []podplan.Action, now time
 	} else {
 		w.busySince = time.Time{}
 	}
-	status := podplan.Status(desired, &w.observed.Observation, podplan.Node{IP: w.pool.Machine.NodeIP, RuntimeName: w.pool.RuntimeName}, now)
+	status := podplan.Status(desired, &w.observed.Observation, podplan.Node{IP: w.pool.Machine.NodeIP, RuntimeName: w.pool.RuntimeName,
+		RecursiveReadOnly: w.pool.Machine.RecursiveReadOnly}, now)
 	w.observed.MarkReady(&status)
 	w.publisher.offer(&status, notBefore)
 }

@@ -203,6 +203,10 @@ spec:
 		out := kubectl(t, ns, "get", "minipod", "reader", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.terminated.message}")
 		return strings.TrimSpace(out) == "Succeeded of the node", out
 	})
+	out := kubectl(t, ns, "get", "minipod", "reader", "-o", "jsonpath={range .status.containerStatuses[0].volumeMounts[*]}{.name} {.mountPath} {.readOnly} {.recursiveReadOnly},{end}")
+	if out != "etc /node true Enabled," && out != "etc /node true Disabled," {
+		t.Errorf("of its mounts the status says %q", out)
+	}
 	kubectl(t, ns, "label", "namespace", ns, enforceLabel+"=baseline")
 	apply(t, ns, strings.ReplaceAll(pod, "NAME", "refused"))
 	eventually(t, patience, ns, &miniv1.MiniPodList{}, "it is refused", func() (bool, string) {

@@ -34,7 +34,7 @@ var Differences = []Difference{
 	{"(pod|host)IPs", "[01]", "0", "",
 		"There are no `podIPs` and `hostIPs`", "there is one address of each, which `podIP` and `hostIP` have"},
 	{anyContainer + " (resources|user|volumeMounts)", "some", "none", "",
-		"The status of a container does not repeat its resources, user and volumeMounts", "they do not change while it runs; the spec says them, and every status is smaller"},
+		"The status of a container does not repeat its resources, user and volumeMounts, but for those with `recursiveReadOnly`", "they do not change while it runs; the spec says them, and every status is smaller"},
 	{"observedGeneration", "2", "1", "",
 		"A deletion is not confirmed by a write of its own (`observedGeneration`)", "it would be one write more for each MiniPod"},
 	{"observedGeneration", "0", "1", "",
