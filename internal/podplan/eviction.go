@@ -30,7 +30,9 @@ func DiskLimits(pod *miniv1.MiniPod) map[string]int64 {
 	return out
 }
 
-// Exceeds tells why a MiniPod has to go whose emptyDirs on disk were found to take so much; empty if it need not. The words are a kubelet's.
+// Exceeds tells why a MiniPod has to go whose emptyDirs on disk were found to take so much; empty if it need not. The words are a kubelet's. As for a
+// kubelet it is no disruption, and there is no condition DisruptionTarget: it broke its own limit, and does so again wherever it runs. That condition is
+// for one that has to go because the node is short of something.
 func Exceeds(pod *miniv1.MiniPod, used map[string]int64) string {
 	limits := DiskLimits(pod)
 	for i := range pod.Spec.Volumes {

@@ -3,6 +3,7 @@ package podworker
 import (
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -27,6 +28,9 @@ func TestEviction(t *testing.T) {
 	if want := `Usage of EmptyDir volume "x" exceeds the limit "1Gi".`; pod.Status.Reason != miniv1.ReasonEvicted || pod.Status.Message != want ||
 		pod.Status.Summary != miniv1.ReasonEvicted || len(b.runtime.Calls(fake.OpCreate)) != 1 {
 		t.Errorf("status %+v", pod.Status)
+	}
+	if target := meta.FindStatusCondition(pod.Status.Conditions, miniv1.ConditionDisruptionTarget); target != nil {
+		t.Errorf("it broke its own limit, and nobody disrupts it: %+v", target)
 	}
 	b.until("it holds nothing but its logs", func() bool { return b.sandboxes.Len() == 0 && len(b.containers()) == 0 })
 	b.delete("a")
