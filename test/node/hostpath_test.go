@@ -56,6 +56,9 @@ while ! [ -e /in/later/it ]; do sleep 0.1; done; echo seen; [ -e /data/later/it 
 			{Name: "ro", MountPath: "/recursive", ReadOnly: true, RecursiveReadOnly: &all}}
 	}))
 	pod := e.shows("a", "Running")
+	if told := pod.Status.ContainerStatuses[0].VolumeMounts; len(told) != 1 || told[0].MountPath != "/recursive" || !told[0].ReadOnly || *told[0].RecursiveReadOnly != all {
+		t.Errorf("of its mounts the status says %+v", told)
+	}
 	said := func(text string) {
 		t.Helper()
 		e.until("it says: "+text, func() bool { return strings.Contains(e.logOf(pod), text+"\n") })

@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -68,6 +70,53 @@ func TestVariables(t *testing.T) {
 	}
 	pod = e.shows("a", "Running")
 	e.until("it has its variables", func() bool { return strings.Contains(e.logOf(pod), "has blue-p-a") })
+	e.delete("a")
+	e.gone("a")
+	e.clean()
+}
+
+// Variables come from a file that an init container wrote, on disk and in memory, and for each restart from what is there by then, under the next agent
+// too. What a container makes of the file with its native rights, a link to the node's, a FIFO, a device or a directory, is told and not read.
+func TestVariablesOfFiles(t *testing.T) {
+	e := newEnv(t)
+	from := func(name, volume, path string) miniv1.EnvVar {
+		return miniv1.EnvVar{Name: name, ValueFrom: &miniv1.EnvVarSource{FileKeyRef: &miniv1.FileKeySelector{VolumeName: volume, Path: path, Key: name}}}
+	}
+	uses := func(p *miniv1.MiniPod) {
+		p.Spec.Volumes = []miniv1.Volume{{Name: "disk", EmptyDir: &miniv1.EmptyDirVolumeSource{}}, {Name: "memory", EmptyDir: &miniv1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}}
+		mounts := []miniv1.VolumeMount{{Name: "disk", MountPath: "/disk"}, {Name: "memory", MountPath: "/memory"}}
+		p.Spec.InitContainers = []miniv1.Container{{Name: "writes", Image: "busybox:test", VolumeMounts: mounts,
+			Command: []string{"/bin/busybox", "sh", "-c", `mkdir /disk/d; echo "A='on \$(disk)'" >/disk/d/a; echo "B='in memory'" >/memory/b`}}}
+		p.Spec.Containers[0].Env = []miniv1.EnvVar{from("A", "disk", "d/a"), from("B", "memory", "b"), {Name: "BOTH", Value: "$(A), $(B)"}}
+		p.Spec.Containers[0].VolumeMounts = mounts
+	}
+	e.run(e.sh("a", `echo "has $BOTH"; echo "B='later'" >/memory/b; until [ -e /disk/go ]; do sleep 0.1; done; rm /disk/go`, uses))
+	pod := e.shows("a", "Running")
+	e.until("it has its variables", func() bool { return strings.Contains(e.logOf(pod), "has on $(disk), in memory") })
+	e.kill()
+	e.start()
+	volume := filepath.Join(e.rootDir(), "volumes", string(pod.UID), "disk")
+	if err := os.WriteFile(filepath.Join(volume, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.until("it has what is there now", func() bool { return strings.Contains(e.logOfContainer(pod, "main", 1), "has on $(disk), later") })
+	for what, trap := range map[string]struct{ script, want string }{
+		"link":      {"ln -s /etc/passwd /disk/d/a", "it leads out of the volume"},
+		"fifo":      {"mkfifo /disk/d/a", "is not a regular file"},
+		"device":    {"mknod /disk/d/a c 1 5", "is not a regular file"},
+		"directory": {"mkdir /disk/d/a", "is not a regular file"},
+		"huge":      {"dd if=/dev/zero of=/disk/d/a bs=1 count=1 seek=100G 2>/dev/null", "has more than 65536 bytes"},
+	} {
+		e.run(e.sh(what, "exec sleep 1000", uses, func(p *miniv1.MiniPod) {
+			p.Spec.InitContainers[0].Command[3] = "mkdir /disk/d; " + trap.script
+		}))
+		waiting := e.shows(what, miniv1.ReasonCreateContainerConfig).Status.ContainerStatuses[0].State.Waiting
+		if !strings.Contains(waiting.Message, `variable A: file "d/a" of volume "disk": `) || !strings.Contains(waiting.Message, trap.want) {
+			t.Errorf("%s: %q", what, waiting.Message)
+		}
+		e.delete(what)
+		e.gone(what)
+	}
 	e.delete("a")
 	e.gone("a")
 	e.clean()
