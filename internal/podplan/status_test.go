@@ -189,7 +189,7 @@ func TestLastWords(t *testing.T) {
 // What became of recursiveReadOnly is said from the beginning, and of nothing else. It stays what it was when the container was made; and what an
 // earlier version did not say of one is no reason for a write.
 func TestStatusOfMounts(t *testing.T) {
-	mode := func(m corev1.RecursiveReadOnlyMode) *corev1.RecursiveReadOnlyMode { return &m }
+	mode := func(m corev1.RecursiveReadOnlyMode) *corev1.RecursiveReadOnlyMode { return new(m) }
 	mounts := []miniv1.VolumeMount{{Name: "a", MountPath: "/a"}, {Name: "b", MountPath: "/b", ReadOnly: true}, {Name: "c", MountPath: "/c", ReadOnly: true, RecursiveReadOnly: mode("Disabled")},
 		{Name: "d", MountPath: "/d", ReadOnly: true, RecursiveReadOnly: mode("IfPossible")}, {Name: "e", MountPath: "/e", ReadOnly: true, RecursiveReadOnly: mode("Enabled")}}
 	pod := testPod().With(func(p *miniv1.MiniPod) {
