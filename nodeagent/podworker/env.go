@@ -31,11 +31,17 @@ type Facts struct {
 type variables struct {
 	list   []string // as NAME=value
 	values map[string]string
+	size   int // of the list
 }
 
-func (v *variables) set(name, value string) {
+func (v *variables) set(name, value string) error {
+	v.size += len(name) + len("=") + len(value)
+	if err := fits(len(name)+len("=")+len(value), v.size); err != nil {
+		return fmt.Errorf("variable %s: %w", name, err)
+	}
 	v.values[name] = value
 	v.list = append(v.list, name+"="+value)
+	return nil
 }
 
 // environment is the container's env as NAME=value, with references to variables above it replaced, and the values by
@@ -44,9 +50,9 @@ func (v *variables) set(name, value string) {
 func environment(pod *miniv1.MiniPod, c *miniv1.Container, facts Facts, objects volumes.Objects) (env []string, values map[string]string, err error) {
 	out := &variables{list: make([]string, 0, len(c.Env)), values: make(map[string]string, len(c.Env))}
 	if host, port, err := net.SplitHostPort(facts.APIServer); err == nil {
-		out.set("KUBERNETES_SERVICE_HOST", host)
-		out.set("KUBERNETES_SERVICE_PORT", port)
-		out.set("KUBERNETES_SERVICE_PORT_HTTPS", port)
+		for _, v := range [][2]string{{"HOST", host}, {"PORT", port}, {"PORT_HTTPS", port}} {
+			_ = out.set("KUBERNETES_SERVICE_"+v[0], v[1]) // which is short
+		}
 	}
 	for i := range c.EnvFrom {
 		if err := out.all(&c.EnvFrom[i], objects); err != nil {
@@ -55,16 +61,17 @@ func environment(pod *miniv1.MiniPod, c *miniv1.Container, facts Facts, objects 
 	}
 	for i := range c.Env {
 		v := &c.Env[i]
+		value, found := "", true
 		if v.ValueFrom == nil || v.Value != "" {
-			out.set(v.Name, expand(v.Value, out.values))
-			continue
-		}
-		value, found, err := valueOf(pod, c, v.ValueFrom, facts, objects)
-		if err != nil {
+			value = expand(v.Value, out.values)
+		} else if value, found, err = valueOf(pod, c, v.ValueFrom, facts, objects); err != nil {
 			return nil, nil, fmt.Errorf("variable %s: %w", v.Name, err)
 		}
-		if found {
-			out.set(v.Name, value)
+		if !found {
+			continue
+		}
+		if err := out.set(v.Name, value); err != nil {
+			return nil, nil, err
 		}
 	}
 	return out.list, out.values, nil
@@ -94,7 +101,9 @@ func (v *variables) all(from *miniv1.EnvFromSource, objects volumes.Objects) err
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
-		v.set(from.Prefix+key, data[key])
+		if err := v.set(from.Prefix+key, data[key]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -210,58 +219,4 @@ func divided(n, by int64) string {
 		out++
 	}
 	return fmt.Sprint(out)
-}
-
-// expandAll replaces references in each of the strings.
-func expandAll(in []string, values map[string]string) []string {
-	if len(in) == 0 {
-		return nil
-	}
-	out := make([]string, len(in))
-	for i, s := range in {
-		out[i] = expand(s, values)
-	}
-	return out
-}
-
-// expand replaces $(NAME) by the variable's value, by Kubernetes' rules: what names no known variable stays as it is, and
-// $$ is a plain $, so that $$(NAME) is never replaced.
-func expand(s string, values map[string]string) string {
-	return expandWith(s, func(name string) (string, bool) { value, known := values[name]; return value, known })
-}
-
-// expandWith asks for the values of variables.
-func expandWith(s string, valueOf func(name string) (string, bool)) string {
-	if !strings.Contains(s, "$") {
-		return s
-	}
-	var out strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '$' || i+1 == len(s) {
-			out.WriteByte(s[i])
-			continue
-		}
-		text, length := readReference(s[i+1:], valueOf)
-		out.WriteString(text)
-		i += length
-	}
-	return out.String()
-}
-
-// readReference reads what follows a $: what it becomes, and how many bytes it takes.
-func readReference(rest string, valueOf func(string) (string, bool)) (text string, length int) {
-	switch rest[0] {
-	case '$':
-		return "$", 1
-	case '(':
-		end := strings.IndexByte(rest, ')')
-		if end < 0 {
-			return "$(", 1
-		}
-		if value, known := valueOf(rest[1:end]); known {
-			return value, end + 1
-		}
-		return "$" + rest[:end+1], end + 1
-	}
-	return "$" + rest[:1], 1
 }

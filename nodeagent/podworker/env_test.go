@@ -1,6 +1,7 @@
 package podworker
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/names"
 	"miniplane.dev/miniplane/nodeagent/runtime"
+	"miniplane.dev/miniplane/nodeagent/volumes"
 	"miniplane.dev/miniplane/test/builders"
 )
 
@@ -43,6 +45,42 @@ func TestExpand(t *testing.T) {
 	} {
 		if got := expand(in, values); got != want {
 			t.Errorf("expand(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestWhatNoProgramCanBeGiven: a variable that names twice the one before, and so on, becomes an error, and takes no memory.
+func TestWhatNoProgramCanBeGiven(t *testing.T) {
+	doubled := []miniv1.EnvVar{{Name: "A0", Value: "0123456789"}}
+	for i := range 60 {
+		doubled = append(doubled, miniv1.EnvVar{Name: fmt.Sprintf("A%d", i+1), Value: fmt.Sprintf("$(A%d)$(A%d)", i, i)})
+	}
+	long := []miniv1.EnvVar{{Name: "LONG", Value: strings.Repeat("x", 100<<10)}}
+	var many []string
+	for range 100 {
+		many = append(many, "$(LONG)")
+	}
+	var copies []miniv1.EnvVar
+	for i := range 100 {
+		copies = append(copies, miniv1.EnvVar{Name: fmt.Sprint("COPY", i), Value: "$(LONG)"})
+	}
+	for want, c := range map[string]*miniv1.Container{
+		"":                                     {Env: long, Command: many[:50], Args: many[:50]},
+		"variable A14: it has more than":       {Env: doubled},
+		"variable COPY60: with those before":   {Env: append(long, copies...)},
+		"command: it has more than 131071":     {Env: long, Command: []string{"$(LONG)$(LONG)"}},
+		"args: with those before it":           {Env: long, Args: many},
+		"liveness: command: it has more than":  {Env: long, LivenessProbe: execProbe("$(LONG)$(LONG)")},
+		"readiness: command: with those":       {Env: long, ReadinessProbe: execProbe(many...)},
+		"variable no-value: it has more than ": {EnvFrom: []miniv1.EnvFromSource{{ConfigMapRef: &miniv1.ConfigMapEnvSource{Name: "large"}}}},
+	} {
+		large := map[string]*corev1.ConfigMap{"large": {Data: map[string]string{"no-value": strings.Repeat("x", 200<<10)}}}
+		_, values, err := environment(&miniv1.MiniPod{}, c, Facts{}, volumes.Objects{ConfigMaps: large})
+		if err == nil {
+			_, _, err = commandOf(c, values)
+		}
+		if got := fmt.Sprint(err); err == nil && want != "" || !strings.Contains(got, want) {
+			t.Errorf("%s, want %q", got, want)
 		}
 	}
 }

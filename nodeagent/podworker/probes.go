@@ -40,7 +40,8 @@ func (w *worker) probe(desired *miniv1.MiniPod) {
 			delete(w.watches, c.ID)
 			continue
 		}
-		target := prober.Target{ID: c.ID, Spec: forProbes(podplan.ContainerNamed(desired, c.Name)), Address: address, Started: c.StartedAt,
+		spec, _ := forProbes(podplan.ContainerNamed(desired, c.Name)) // of what was made, they fit
+		target := prober.Target{ID: c.ID, Spec: spec, Address: address, Started: c.StartedAt,
 			Was: w.observed.FactsOf(c)}
 		kept[c.ID] = watch{w.pool.prober.Watch(target, func(r prober.Report) {
 			w.tell(func(in *inbox) { in.ended = append(in.ended, func(*view) { w.judge(c, r) }) })
@@ -91,12 +92,14 @@ func (p *Pool) exec(ctx context.Context, id string, command runtime.Command) (ru
 func (p *Pool) takeTurn(ctx context.Context, do func()) { p.execs.turn(ctx, do) }
 
 // forProbes is a container's spec with references to its variables replaced in commands of probes: those that have a value in the spec,
-// as in a native Pod.
-func forProbes(c *miniv1.Container) *miniv1.Container {
-	values := map[string]string{}
+// as in a native Pod. Where they become too long for a program, it is the container as it is, and an error.
+func forProbes(c *miniv1.Container) (*miniv1.Container, error) {
+	known := &variables{values: map[string]string{}}
 	for _, v := range c.Env {
 		if v.ValueFrom == nil {
-			values[v.Name] = expand(v.Value, values)
+			if err := known.set(v.Name, expand(v.Value, known.values)); err != nil {
+				return c, err
+			}
 		}
 	}
 	out := c
@@ -108,10 +111,15 @@ func forProbes(c *miniv1.Container) *miniv1.Container {
 			out = c.DeepCopy()
 		}
 		for k, copied := range out.Probes() {
-			if k == kind {
-				copied.Exec.Command = expandAll(p.Exec.Command, values)
+			if k != kind {
+				continue
 			}
+			command, err := expandAll(p.Exec.Command, known.values)
+			if err != nil {
+				return c, fmt.Errorf("%s: command: %w", kind, err)
+			}
+			copied.Exec.Command = command
 		}
 	}
-	return out
+	return out, nil
 }

@@ -232,14 +232,18 @@ func TestProbesWithoutRuntime(t *testing.T) {
 func TestForProbes(t *testing.T) {
 	c := &miniv1.Container{Env: []miniv1.EnvVar{{Name: "A", Value: "1"}, {Name: "B", Value: "$(A)2"}, {Name: "C", ValueFrom: &miniv1.EnvVarSource{}}},
 		LivenessProbe: execProbe("is", "$(B)", "$(C)", "$$(A)"), ReadinessProbe: execProbe("plain")}
-	got := forProbes(c)
+	got, err := forProbes(c)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if diff := cmp.Diff([]string{"is", "12", "$(C)", "$(A)"}, got.LivenessProbe.Exec.Command); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if c.LivenessProbe.Exec.Command[1] != "$(B)" {
 		t.Error("the spec was changed")
 	}
-	if plain := (&miniv1.Container{ReadinessProbe: execProbe("plain")}); forProbes(plain) != plain {
+	plain := &miniv1.Container{ReadinessProbe: execProbe("plain")}
+	if same, err := forProbes(plain); same != plain || err != nil {
 		t.Error("a copy without need")
 	}
 }

@@ -52,6 +52,10 @@ func (p *Pool) containerSpec(pod *miniv1.MiniPod, o *view, a podplan.Action) (sp
 	if err != nil {
 		return spec, nil, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
 	}
+	command, args, err := commandOf(c, values)
+	if err != nil {
+		return spec, nil, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
+	}
 	hostname, err := names.Kernel(pod, m.Cluster)
 	if err != nil {
 		return spec, nil, fmt.Errorf("%w: %w", runtime.ErrSettings, err)
@@ -62,8 +66,8 @@ func (p *Pool) containerSpec(pod *miniv1.MiniPod, o *view, a podplan.Action) (sp
 		Labels:     labelsFor(pod, c, o.SandboxID, a.Attempt, a.Crashes),
 		Image:      c.Image,
 		ImageID:    o.Images[c.Name].ID,
-		Command:    expandAll(c.Command, values),
-		Args:       expandAll(c.Args, values),
+		Command:    command,
+		Args:       args,
 		WorkingDir: c.WorkingDir,
 		Env:        env,
 		Hostname:   hostname,
@@ -75,6 +79,18 @@ func (p *Pool) containerSpec(pod *miniv1.MiniPod, o *view, a podplan.Action) (sp
 		StopSignal: stopSignalOf(c),
 		LogPath:    l.logPath(pod, c.Name, a.Attempt),
 	}, values, nil
+}
+
+// commandOf is what a container executes, with references to its variables replaced. What its probes execute must be possible too.
+func commandOf(c *miniv1.Container, values map[string]string) (command, args []string, err error) {
+	if command, err = expandAll(c.Command, values); err != nil {
+		return nil, nil, fmt.Errorf("command: %w", err)
+	}
+	if args, err = expandAll(c.Args, values); err != nil {
+		return nil, nil, fmt.Errorf("args: %w", err)
+	}
+	_, err = forProbes(c)
+	return command, args, err
 }
 
 // mountsOf are the mounts that every container has, but for those at whose places it has a volume.
