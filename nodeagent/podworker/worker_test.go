@@ -405,7 +405,7 @@ func TestLongestName(t *testing.T) {
 	b.restart()
 	b.delete(long)
 	b.gone(long)
-	b.create(long)
+	b.create(long, func(p *miniv1.MiniPod) { p.UID = testUID })
 	b.shows(long, "Running")
 	b.kill()
 	b.change(long, func(p *miniv1.MiniPod) { p.Finalizers = nil })
