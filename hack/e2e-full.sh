@@ -7,6 +7,7 @@ PATH=$(hack/assets.sh kubectl helm):$PATH
 export PATH KUBECONFIG=$PWD/.local/kubeconfig E2E_SUBSTRATE=full
 down() { make --no-print-directory cluster-down; }
 
+hack/prereqs.sh --install apps
 down
 go run ./hack/image -o .local/images miniplane apps
 trap down EXIT

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# prereqs.sh [--install] — check that this machine can run local clusters and node tests; say in one message what is
-# missing and how to get it. With --install, get the missing Debian packages, saying so.
+# prereqs.sh [--install] [apps] — check that this machine can run local clusters and node tests, and can make the images of real
+# applications (apps); say in one message what is missing and how to get it. With --install, get the missing Debian packages, saying so.
 #
 # Go is expected, since everything here is started by it. gcc and libseccomp are for runc, the pause program and the shim. With
 # MINIPLANE_PREBUILT set nothing is compiled here, and none of them is asked for.
@@ -22,6 +22,7 @@ has iptables && has iptables-restore || need iptables iptables
 has conntrack || need conntrack conntrack
 has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || need "a static busybox" busybox-static
 has flock || need flock util-linux
+[ "${!#}" != apps ] || has mmdebstrap || need mmdebstrap mmdebstrap
 if compiles; then
   has gcc || need gcc gcc
   echo '#include <linux/prctl.h>' | gcc -E - >/dev/null 2>&1 || need "the C library's and kernel's headers" libc6-dev

@@ -12,7 +12,7 @@ layer=$cache/apps-$suite-$({ echo "$mirror"; cat "$here/rootfs.sh" "$here/postgr
 if [ -e "$layer" ]; then echo "$layer"; exit; fi
 say() { echo "apps: $*" >&2; }
 [ "$(id -u)" = 0 ] || { say "making the layer needs root"; exit 1; }
-command -v mmdebstrap >/dev/null || { say "mmdebstrap is missing: apt-get install mmdebstrap"; exit 1; }
+command -v mmdebstrap >/dev/null || { say "mmdebstrap is missing. Get it with: hack/prereqs.sh --install apps"; exit 1; }
 mkdir -p "$cache"
 exec 9>"$cache/.apps-lock"
 flock 9
