@@ -75,7 +75,7 @@ fuzz: ## Let every fuzz target look for new inputs, FUZZTIME=20s each.
 e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes, or a part of it: RUN=TestRollout SHIM=runc
 	$(MAKE) --no-print-directory cluster-down
 	$(MAKE) --no-print-directory cluster-up NODES=3
-	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -v $(if $(RUN),-run '$(RUN)') ./test/e2e || status=$$?; \
+	status=0; PATH="$(ASSETS):$$PATH" go test -count=1 -timeout 30m -parallel 3 -v $(if $(RUN),-run '$(RUN)') ./test/e2e || status=$$?; \
 		bin/cluster down || status=$$?; exit $$status
 
 .PHONY: e2e-runc

@@ -19,4 +19,4 @@ for image in echo busybox apps; do make --no-print-directory image-load TAR=.loc
 hack/install.sh --registry 100.127.255.1:5000 --cpu 1200m --memory 4Gi
 # MiniPods beside native Pods of the same histories: a part of what make twin compares.
 [ $# -gt 0 ] || go test -count=1 -timeout 10m -parallel 6 -short -v ./test/twin
-go test -count=1 -timeout 45m -v "$@" ./test/e2e
+go test -count=1 -timeout 45m -parallel 3 -v "$@" ./test/e2e

@@ -70,6 +70,7 @@ spec:
 // A WAR file comes by an init container, and a servlet container compiles and serves it.
 func TestWebApplication(t *testing.T) {
 	needs(t, applications)
+	t.Parallel()
 	ns := namespace(t)
 	applySample(t, ns, "tomcat.yaml")
 	kubectl(t, ns, "wait", "--for=condition=Ready", "--timeout=180s", "minipod/hello-war")
@@ -80,6 +81,7 @@ func TestWebApplication(t *testing.T) {
 // A database takes connections with the password of its Secret, and with no other, and ends in order.
 func TestPostgreSQL(t *testing.T) {
 	needs(t, applications)
+	t.Parallel()
 	ns := namespace(t)
 	applySample(t, ns, "postgres.yaml")
 	kubectl(t, ns, "wait", "--for=condition=Ready", "--timeout=180s", "minipod/postgres")
@@ -108,6 +110,7 @@ func TestPostgreSQL(t *testing.T) {
 // A database reads the configuration that it was given, from a root that it cannot write to.
 func TestRedis(t *testing.T) {
 	needs(t, applications)
+	t.Parallel()
 	ns := namespace(t)
 	applySample(t, ns, "redis.yaml")
 	kubectl(t, ns, "wait", "--for=condition=Ready", "--timeout=120s", "minipod/redis")
@@ -121,6 +124,7 @@ func TestRedis(t *testing.T) {
 // Pages change while web servers serve them.
 func TestPagesChange(t *testing.T) {
 	needs(t, applications)
+	t.Parallel()
 	ns := namespace(t)
 	applySample(t, ns, "nginx.yaml")
 	service := waitService(t, ns, "nginx", 2)
@@ -138,6 +142,7 @@ func TestPagesChange(t *testing.T) {
 
 // A sidecar reads all that the program beside it writes.
 func TestLogSidecar(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	applySample(t, ns, "logs.yaml")
 	kubectl(t, ns, "wait", "--for=condition=Ready", "--timeout=120s", "minipod/hello-logs")

@@ -23,6 +23,7 @@ func lastWords(t *testing.T, ns, name string) []string {
 // Containers of a MiniPod are in one network, one IPC and one UTS namespace, with processes and files of their own and a volume in common; another
 // MiniPod shares none of it, and has another address.
 func TestContainersOfAMiniPod(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	const tell = `echo $(readlink /proc/self/ns/net) $(readlink /proc/self/ns/ipc) $(readlink /proc/self/ns/uts) $(hostname) $(cat /both/word) ` +
 		`$(readlink /proc/self/ns/pid) $(readlink /proc/self/ns/mnt) >/dev/termination-log`
@@ -99,6 +100,7 @@ spec:
 
 // The files of an image are a volume, also of one that has no program; its tag may go on to another.
 func TestImageVolume(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `
 apiVersion: miniplane.dev/v1alpha1

@@ -9,6 +9,7 @@ import (
 
 // A MiniPod that is active for longer than it may be fails, whether it runs or waits for its image; one that ends in time does not.
 func TestActiveDeadline(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, strings.ReplaceAll(`apiVersion: miniplane.dev/v1alpha1
 kind: MiniPod

@@ -11,6 +11,7 @@ import (
 
 // The sample, as kubectl shows it.
 func TestHooksSample(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	sample, err := os.ReadFile("../../config/samples/minipod-hooks.yaml")
 	if err != nil {
@@ -27,6 +28,7 @@ func TestHooksSample(t *testing.T) {
 
 // A native Pod's manifest with hooks, a stop signal and the field that goes with it: only apiVersion and kind are others.
 func TestHooks(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `
 apiVersion: miniplane.dev/v1alpha1

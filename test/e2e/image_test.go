@@ -94,6 +94,7 @@ imagePullSecrets: [{name: pull}]
 
 // A container that ends again and again is restarted ever later, and says so; an image change replaces it in place.
 func TestCrashLoopAndImageChange(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `
 apiVersion: miniplane.dev/v1alpha1

@@ -10,6 +10,7 @@ import (
 
 // The sample with an init container and a sidecar, and one whose init container fails, as kubectl shows them.
 func TestInitContainers(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	sample, err := os.ReadFile("../../config/samples/minipod-init.yaml")
 	if err != nil {

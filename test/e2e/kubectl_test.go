@@ -53,6 +53,7 @@ spec:
 
 // Wrong manifests are refused by kubectl apply in words that say what is wrong.
 func TestInvalidManifests(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	files, err := filepath.Glob("testdata/invalid/*.yaml")
 	if err != nil || len(files) < 20 {

@@ -9,6 +9,7 @@ import (
 
 // Lines of /etc/hosts, servers of names and a domain of its own, as a user writes them for a native Pod.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `apiVersion: miniplane.dev/v1alpha1
 kind: MiniPod

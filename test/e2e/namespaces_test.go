@@ -10,6 +10,7 @@ import (
 // What a user writes for a native Pod that belongs to its node: a MiniPod in the node's network behind a MiniService, whose port nobody else has; one
 // that sees the node's processes; one whose containers see each other. Where the namespace's level does not allow it, the first two are not started.
 func TestNamespaces(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	manifests := `apiVersion: miniplane.dev/v1alpha1
 kind: MiniPod

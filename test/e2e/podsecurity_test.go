@@ -32,6 +32,7 @@ func restricted(manifest string) string {
 // In a namespace labelled restricted, a plain MiniDeployment waits and says what to change; one that meets the level runs. When the
 // label goes, the first runs too.
 func TestPodSecurityLevelHolds(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	kubectl(t, ns, "label", "namespace", ns, enforceLabel+"=restricted")
 	apply(t, ns, deployment("plain", 2, imageV1))

@@ -18,6 +18,7 @@ import (
 
 // The sample, as kubectl shows it.
 func TestProbesSample(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	sample, err := os.ReadFile("../../config/samples/minipod-probes.yaml")
 	if err != nil {
@@ -50,6 +51,7 @@ spec:
 
 // A new MiniPod that is not ready gets no connection, and holds the rollout that made it; what ran before goes on to serve.
 func TestReadinessHoldsRollout(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	strategy := "  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}\n  template:"
 	manifest := func(port int) string { return strings.Replace(probedDeployment(port), "  template:", strategy, 1) }
@@ -108,6 +110,7 @@ func TestReadinessHoldsRollout(t *testing.T) {
 
 // A container that is alive no more is started again, and people are told why.
 func TestLiveness(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `
 apiVersion: miniplane.dev/v1alpha1

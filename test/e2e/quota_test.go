@@ -38,6 +38,7 @@ spec:
 
 // Of ten MiniPods of 200m under a quota of cpu 1, five run and five wait with the numbers; when one goes, one more runs.
 func TestQuotaWaitsWithNumbers(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, quotaManifest)
 	eventually(t, patience, ns, &miniv1.MiniQuotaList{}, "the quota to be enforced", func() (bool, string) {

@@ -8,6 +8,7 @@ import (
 
 // A container is started again for one exit code alone, and its neighbour never.
 func TestRestartRules(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `
 apiVersion: miniplane.dev/v1alpha1

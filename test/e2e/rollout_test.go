@@ -160,6 +160,7 @@ func TestRollout(t *testing.T) {
 }
 
 func TestRecreate(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	manifest := strings.Replace(deployment("web", 3, imageV1), "  template:", "  strategy: {type: Recreate}\n  template:", 1)
 	apply(t, ns, manifest)

@@ -11,6 +11,7 @@ import (
 
 // Variables of a ConfigMap, a Secret, an amount and a label, as people write them; and a container that waits for a Secret, which comes.
 func TestVariables(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `apiVersion: v1
 kind: ConfigMap
@@ -54,6 +55,7 @@ spec:
 // A native Pod's manifest with variables of a file: the container need not have the volume, has what the init container wrote, and after a restart what
 // is there by then. A link out of the volume is told, and not followed.
 func TestFileKeyRef(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `
 apiVersion: miniplane.dev/v1alpha1

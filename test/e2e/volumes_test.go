@@ -13,6 +13,7 @@ import (
 // The sample, as kubectl shows it: what an init container prepared and a ConfigMap says is there, and a change of the ConfigMap is seen by
 // the container that runs.
 func TestVolumesSample(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	sample, err := os.ReadFile("../../config/samples/minipod-volumes.yaml")
 	if err != nil {
@@ -31,6 +32,7 @@ func TestVolumesSample(t *testing.T) {
 // A database's shape: a Secret by a file that only its group may read, a directory of data by subPath, all sources in one directory; it says at its
 // end what it saw. The Secret comes late.
 func TestVolumesOfAnApplication(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `apiVersion: v1
 kind: ConfigMap
@@ -81,6 +83,7 @@ spec:
 // A Pod that came out of an API server has its ServiceAccount's token in a volume: with another apiVersion and kind it starts, and has the token, the
 // cluster's authority and its namespace.
 func TestTokenOfAnExportedPod(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `apiVersion: v1
 kind: ServiceAccount
@@ -129,6 +132,7 @@ spec:
 // A MiniPod that asks for its ServiceAccount's token is to the API server who it is, and may what that account may.
 func TestAccountToken(t *testing.T) {
 	needs(t, controllers)
+	t.Parallel()
 	ns := namespace(t)
 	kubectl(t, ns, "create", "serviceaccount", "robot")
 	kubectl(t, ns, "create", "configmap", "settings", "--from-literal=colour=blue")
@@ -160,6 +164,7 @@ spec:
 
 // What an image calls a volume can be written to where nothing else can.
 func TestVolumeOfAnImage(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `apiVersion: miniplane.dev/v1alpha1
 kind: MiniPod
@@ -181,6 +186,7 @@ spec:
 
 // A hostPath is the node's: where Pod Security has no level it is there, and where it is baseline it is refused.
 func TestHostPath(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	pod := `apiVersion: miniplane.dev/v1alpha1
 kind: MiniPod
@@ -218,6 +224,7 @@ spec:
 
 // One whose emptyDir takes more than it may fails in a native Pod's words, and its controller makes another.
 func TestSizeLimit(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `apiVersion: miniplane.dev/v1alpha1
 kind: MiniReplicaSet
