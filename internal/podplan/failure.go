@@ -80,7 +80,8 @@ func (o *Observation) Succeeded(a Action) {
 }
 
 // Failed notes that an action failed, for a reason and in the words of who did it. An empty reason says that it is not known whether it
-// was done, because somebody did not answer; that counts as no failure.
+// was done, because somebody did not answer; that counts as no failure. That a container could not be started is a run of it only where it is
+// for a reason of its own.
 func (o *Observation) Failed(desired *miniv1.MiniPod, a Action, reason, words string, now time.Time) {
 	failure := o.Failures[a.task()]
 	failure.At, failure.Reason, failure.Message = now, reason, words
@@ -97,8 +98,10 @@ func (o *Observation) Failed(desired *miniv1.MiniPod, a Action, reason, words st
 	}
 	failure.Count++
 	if a.Type == StartContainer {
-		failure.Starts++
 		o.Drop(a.ID)
+	}
+	if reason == miniv1.ReasonRunContainerError {
+		failure.Starts++
 	}
 	o.Failures[a.task()] = failure
 }

@@ -357,9 +357,9 @@ func failureReason(a podplan.Action, err error) string {
 		return ""
 	case errors.Is(err, runtime.ErrSettings):
 		return miniv1.ReasonCreateContainerConfig
-	case a.Type == podplan.StartContainer:
+	case a.Type == podplan.StartContainer && !errors.Is(err, runtime.ErrNoRoom):
 		return miniv1.ReasonRunContainerError
-	case a.Type == podplan.CreateContainer:
+	case a.Type == podplan.CreateContainer, a.Type == podplan.StartContainer:
 		return miniv1.ReasonCreateContainerError
 	}
 	return miniv1.ReasonContainerCreating

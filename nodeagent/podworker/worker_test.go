@@ -3,6 +3,7 @@ package podworker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -288,6 +289,25 @@ func TestStartFails(t *testing.T) {
 	b.until("b failed", func() bool { return b.get("b").Status.Phase == miniv1.PodFailed })
 	b.runtime.SetProgram(func(runtime.ContainerSpec) fake.Behaviour { return fake.Behaviour{} })
 	b.until("a runs", func() bool { b.clock.Step(time.Second); return b.get("a").Status.Summary == "Running" })
+}
+
+// TestNoRoomIsNoFailureOfTheContainer: where others have all processes that there may be, a container waits, and is not counted as one that was started; not even
+// one that is never started again is given up.
+func TestNoRoomIsNoFailureOfTheContainer(t *testing.T) {
+	b := newBench(t)
+	b.runtime.SetProgram(func(runtime.ContainerSpec) fake.Behaviour {
+		return fake.Behaviour{StartError: fmt.Errorf("%w: resource temporarily unavailable", runtime.ErrNoRoom)}
+	})
+	b.create("a", policy(corev1.RestartPolicyNever))
+	pod := b.shows("a", miniv1.ReasonCreateContainerError)
+	if message := pod.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(message, "no room for a process") {
+		t.Errorf("it says %q", message)
+	}
+	b.runtime.SetProgram(func(runtime.ContainerSpec) fake.Behaviour { return fake.Behaviour{} })
+	b.until("it runs", func() bool { b.clock.Step(time.Second); return b.get("a").Status.Summary == "Running" })
+	if c := b.get("a").Status.ContainerStatuses[0]; c.RestartCount != 0 || c.LastState.Terminated != nil {
+		t.Errorf("it was counted: %+v", c)
+	}
 }
 
 func TestSharedFailures(t *testing.T) {

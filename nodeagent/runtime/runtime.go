@@ -49,7 +49,7 @@ type Runtime interface {
 	// Create prepares a container: its file system and its record. It does not run anything. AlreadyExists if a container
 	// of this ID is there; NotFound if the image is not; ErrSettings if its Security cannot be had.
 	Create(ctx context.Context, spec ContainerSpec) error
-	// Start runs a created container. Its output goes to the log file of its spec from then on.
+	// Start runs a created container. Its output goes to the log file of its spec from then on. ErrNoRoom if there is no room for a process.
 	Start(ctx context.Context, id string) error
 	// Kill sends a signal, StopSignal for the container's own, to the container's first process. NotFound when it does not run.
 	Kill(ctx context.Context, id string, signal Signal) error

@@ -13,3 +13,7 @@ func IsUnanswered(err error) bool {
 	return errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err) || errdefs.IsCanceled(err) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
+
+// ErrNoRoom is wrapped by Start's errors where there is no room for one process more: the machine, or all containers together, have as many as they may.
+// It says nothing of the container, which is to be removed and tried again later.
+var ErrNoRoom = errors.New("no room for a process")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
@@ -56,9 +57,17 @@ func (r *Runtime) startTask(ctx context.Context, id string, p prepared) error {
 		pid = int(answer.Pid)
 	}
 	if err != nil {
-		return fmt.Errorf("create the process of %q: %w", id, inTheWay(err, id))
+		return fmt.Errorf("create the process of %q: %w", id, noRoom(inTheWay(err, id)))
 	}
 	return r.letGo(ctx, id, pid)
+}
+
+// noRoom tells of a task that could not be created because there was no room for its first process, in the words of Go or of C.
+func noRoom(err error) error {
+	if errdefs.IsUnknown(err) && strings.Contains(strings.ToLower(err.Error()), syscall.EAGAIN.Error()) {
+		return fmt.Errorf("%w: %w", runtime.ErrNoRoom, err)
+	}
+	return err
 }
 
 // inTheWay tells of a task that could not be created because the container's bundle is there. An earlier start that nobody waits for any more may still be
