@@ -168,6 +168,8 @@ type made struct {
 	// keep says that all volumes can be used, from whichever time their files are.
 	keep bool
 	err  error
+	// room is what is left for files.
+	room *volumes.Room
 }
 
 // renew is when the first of the tokens is to be replaced; zero where there are none.
@@ -185,7 +187,7 @@ func (m *made) renew() time.Time {
 // stays. Images are had by whoever asks for them.
 func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod, tokens map[volumes.Token]heldToken, images imageSource) made {
 	objects, unread := p.read(ctx, pod.Namespace, slices.DeleteFunc(grants.OfVolumes(&pod.Spec), func(r grants.Reference) bool { return !r.Watch }))
-	out := made{objects: objects, tokens: maps.Clone(tokens), keep: true}
+	out := made{objects: objects, tokens: maps.Clone(tokens), keep: true, room: volumes.NewRoom()}
 	var wanted []volumes.Wanted
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
@@ -230,7 +232,7 @@ func (p *Pool) filesOf(ctx context.Context, pod *miniv1.MiniPod, v *miniv1.Volum
 		}
 		objects.Tokens[token] = held.text
 	}
-	files, err := volumes.FilesOf(v, objects, fileFields{pod, p.Machine.Node})
+	files, err := volumes.FilesOf(v, objects, fileFields{pod, p.Machine.Node}, out.room)
 	if err == nil {
 		files.SetOwner(userOf(pod), groupOf(pod))
 	}

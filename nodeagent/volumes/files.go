@@ -54,20 +54,50 @@ func HasFiles(v *miniv1.Volume) bool {
 	return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
 }
 
-// FilesOf are the files of a volume. The error tells what is missing, or which path is none.
-func FilesOf(v *miniv1.Volume, objects Objects, fields Fields) (Files, error) {
-	out := Files{}
-	var err error
+// Room is what the files of all volumes of a MiniPod may still take, in pages.
+type Room struct{ pages int }
+
+// NewRoom is that of a MiniPod that has no files yet.
+func NewRoom() *Room { return &Room{pages: mostBytes / filePage} }
+
+// take takes what a file of so many bytes needs.
+func (r *Room) take(size int) error {
+	r.pages -= max(1, (size+filePage-1)/filePage)
+	return r.check()
+}
+
+// check tells that more was taken than there is.
+func (r *Room) check() error {
+	if r.pages < 0 {
+		return fmt.Errorf("the files of all volumes of a MiniPod can take %d MiB, each in whole pages of %d KiB, and these take more", mostBytes>>20, filePage>>10)
+	}
+	return nil
+}
+
+// maker makes the files of a volume.
+type maker struct {
+	files   Files
+	objects Objects
+	fields  Fields
+	room    *Room
+}
+
+// FilesOf are the files of a volume, and take of the room, also those in whose place a later source has another: one object can be named thousands of times. The error
+// tells what is missing, or too much, or which path is none.
+func FilesOf(v *miniv1.Volume, objects Objects, fields Fields, room *Room) (Files, error) {
+	m := &maker{Files{}, objects, fields, room}
+	err := room.check()
 	switch {
+	case err != nil:
 	case v.ConfigMap != nil:
-		err = out.configMap(v.ConfigMap.Name, v.ConfigMap.Items, v.ConfigMap.DefaultMode, v.ConfigMap.Optional, objects)
+		err = m.configMap(v.ConfigMap.Name, v.ConfigMap.Items, v.ConfigMap.DefaultMode, v.ConfigMap.Optional)
 	case v.Secret != nil:
-		err = out.secret(v.Secret.SecretName, v.Secret.Items, v.Secret.DefaultMode, v.Secret.Optional, objects)
+		err = m.secret(v.Secret.SecretName, v.Secret.Items, v.Secret.DefaultMode, v.Secret.Optional)
 	case v.DownwardAPI != nil:
-		err = out.fields(v.DownwardAPI.Items, v.DownwardAPI.DefaultMode, fields)
+		err = m.about(v.DownwardAPI.Items, v.DownwardAPI.DefaultMode)
 	case v.Projected != nil:
 		for i := range v.Projected.Sources {
-			if err = out.project(&v.Projected.Sources[i], v.Projected.DefaultMode, objects, fields); err != nil {
+			if err = m.project(&v.Projected.Sources[i], v.Projected.DefaultMode); err != nil {
 				return nil, err
 			}
 		}
@@ -75,35 +105,43 @@ func FilesOf(v *miniv1.Volume, objects Objects, fields Fields) (Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	return out, out.check()
+	return m.files, m.files.check()
 }
 
-func (f Files) project(s *miniv1.VolumeProjection, mode *int32, objects Objects, fields Fields) error {
+// put makes a file, if there is room for it.
+func (m *maker) put(path string, file File) error {
+	if err := m.room.take(len(file.Data)); err != nil {
+		return err
+	}
+	m.files[strings.TrimSuffix(path, "/")] = file
+	return nil
+}
+
+func (m *maker) project(s *miniv1.VolumeProjection, mode *int32) error {
 	switch {
 	case s.ConfigMap != nil:
-		return f.configMap(s.ConfigMap.Name, s.ConfigMap.Items, mode, s.ConfigMap.Optional, objects)
+		return m.configMap(s.ConfigMap.Name, s.ConfigMap.Items, mode, s.ConfigMap.Optional)
 	case s.Secret != nil:
-		return f.secret(s.Secret.Name, s.Secret.Items, mode, s.Secret.Optional, objects)
+		return m.secret(s.Secret.Name, s.Secret.Items, mode, s.Secret.Optional)
 	case s.DownwardAPI != nil:
-		return f.fields(s.DownwardAPI.Items, mode, fields)
+		return m.about(s.DownwardAPI.Items, mode)
 	case s.ServiceAccountToken != nil:
-		return f.token(s.ServiceAccountToken, mode, objects)
+		return m.token(s.ServiceAccountToken, mode)
 	}
 	return fmt.Errorf("a source of it is none of configMap, secret, downwardAPI and serviceAccountToken")
 }
 
 // token makes a file of a token. Where its user is known it is for that user alone, as a native Pod's (see SetOwner).
-func (f Files) token(s *miniv1.ServiceAccountTokenProjection, mode *int32, objects Objects) error {
-	text, ok := objects.Tokens[tokenOf(s)]
+func (m *maker) token(s *miniv1.ServiceAccountTokenProjection, mode *int32) error {
+	text, ok := m.objects.Tokens[tokenOf(s)]
 	if !ok {
 		return fmt.Errorf("it has no token")
 	}
-	f[strings.TrimSuffix(s.Path, "/")] = File{Data: []byte(text), Mode: modeOf(nil, mode), token: true}
-	return nil
+	return m.put(s.Path, File{Data: []byte(text), Mode: modeOf(nil, mode), token: true})
 }
 
-func (f Files) configMap(name string, items []miniv1.KeyToPath, mode *int32, optional *bool, objects Objects) error {
-	found, err := objects.ConfigMap(name, optional)
+func (m *maker) configMap(name string, items []miniv1.KeyToPath, mode *int32, optional *bool) error {
+	found, err := m.objects.ConfigMap(name, optional)
 	if found == nil {
 		return err
 	}
@@ -112,53 +150,61 @@ func (f Files) configMap(name string, items []miniv1.KeyToPath, mode *int32, opt
 		data[key] = []byte(value)
 	}
 	maps.Copy(data, found.BinaryData)
-	return f.keys("configmap", name, data, items, mode, optional)
+	return m.keys("configmap", name, data, items, mode, optional)
 }
 
-func (f Files) secret(name string, items []miniv1.KeyToPath, mode *int32, optional *bool, objects Objects) error {
-	found, err := objects.Secret(name, optional)
+func (m *maker) secret(name string, items []miniv1.KeyToPath, mode *int32, optional *bool) error {
+	found, err := m.objects.Secret(name, optional)
 	if found == nil {
 		return err
 	}
-	return f.keys("secret", name, found.Data, items, mode, optional)
+	return m.keys("secret", name, found.Data, items, mode, optional)
 }
 
 // keys makes files of the keys of an object: of all, or of those that are asked for.
-func (f Files) keys(kind, name string, data map[string][]byte, items []miniv1.KeyToPath, mode *int32, need *bool) error {
+func (m *maker) keys(kind, name string, data map[string][]byte, items []miniv1.KeyToPath, mode *int32, need *bool) error {
 	if len(items) == 0 {
 		for key, value := range data {
-			f[key] = File{Data: value, Mode: modeOf(nil, mode)}
+			if err := m.put(key, File{Data: value, Mode: modeOf(nil, mode)}); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
 	for _, item := range items {
 		value, ok := data[item.Key]
-		switch {
-		case ok:
-			f[strings.TrimSuffix(item.Path, "/")] = File{Data: value, Mode: modeOf(item.Mode, mode)}
-		case !optional(need):
+		if !ok && optional(need) {
+			continue
+		}
+		if !ok {
 			return &Missing{Kind: kind, Name: name, Key: item.Key}
+		}
+		if err := m.put(item.Path, File{Data: value, Mode: modeOf(item.Mode, mode)}); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (f Files) fields(items []miniv1.DownwardAPIVolumeFile, mode *int32, fields Fields) error {
+// about makes files of fields of the MiniPod.
+func (m *maker) about(items []miniv1.DownwardAPIVolumeFile, mode *int32) error {
 	for i := range items {
 		item := &items[i]
 		var text string
 		switch {
 		case item.FieldRef != nil:
-			text = fields.Field(item.FieldRef.FieldPath)
+			text = m.fields.Field(item.FieldRef.FieldPath)
 		case item.ResourceFieldRef != nil:
 			var err error
-			if text, err = fields.Amount(item.ResourceFieldRef); err != nil {
+			if text, err = m.fields.Amount(item.ResourceFieldRef); err != nil {
 				return err
 			}
 		default:
 			return fmt.Errorf("item %q names neither a field nor an amount", item.Path)
 		}
-		f[strings.TrimSuffix(item.Path, "/")] = File{Data: []byte(text), Mode: modeOf(item.Mode, mode)}
+		if err := m.put(item.Path, File{Data: []byte(text), Mode: modeOf(item.Mode, mode)}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

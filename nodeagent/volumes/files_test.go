@@ -87,7 +87,7 @@ func TestFilesOf(t *testing.T) {
 		"no token":            {volume: projected(miniv1.VolumeProjection{ServiceAccountToken: &miniv1.ServiceAccountTokenProjection{Path: "token", Audience: "other"}}), err: "no token"},
 		"a source of nothing": {volume: projected(miniv1.VolumeProjection{}), err: "none of configMap"},
 	} {
-		got, err := FilesOf(&c.volume, someObjects(), someFields{})
+		got, err := FilesOf(&c.volume, someObjects(), someFields{}, NewRoom())
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%s: error %v, want %q", name, err, c.err)

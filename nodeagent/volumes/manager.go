@@ -185,15 +185,13 @@ func (m *manager) Make(ctx context.Context, uid types.UID, wanted []Wanted) erro
 
 // checkSize refuses more files than a MiniPod has room for, before any is written.
 func checkSize(wanted []Wanted) error {
-	pages := 0
+	room := NewRoom()
 	for _, w := range wanted {
 		for _, file := range w.Files {
-			pages += max(1, (len(file.Data)+filePage-1)/filePage)
+			if err := room.take(len(file.Data)); err != nil {
+				return err
+			}
 		}
-	}
-	if most := mostBytes / filePage; pages > most {
-		return fmt.Errorf("the files of all volumes of a MiniPod can take %d MiB, each in whole pages of %d KiB, and these take %.1f MiB",
-			mostBytes>>20, filePage>>10, float64(pages)*filePage/(1<<20))
 	}
 	return nil
 }
