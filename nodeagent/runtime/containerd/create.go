@@ -28,6 +28,10 @@ const (
 	labelStop    = labelPrefix + "stop-signal"
 )
 
+// maxRecord bounds the record of a container, in bytes: the records of all containers are read together, again and again, and one that containerd takes as large as it takes
+// anything (16 MiB) it could not list any more, nor any other.
+const maxRecord = 1 << 20
+
 // prepared is what Start needs to know of a created container.
 type prepared struct {
 	mounts  []mount.Mount
@@ -89,6 +93,10 @@ func (r *Runtime) record(ctx context.Context, spec runtime.ContainerSpec, facts 
 	var err error
 	if out.Spec, err = typeurl.MarshalAny(oci); err != nil {
 		return out, err
+	}
+	if size := len(out.Spec.GetValue()); size > maxRecord {
+		return out, fmt.Errorf("what the container is to be told (variables, command, arguments) has %d bytes as it is written down, and at most %d are: %w",
+			size, maxRecord, errdefs.ErrInvalidArgument)
 	}
 	if r.opts.Shim != "" {
 		if out.Runtime.Name, err = r.runtimeOf(ctx, spec.ID); err != nil {

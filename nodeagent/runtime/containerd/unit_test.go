@@ -1,10 +1,12 @@
 package containerd
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -151,6 +153,28 @@ func TestExitLabel(t *testing.T) {
 	for _, text := range []string{"", "1 2 3", "x 1 2 true"} {
 		if _, ok := parseExit(text); ok {
 			t.Errorf("%q was read", text)
+		}
+	}
+}
+
+// TestLargeRecord: what a container is to be told, as its variables, has a bound, however it is written: the records of all containers are read together.
+func TestLargeRecord(t *testing.T) {
+	r := &Runtime{}
+	record := func(variable string) error {
+		spec := runtime.ContainerSpec{ID: "a", Image: "a"}
+		for range 10 {
+			spec.Env = append(spec.Env, "LARGE="+variable)
+		}
+		oci := &specs.Spec{Process: &specs.Process{Args: []string{"a"}, Env: spec.Env}}
+		_, err := r.record(t.Context(), spec, &imageFacts{}, oci)
+		return err
+	}
+	if err := record(strings.Repeat("x", 90<<10)); err != nil {
+		t.Error(err)
+	}
+	for _, letter := range []string{"x", "<"} { // which is written in six
+		if err := record(strings.Repeat(letter, 120<<10)); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("ten times 120 kB of %q: %v", letter, err)
 		}
 	}
 }
