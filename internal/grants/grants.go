@@ -148,13 +148,14 @@ type Unused map[Reference]time.Time
 // when the first of the latter ends; zero for never.
 func Plan(used, granted []Reference, unused Unused, now time.Time, keep time.Duration) (want []Reference, again time.Time) {
 	want = slices.Clone(used)
+	uses, has := setOf(used), setOf(granted) // which can be very many: what a tenant names is his to choose
 	for ref := range maps.Keys(unused) {
-		if slices.Contains(used, ref) || !slices.Contains(granted, ref) {
+		if uses[ref] || !has[ref] {
 			delete(unused, ref)
 		}
 	}
 	for _, ref := range granted {
-		if slices.Contains(used, ref) {
+		if uses[ref] {
 			continue
 		}
 		since, known := unused[ref]
@@ -169,6 +170,14 @@ func Plan(used, granted []Reference, unused Unused, now time.Time, keep time.Dur
 		}
 	}
 	return sorted(want), again
+}
+
+func setOf(refs []Reference) map[Reference]bool {
+	out := make(map[Reference]bool, len(refs))
+	for _, ref := range refs {
+		out[ref] = true
+	}
+	return out
 }
 
 // Verbs of rights.
