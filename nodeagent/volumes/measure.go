@@ -18,6 +18,8 @@ const (
 	// entriesInARow are looked at before a rest, which is restTimes as long as that took: a tenant's millions of files are looked at, and the disk and the processor
 	// stay the containers'.
 	entriesInARow, restTimes = 1024, 3
+	// namesAtATime bounds how many names of each directory that is open are in memory.
+	namesAtATime = 32
 	// deepestMeasured is how many directories are open at a time. What is deeper has no path that a program could open at once, and counts as more than any limit.
 	deepestMeasured = 1024
 	// tooMuch is more than any limit, in bytes.
@@ -60,7 +62,7 @@ type walk struct {
 
 func (w *walk) add(dir *os.File, depth int) error {
 	for {
-		names, err := dir.Readdirnames(entriesAtATime)
+		names, err := dir.Readdirnames(namesAtATime)
 		for _, name := range names {
 			if err := w.entry(dir, name, depth); err != nil {
 				return err

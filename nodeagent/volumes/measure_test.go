@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -101,5 +103,53 @@ func TestUsage(t *testing.T) {
 	_ = unix.Unmount(filepath.Join(root, "mounted"), unix.MNT_DETACH)
 	if err := m.Remove("uid"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestUsageTakesNoMemory: a tree that is deep, and has many long names at each of its levels, is not held in memory while it is looked at.
+func TestUsageTakesNoMemory(t *testing.T) {
+	containerdenv.RequireRoot(t)
+	m := newManager(t.TempDir(), t.TempDir())
+	if err := m.Make(t.Context(), "uid", []Wanted{{Name: "v"}}); err != nil {
+		t.Fatal(err)
+	}
+	const deep, wide = 40, 1024
+	dir := filepath.Join(m.disk, "uid", "v")
+	for range deep {
+		dir = filepath.Join(dir, "d")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for i := range wide {
+			if err := os.Symlink("x", filepath.Join(dir, fmt.Sprintf("%0255d", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	live := func() uint64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	before, most := live(), uint64(0)
+	done := make(chan error, 1)
+	go func() {
+		_, err := m.Usage(t.Context(), "uid", []string{"v"})
+		done <- err
+	}()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+			if most > before+4<<20 {
+				t.Errorf("%.1f MiB are held", float64(most-before)/(1<<20))
+			}
+			return
+		case <-time.After(20 * time.Millisecond):
+			most = max(most, live())
+		}
 	}
 }
