@@ -113,7 +113,7 @@ func TestUsageTakesNoMemory(t *testing.T) {
 	if err := m.Make(t.Context(), "uid", []Wanted{{Name: "v"}}); err != nil {
 		t.Fatal(err)
 	}
-	const deep, wide = 40, 1024
+	const deep, wide = 20, 1024
 	dir := filepath.Join(m.disk, "uid", "v")
 	for range deep {
 		dir = filepath.Join(dir, "d")
@@ -144,7 +144,7 @@ func TestUsageTakesNoMemory(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if most > before+4<<20 {
+			if most > before+3<<20 {
 				t.Errorf("%.1f MiB are held", float64(most-before)/(1<<20))
 			}
 			return
