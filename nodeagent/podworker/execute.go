@@ -301,6 +301,9 @@ func (w *worker) removeContainer(ctx context.Context, id string) error {
 	if err := w.pool.Runtime.Remove(ctx, id); err != nil {
 		return err
 	}
+	if i := w.observed.IndexOf(id); i >= 0 && w.observed.box != nil {
+		forgetLastWords(w.observed.box.Files, w.observed.Containers[i])
+	}
 	return w.pool.Volumes.RemoveOfImage(w.uid, id)
 }
 
@@ -315,12 +318,8 @@ func (w *worker) remove(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 	if turn.lend(func() { err = w.removeContainer(ctx, a.ID) }); err != nil {
 		return nil, err
 	}
-	removed := w.observed.Containers[w.observed.IndexOf(a.ID)]
-	if w.observed.box != nil {
-		forgetLastWords(w.observed.box.Files, removed)
-	}
 	if a.Type == podplan.PruneContainer {
-		w.pool.Layout.removeLog(desired, removed)
+		w.pool.Layout.removeLog(desired, w.observed.Containers[w.observed.IndexOf(a.ID)])
 		if w.observed.Recorded(a.ID) {
 			w.record(w.pool.ends.forget, a.ID)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"miniplane.dev/miniplane/internal/podplan"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
+	"miniplane.dev/miniplane/nodeagent/sandbox"
 )
 
 func TestLife(t *testing.T) {
@@ -289,6 +291,10 @@ func TestStartFails(t *testing.T) {
 	b.until("b failed", func() bool { return b.get("b").Status.Phase == miniv1.PodFailed })
 	b.runtime.SetProgram(func(runtime.ContainerSpec) fake.Behaviour { return fake.Behaviour{} })
 	b.until("a runs", func() bool { b.clock.Step(time.Second); return b.get("a").Status.Summary == "Running" })
+	box, _ := b.sandboxes.Ensure(t.Context(), sandbox.Spec{PodUID: string(pod.UID)}) // which is there
+	if words, err := filepath.Glob(filepath.Join(box.Files, "*.words")); err != nil || len(words) != 1 {
+		t.Errorf("files for termination messages of a container that runs, and of starts that failed: %q, %v", words, err)
+	}
 }
 
 // TestNoRoomIsNoFailureOfTheContainer: where others have all processes that there may be, a container waits, and is not counted as one that was started; not even
