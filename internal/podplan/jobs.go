@@ -5,6 +5,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/grants"
+	"miniplane.dev/miniplane/internal/podstate"
 )
 
 // JobState is how far a job has come: what waits for somebody else, and runs beside the worker. One that failed is none any more, and
@@ -117,10 +118,22 @@ func (p *planner) environment(c *miniv1.Container) bool {
 		return true
 	}
 	state := p.observed.Jobs[EnvironmentTask(c.Name)]
-	if state == "" {
+	if state == "" && p.observed.Near(p.desired, c) {
 		p.add(Action{Type: ReadEnvironment, Container: c.Name})
 	}
 	return state == JobDone
+}
+
+// Near tells whether a container can be expected to be made soon, so that what its variables come from, which can be much, is read in advance and kept for it: nothing
+// that it waits for has failed, or takes long.
+func (o *Observation) Near(pod *miniv1.MiniPod, c *miniv1.Container) bool {
+	if podstate.IsDeleting(pod) || podstate.IsFinished(pod) || o.forced() || o.refuses(c) {
+		return false
+	}
+	image := o.ImageOf(c)
+	_, ground := o.Failures[groundTask]
+	_, volumes := o.Failures[VolumesTask]
+	return image.State != ImageFailed && image.Progress.For == 0 && (!ground || o.grounded()) && (!volumes || o.volumesReady())
 }
 
 // TryAgain has what failed tried again at once: what it waited for has come, or has changed.

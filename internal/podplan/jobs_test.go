@@ -1,7 +1,9 @@
 package podplan
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 )
@@ -41,6 +43,44 @@ func TestEnvironmentIsReadBeside(t *testing.T) {
 		o.SetJob(EnvironmentTask("main"), step.state)
 		if reading, creating := reads(pod, o); reading != step.reading || creating != step.creating {
 			t.Errorf("with the job %q: reads %t, creates %t", step.state, reading, creating)
+		}
+	}
+}
+
+// Nothing is read for a container, or kept, as long as what it waits for has failed or takes long; and it is read when that has come, whatever failed before.
+func TestEnvironmentIsNotReadInVain(t *testing.T) {
+	pod := testPod().With(usesConfigMap).With(func(p *miniv1.MiniPod) { p.Spec.Volumes = []miniv1.Volume{{Name: "v"}} }).Obj()
+	c := &pod.Spec.Containers[0]
+	reads := func(o *Observation) bool {
+		work, _ := Split(Plan(pod, *o, t0))
+		return slices.Contains(work, Action{Type: ReadEnvironment, Container: "main"})
+	}
+	present := Image{Ref: "echo:test", State: ImagePresent}
+	for name, change := range map[string]func(*Observation){
+		"its image cannot be had": func(o *Observation) { o.Images["main"] = Image{Ref: "echo:test"}.Failed("no", false, t0) },
+		"its image takes long": func(o *Observation) {
+			o.Images["main"] = Image{Ref: "echo:test", State: ImagePulling, Progress: PullProgress{For: 4 * time.Second}}
+		},
+		"no sandbox": func(o *Observation) {
+			o.Sandbox = SandboxNone
+			o.Failed(pod, Action{Type: EnsureSandbox}, miniv1.ReasonContainerCreating, "no", t0)
+		},
+		"no volumes": func(o *Observation) {
+			o.SetJob(VolumesTask, "")
+			o.Failed(pod, Action{Type: MakeVolumes}, miniv1.ReasonContainerCreating, "no", t0)
+		},
+		"": func(o *Observation) {
+			o.Failed(pod, Action{Type: EnsureSandbox}, miniv1.ReasonContainerCreating, "no", t0)
+			o.Failed(pod, Action{Type: MakeVolumes}, miniv1.ReasonContainerCreating, "no", t0)
+			o.SetJob(VolumesTask, JobStale)
+		},
+	} {
+		o := seen()
+		o.Images = map[string]Image{"main": present}
+		o.SetJob(VolumesTask, JobDone)
+		change(&o)
+		if near := name == ""; reads(&o) != near || o.Near(pod, c) != near {
+			t.Errorf("%s: it reads: %t, and keeps what was read: %t", name, reads(&o), o.Near(pod, c))
 		}
 	}
 }

@@ -34,6 +34,11 @@ func (p *planner) ground(starting bool) bool {
 	return false
 }
 
+// grounded tells whether all is there that containers stand on.
+func (o *Observation) grounded() bool {
+	return o.Sandbox == SandboxWhole && o.Address.IsValid() && o.FilesFor == o.Address
+}
+
 func (p *planner) anyRunning() bool {
 	return slices.ContainsFunc(p.observed.Containers, Container.MayRun)
 }

@@ -70,6 +70,15 @@ func (v *view) dropObjects(container string) {
 	delete(v.objects, container)
 }
 
+// dropFar forgets what was read for containers that are not made soon: as many MiniPods as there are may wait for an image for ever.
+func (w *worker) dropFar(desired *miniv1.MiniPod) {
+	for name := range w.observed.objects {
+		if desired == nil || !w.observed.Near(desired, podplan.ContainerNamed(desired, name)) {
+			w.observed.dropObjects(name)
+		}
+	}
+}
+
 // readEnvironment has read what the variables of a container come from, as a job.
 func (w *worker) readEnvironment(desired *miniv1.MiniPod, a podplan.Action) change {
 	c := podplan.ContainerNamed(desired, a.Container)

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
@@ -121,5 +122,23 @@ func TestEnvironmentThatIsMissing(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, runtime.ErrSettings) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// What was read for containers whose image cannot be had is not kept: there may be as many of them as MiniPods, each with a MiB.
+func TestWhatWasReadInVain(t *testing.T) {
+	b := newBench(t)
+	if err := b.api.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "settings"}}); err != nil {
+		t.Fatal(err)
+	}
+	pod := b.create("a", func(p *miniv1.MiniPod) {
+		p.Spec.Containers[0].Image = "none:test"
+		p.Spec.Containers[0].EnvFrom = []miniv1.EnvFromSource{{ConfigMapRef: &miniv1.ConfigMapEnvSource{Name: "settings"}}}
+	})
+	b.shows("a", miniv1.ReasonErrImagePull)
+	w := b.pool.worker(pod.UID)
+	b.kill()
+	if len(w.observed.objects) > 0 {
+		t.Errorf("%v is kept", w.observed.objects)
 	}
 }

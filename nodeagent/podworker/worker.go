@@ -142,6 +142,7 @@ func (w *worker) converge(ctx context.Context) (until time.Time) {
 		w.giveUpHooks()
 		w.probe(desired)
 		w.outdateFields(desired)
+		w.dropFar(desired)
 		w.measure(desired)
 		now := w.pool.Clock.Now()
 		w.observed.Mark(desired, now)
