@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/util/flowcontrol"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -25,6 +26,9 @@ const (
 	watchLater = time.Minute
 	// watchFor is how long one watch lasts, so that a token that is not taken any more is not used for ever.
 	watchFor = 30 * time.Minute
+	// tellEvery and tellAtOnce bound how often is told of an object that changes all the time; as often as volumes are made anew.
+	tellEvery  = time.Second
+	tellAtOnce = 5
 )
 
 var watched = prometheus.NewGauge(prometheus.GaugeOpts{
@@ -144,17 +148,48 @@ func (r *Reader) watchOnce(ctx context.Context, key object, f *follow) error {
 		return err
 	}
 	defer events.Stop()
-	for event := range events.ResultChan() {
-		now, err := meta.Accessor(event.Object)
+	return r.hear(events.ResultChan(), f)
+}
+
+// hear tells all who follow an object what a watch of it tells: some changes at once, and of more the last one once in a time. Each wakes every MiniPod that uses the object, and
+// who may write it can write it all the time.
+func (r *Reader) hear(events <-chan watch.Event, f *follow) error {
+	pace := flowcontrol.NewTokenBucketRateLimiter(float32(time.Second)/float32(tellEvery), tellAtOnce)
+	var late string
+	var alarm <-chan time.Time // when that is told; nil if there is nothing to tell
+	tell := func(version string) {
 		switch {
-		case event.Type == watch.Error:
-			return apierrors.FromObject(event.Object)
-		case err != nil || event.Type == watch.Bookmark:
-		case event.Type == watch.Deleted:
-			r.heard(f, "")
-		default:
-			r.heard(f, now.GetResourceVersion())
+		case alarm == nil && pace.TryAccept():
+			r.heard(f, version)
+			return
+		case alarm == nil:
+			alarm = time.After(tellEvery)
+		}
+		late = version
+	}
+	for {
+		select {
+		case <-alarm:
+			alarm = nil
+			_ = pace.TryAccept() // its turn has come
+			r.heard(f, late)
+		case event, open := <-events:
+			if !open {
+				if alarm != nil {
+					r.heard(f, late)
+				}
+				return nil
+			}
+			now, err := meta.Accessor(event.Object)
+			switch {
+			case event.Type == watch.Error:
+				return apierrors.FromObject(event.Object)
+			case err != nil || event.Type == watch.Bookmark:
+			case event.Type == watch.Deleted:
+				tell("")
+			default:
+				tell(now.GetResourceVersion())
+			}
 		}
 	}
-	return nil
 }

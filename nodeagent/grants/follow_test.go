@@ -2,6 +2,7 @@ package grants
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,5 +76,29 @@ func TestFollow(t *testing.T) {
 		if len(s.watches) != tries || len(r.follows.of) != 0 {
 			t.Errorf("it is watched for nobody: %d tries more, %d objects", len(s.watches)-tries, len(r.follows.of))
 		}
+	})
+}
+
+// An object that changes all the time is told of now and then, and the last change soon.
+func TestFollowWhatChangesAllTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		r := newReader(s)
+		var last string
+		told := 0
+		stop := r.Follow(grants.Reference{Resource: grants.ConfigMaps, Name: "c", Watch: true}, "ns", func(v string) { last, told = v, told+1 })
+		synctest.Wait()
+		w := s.watches[0]
+		for i := range 10_000 { // in 10 seconds
+			w.Modify(version(fmt.Sprint(2 + i)))
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(tellEvery)
+		synctest.Wait()
+		if last != "10001" || told > 2*tellAtOnce+10 {
+			t.Errorf("told %d times, of version %s at last", told, last)
+		}
+		stop()
+		w.Stop()
 	})
 }
