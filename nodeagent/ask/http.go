@@ -37,25 +37,32 @@ func NewClient(dialer *net.Dialer) *Client {
 	}}}
 }
 
-// Answer is what came of a request.
-type Answer struct {
-	Status int
-	// Body is the begin of it.
-	Body []byte
-}
-
-// Do sends a request and reads the answer.
-func (c *Client) Do(request *http.Request) (Answer, error) {
+// Do sends a request, reads the begin of the answer and tells its status.
+func (c *Client) Do(request *http.Request) (int, error) {
 	answer, err := c.client.Do(request)
 	if err != nil {
-		return Answer{}, err
+		return 0, err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, MaxAnswer))
-	if err != nil {
-		return Answer{}, fmt.Errorf("read the answer: %w", err)
+	if _, err := io.Copy(io.Discard, io.LimitReader(answer.Body, MaxAnswer)); err != nil {
+		return 0, fmt.Errorf("read the answer: %w", err)
 	}
-	return Answer{Status: answer.StatusCode, Body: body}, nil
+	return answer.StatusCode, nil
+}
+
+// Unheard tells why a request had no answer, in words that are this machine's alone: people who may read Events need not be those who may read
+// what a server says, and the server may be anybody's.
+func Unheard(request *http.Request, err error) string {
+	var connection *net.OpError
+	for _, own := range []error{errRedirects, http.ErrSchemeMismatch, io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, context.Canceled} {
+		if errors.Is(err, own) {
+			return err.Error()
+		}
+	}
+	if errors.As(err, &connection) {
+		return err.Error()
+	}
+	return fmt.Sprintf("Get %q: what answers does not speak the protocol", request.URL.Redacted())
 }
 
 var errRedirects = errors.New("stopped after 10 redirects")

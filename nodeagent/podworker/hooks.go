@@ -2,10 +2,7 @@ package podworker
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -176,17 +173,7 @@ func (j hookJob) get(ctx context.Context, action *miniv1.HTTPGetAction, timeout 
 		return err.Error()
 	}
 	if _, err = j.pool.asking.Do(request); err != nil {
-		return unheard(request, err)
+		return ask.Unheard(request, err)
 	}
 	return ""
-}
-
-// unheard tells why a request had no answer, in words that are this machine's alone: people who may read Events need not be those who may read
-// what a server says.
-func unheard(request *http.Request, err error) string {
-	var connection *net.OpError
-	if errors.As(err, &connection) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return err.Error()
-	}
-	return fmt.Sprintf("Get %q: what answers does not speak the protocol", request.URL.Redacted())
 }

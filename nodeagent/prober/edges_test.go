@@ -90,9 +90,12 @@ func TestHTTP(t *testing.T) {
 		result, words := get(fmt.Sprintf("/%d", code))
 		has := ""
 		if is == probe.Failure {
-			has = fmt.Sprintf("HTTP probe failed with statuscode: %d: some words", code)
+			has = fmt.Sprintf("HTTP probe failed with statuscode: %d", code)
 		}
 		want(t, result, words, is, has)
+		if words != has {
+			t.Errorf("what the server says is told to all who may read Events: %q", words)
+		}
 	}
 	result, words := get("/here")
 	want(t, result, words, probe.Failure, "500")
@@ -170,11 +173,16 @@ func TestHostile(t *testing.T) {
 		}
 	}
 	line := strings.Repeat("x", 1000) + "\r\n"
+	result, words := asks(t, hostile(t, func(conn net.Conn) { _, _ = io.WriteString(conn, "secret words\r\n\r\n") }))
+	want(t, result, words, probe.Failure, "does not speak the protocol")
+	if strings.Contains(words, "secret") {
+		t.Errorf("what the server says is told to all who may read Events: %q", words)
+	}
 	var body, headers atomic.Int64
-	result, words := asks(t, hostile(t, endless("HTTP/1.1 200 OK\r\n\r\n", line, &body)))
+	result, words = asks(t, hostile(t, endless("HTTP/1.1 200 OK\r\n\r\n", line, &body)))
 	want(t, result, words, probe.Success, "")
 	result, words = asks(t, hostile(t, endless("HTTP/1.1 200 OK\r\n", "X-Y: "+line, &headers)))
-	want(t, result, words, probe.Failure, "headers")
+	want(t, result, words, probe.Failure, "does not speak the protocol")
 	for what, n := range map[string]*atomic.Int64{"body": &body, "headers": &headers} {
 		if n.Load() > 16<<20 { // what the kernel's buffers take
 			t.Errorf("%d bytes of %s were taken", n.Load(), what)

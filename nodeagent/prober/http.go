@@ -4,31 +4,28 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/probe"
+	"miniplane.dev/miniplane/nodeagent/ask"
 )
 
 // userAgent begins as a kubelet's: servers and proxies know probes by it.
 const userAgent = "kube-probe/1.37 (miniplane)"
 
-// askHTTP succeeds with an answer from 200 to 399.
+// askHTTP succeeds with an answer from 200 to 399. What the server says is not told, as by a kubelet: whoever may read Events could read by it what the node can reach.
 func (w *Watch) askHTTP(ctx context.Context, action *miniv1.HTTPGetAction) (probe.Result, string) {
 	request, err := w.target.asked().Request(ctx, action, userAgent)
 	if err != nil {
 		return probe.Unknown, err.Error()
 	}
-	answer, err := w.prober.http.Do(request)
+	status, err := w.prober.http.Do(request)
 	switch {
 	case err != nil:
-		return failed(err)
-	case answer.Status >= http.StatusOK && answer.Status < http.StatusBadRequest:
+		result, _ := failed(err)
+		return result, ask.Unheard(request, err)
+	case status >= http.StatusOK && status < http.StatusBadRequest:
 		return probe.Success, ""
 	}
-	words := fmt.Sprintf("HTTP probe failed with statuscode: %d", answer.Status)
-	if text := strings.TrimSpace(string(answer.Body)); text != "" {
-		words += ": " + text
-	}
-	return probe.Failure, words
+	return probe.Failure, fmt.Sprintf("HTTP probe failed with statuscode: %d", status)
 }
