@@ -123,7 +123,7 @@ func userOf(pod *miniv1.MiniPod) *uint32 {
 func (p *Pool) wantedVolume(pod *miniv1.MiniPod, v *miniv1.Volume) (volumes.Wanted, error) {
 	switch {
 	case volumes.HasFiles(v):
-		return volumes.Wanted{Name: v.Name, Files: volumes.Files{}, Dirs: nestedIn(pod, v.Name)}, nil
+		return volumes.Wanted{Name: v.Name, Files: volumes.Files{}}, nil
 	case v.Image != nil:
 		return volumes.Wanted{Name: v.Name, Image: true}, nil
 	case v.HostPath != nil:
@@ -138,7 +138,7 @@ func (p *Pool) wantedVolume(pod *miniv1.MiniPod, v *miniv1.Volume) (volumes.Want
 func nestedIn(pod *miniv1.MiniPod, volume string) []string {
 	var out []string
 	for _, c := range pod.Spec.AllContainers() {
-		for i := range c.VolumeMounts {
+		for i := range c.VolumeMounts { // each with each: to be done once, and not for each start of a container
 			outer := &c.VolumeMounts[i]
 			if outer.Name != volume || outer.SubPath != "" || outer.SubPathExpr != "" {
 				continue
@@ -202,6 +202,7 @@ func (p *Pool) makeVolumes(ctx context.Context, pod *miniv1.MiniPod, tokens map[
 				out.keep = out.keep && p.Volumes.Made(pod.UID, v.Name)
 				continue
 			}
+			w.Dirs = nestedIn(pod, v.Name)
 		}
 		if w.Image {
 			if w.Fill, err = images(ctx, v); err != nil {

@@ -6,6 +6,7 @@ import (
 	gort "runtime"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/volumes"
 	"miniplane.dev/miniplane/test/builders"
 	"miniplane.dev/miniplane/test/fakenode"
 )
@@ -62,5 +64,29 @@ func TestFilesWithoutEnd(t *testing.T) {
 				t.Errorf("it took %d MiB to find out", took)
 			}
 		})
+	}
+}
+
+// Volumes inside of volumes, as many as a MiniPod can have, are found when volumes are made, and not with each start of each container.
+func TestVolumesInVolumes(t *testing.T) {
+	pod := builders.Pod("ns", "a").Obj()
+	pod.Spec.Volumes = []miniv1.Volume{{Name: "v", ConfigMap: &miniv1.ConfigMapVolumeSource{Name: "c"}}}
+	c := &pod.Spec.Containers[0]
+	for i := range 64 {
+		c.VolumeMounts = append(c.VolumeMounts, miniv1.VolumeMount{Name: "v", MountPath: strings.Repeat("/a", i+1)})
+	}
+	for i := range 31 {
+		other := c.DeepCopy()
+		other.Name = fmt.Sprint("other", i)
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, *other)
+	}
+	p := &Pool{Options: Options{Volumes: fakenode.NewVolumes()}}
+	if err := p.Volumes.Make(t.Context(), pod.UID, []volumes.Wanted{{Name: "v", Files: volumes.Files{}}}); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	mounts, err := p.volumeMounts(pod, c, nil)
+	if took := time.Since(begin); err != nil || len(mounts) != 64 || took > 500*time.Millisecond {
+		t.Errorf("%d mounts after %s: %v", len(mounts), took, err)
 	}
 }
