@@ -75,7 +75,8 @@ func New(config *rest.Config, agent client.Client, node string, log logr.Logger)
 	return r, err
 }
 
-// Get reads one object, and waits for the right to. Who asks for what is being read already gets that.
+// Get reads one object, and waits for the right to. Who asks for what is being read already gets that, and all have it in common, as it can be large: nobody changes what is
+// in it.
 func (r *Reader) Get(ctx context.Context, key client.ObjectKey, object client.Object) error {
 	name := fmt.Sprintf("%T %s", object, key)
 	done := r.reads.DoChan(name, func() (any, error) {
@@ -92,8 +93,7 @@ func (r *Reader) Get(ctx context.Context, key client.ObjectKey, object client.Ob
 		if result.Err != nil {
 			return result.Err
 		}
-		copied := result.Val.(client.Object).DeepCopyObject()
-		reflect.ValueOf(object).Elem().Set(reflect.ValueOf(copied).Elem())
+		reflect.ValueOf(object).Elem().Set(reflect.ValueOf(result.Val).Elem())
 		return nil
 	}
 }

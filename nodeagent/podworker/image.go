@@ -49,7 +49,7 @@ func (w *worker) startPull(desired *miniv1.MiniPod, a podplan.Action) change {
 			if guarded.State == podplan.ImageGuarded {
 				image, err = w.claim(desired, c, guarded)
 			} else {
-				image, err = w.pull(desired, c, w.pool.pullSecrets(w.pullContext, desired))
+				image, err = w.pull(desired, c, w.pool.pullSecrets(w.pullContext, desired, c.Image))
 			}
 			return func(*view) { w.finishPull(c, image.ID, err) }
 		})
@@ -77,7 +77,7 @@ func (w *worker) pullStands(c *miniv1.Container, s pulls.Standing) {
 // claim shows that the MiniPod may run an image that is present: by a credential that the registry took before, or by having the registry
 // give the image to it, which sends nothing that is there.
 func (w *worker) claim(desired *miniv1.MiniPod, c *miniv1.Container, image podplan.Image) (runtime.Image, error) {
-	with := w.pool.pullSecrets(w.pullContext, desired)
+	with := w.pool.pullSecrets(w.pullContext, desired, c.Image)
 	switch {
 	case imageaccess.Parse(image.Access).Admits(imageaccess.Fitting(c.Image, with.auths)):
 		countClaim(claimKnown)

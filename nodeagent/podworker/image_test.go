@@ -67,7 +67,7 @@ func (forbidden) Get(_ context.Context, key types.NamespacedName, _ client.Objec
 func TestPullSecrets(t *testing.T) {
 	b := newBench(t)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s"},
-		Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{"r":{"username":"u","password":"p"}}}`)}}
+		Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{"other.example":{"username":"o","password":"p"},"r.example":{"username":"u","password":"p"}}}`)}}
 	broken := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "broken"}}
 	for _, s := range []client.Object{secret, broken} {
 		if err := b.api.Create(context.Background(), s); err != nil {
@@ -77,18 +77,44 @@ func TestPullSecrets(t *testing.T) {
 	pod := testPod().With(func(p *miniv1.MiniPod) {
 		p.Spec.ImagePullSecrets = []miniv1.LocalObjectReference{{Name: "none"}, {Name: "broken"}, {Name: "s"}}
 	}).Obj()
-	want := []runtime.RegistryAuth{{Registry: "r", Username: "u", Password: "p", Secret: "ns/s/"}}
-	got := b.pool.pullSecrets(context.Background(), pod)
+	want := []runtime.RegistryAuth{{Registry: "r.example", Username: "u", Password: "p", Secret: "ns/s/"}}
+	got := b.pool.pullSecrets(context.Background(), pod, "r.example/image")
 	if diff := cmp.Diff(want, got.auths); diff != "" {
 		t.Errorf("auths (-want +got):\n%s", diff)
 	}
 	account := testPod().Obj()
 	account.Status.ImagePullSecrets = []miniv1.LocalObjectReference{{Name: "s"}}
-	if diff := cmp.Diff(want, b.pool.pullSecrets(context.Background(), account).auths); diff != "" {
+	if diff := cmp.Diff(want, b.pool.pullSecrets(context.Background(), account, "r.example/image").auths); diff != "" {
 		t.Errorf("auths of the ServiceAccount (-want +got):\n%s", diff)
 	}
 	if said := fmt.Sprint(got.useless); !strings.Contains(said, `pull secret ns/none: secrets "none" not found`) || !strings.Contains(said, "pull secret ns/broken: ") || strings.Contains(said, "ns/s:") {
 		t.Errorf("of no use: %s", said)
+	}
+}
+
+// Of very many credentials that fit an image, as one Secret can have them, the most specific are tried.
+func TestManyPullSecrets(t *testing.T) {
+	b := newBench(t)
+	var auths []string
+	for i := range 1000 {
+		auths = append(auths, fmt.Sprintf(`"[%s].example":{"username":"u","password":"p%d"}`, strings.Repeat("r", i+1), i))
+	}
+	auths = append(auths, `"r.example/team/image":{"username":"own","password":"p"}`)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s"},
+		Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{` + strings.Join(auths, ",") + `}}`)}}
+	if err := b.api.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	pod := testPod().With(func(p *miniv1.MiniPod) { p.Spec.ImagePullSecrets = []miniv1.LocalObjectReference{{Name: "s"}} }).Obj()
+	if got := b.pool.pullSecrets(t.Context(), pod, "r.example/team/image"); len(got.auths) != mostCredentials || got.useless != nil {
+		t.Errorf("%d credentials, %v", len(got.auths), got.useless)
+	}
+	secret.Data[corev1.DockerConfigJsonKey] = []byte(`{"auths":{"r.example":{"username":"u","password":"` + strings.Repeat("x", maxCredential) + `"}}}`)
+	if err := b.api.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.pool.pullSecrets(t.Context(), pod, "r.example/team/image"); len(got.auths) != 0 || !strings.Contains(fmt.Sprint(got.useless), "more than 65536 bytes") {
+		t.Errorf("%d credentials, %v", len(got.auths), got.useless)
 	}
 }
 

@@ -54,5 +54,5 @@ func (w *worker) volumeImage(desired *miniv1.MiniPod, c *miniv1.Container) (runt
 			return image, fmt.Errorf("image %q is not on this node, and pullPolicy is Never: %w", c.Image, err)
 		}
 	}
-	return w.pull(desired, c, w.pool.pullSecrets(w.pullContext, desired))
+	return w.pull(desired, c, w.pool.pullSecrets(w.pullContext, desired, c.Image))
 }

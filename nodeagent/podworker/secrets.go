@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/nodeagent/imageaccess"
 	"miniplane.dev/miniplane/nodeagent/runtime"
 )
 
@@ -33,9 +34,13 @@ func (c credentials) explain(err error) error {
 	return fmt.Errorf("without secrets that are of no use (%v): %w", c.useless, err) //nolint:errorlint // what err is decides what comes next
 }
 
-// pullSecrets reads the credentials that the MiniPod, or its ServiceAccount, names, as they are now. A Secret that is missing, broken, or cannot be read is passed
+// mostCredentials is how many are tried for an image, and maxCredential how long one may be, in bytes. A Secret has room for very many that fit, of which each is a question to the
+// registry; and what waits for a registry, perhaps for ever, waits with them.
+const mostCredentials, maxCredential = 32, 64 << 10
+
+// pullSecrets reads the credentials for an image that the MiniPod, or its ServiceAccount, names, as they are now, the most specific first. A Secret that is missing, broken, or cannot be read is passed
 // over, as a native Pod's is: the image may be public. It is told of in useless: it would else look as if the registry refused its password.
-func (p *Pool) pullSecrets(ctx context.Context, pod *miniv1.MiniPod) (out credentials) {
+func (p *Pool) pullSecrets(ctx context.Context, pod *miniv1.MiniPod, image string) (out credentials) {
 	refs := slices.DeleteFunc(slices.Clone(pod.PullSecrets()), func(ref miniv1.LocalObjectReference) bool { return ref.Name == "" })
 	secrets, errs := make([]corev1.Secret, len(refs)), make([]error, len(refs))
 	var group sync.WaitGroup
@@ -55,8 +60,10 @@ func (p *Pool) pullSecrets(ctx context.Context, pod *miniv1.MiniPod) (out creden
 			out.useless = errors.Join(out.useless, fmt.Errorf("pull secret %s: %w", name, err))
 			p.Log.Info("Cannot use a pull secret; pulling without it", "secret", name, "err", err.Error())
 		}
-		out.auths = append(out.auths, found...)
+		out.auths = append(out.auths, imageaccess.Fitting(image, found)...)
 	}
+	out.auths = imageaccess.Fitting(image, out.auths)
+	out.auths = slices.Clip(out.auths[:min(len(out.auths), mostCredentials)])
 	return out
 }
 
@@ -84,6 +91,9 @@ func registryAuths(secret *corev1.Secret) ([]runtime.RegistryAuth, error) {
 		username, password, err := entry.credentials()
 		if err != nil {
 			return nil, fmt.Errorf("entry %q: %w", registry, err)
+		}
+		if len(username)+len(password) > maxCredential {
+			return nil, fmt.Errorf("entry %q: user and password have more than %d bytes", registry, maxCredential)
 		}
 		out = append(out, runtime.RegistryAuth{Registry: registry, Username: username, Password: password,
 			Secret: fmt.Sprintf("%s/%s/%s", secret.Namespace, secret.Name, secret.UID)})
