@@ -38,7 +38,7 @@ func (w *worker) runHook(desired *miniv1.MiniPod, a podplan.Action) change {
 		w.record(w.pool.ends.hook(of.Kind), a.ID)
 	}
 	hook.Runs = true
-	job := hookJob{pool: w.pool, of: of, spec: podplan.ContainerNamed(desired, a.Container), began: hook.Began, until: a.Until}
+	job := hookJob{pool: w.pool, namespace: desired.Namespace, of: of, spec: podplan.ContainerNamed(desired, a.Container), began: hook.Began, until: a.Until}
 	if w.observed.Address.IsValid() {
 		job.address = w.observed.Address.String()
 	}
@@ -106,10 +106,11 @@ func (w *worker) finishHook(of podplan.HookOf, run *hookRun, words string) {
 
 // hookJob is a hook that is run.
 type hookJob struct {
-	pool    *Pool
-	of      podplan.HookOf
-	spec    *miniv1.Container
-	address string // of the MiniPod
+	pool *Pool
+	of   podplan.HookOf
+	spec *miniv1.Container
+	// namespace and address of the MiniPod.
+	namespace, address string
 	// began is when it was first run, until when it is given up; zero for never.
 	began, until time.Time
 }
@@ -121,7 +122,7 @@ func (j hookJob) run(ctx context.Context) string {
 		return j.sleep(ctx, time.Duration(hook.Sleep.Seconds)*time.Second)
 	}
 	words := "it was given up before its turn came"
-	j.pool.hooks.turn(ctx, func() {
+	j.pool.hooks.turn(ctx, j.namespace, func() {
 		timeout := time.Duration(0) // as long as it takes
 		if !j.until.IsZero() {
 			if timeout = j.until.Sub(j.pool.Clock.Now()); timeout <= 0 {

@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,8 @@ type lane struct {
 	ofTenants bool
 	// overstaying is how many are still busy whose places came back.
 	overstaying atomic.Int32
+	// lines are those of each tenant: who is at the head of one stands in the line of all.
+	lines lines
 }
 
 func newLane(places int, c clock.WithDelayedExecution) *lane {
@@ -58,12 +61,58 @@ func (l *lane) take(ctx context.Context, wake <-chan struct{}) *place {
 	return nil
 }
 
-// turn does something when there is a place for it, unless the context ends first.
-func (l *lane) turn(ctx context.Context, do func()) {
+// turn does something for a tenant when there is a place for it, unless the context ends first. Tenants take turns, so that one who has very much to do keeps the others waiting
+// for no more than one of that.
+func (l *lane) turn(ctx context.Context, tenant string, do func()) {
+	leave := l.lines.join(ctx, tenant)
+	if leave == nil {
+		return
+	}
 	turn := l.take(ctx, nil)
+	leave()
 	defer turn.giveBack()
 	if turn != nil {
 		turn.lend(do)
+	}
+}
+
+// lines are queues of tenants; one that nobody stands in is forgotten.
+type lines struct {
+	mu sync.Mutex
+	of map[string]*line
+}
+
+type line struct {
+	head  chan struct{}
+	users int
+}
+
+// join waits to be at the head of a tenant's line, and gives what leaves it; nil when the context ends first.
+func (l *lines) join(ctx context.Context, tenant string) (leave func()) {
+	l.mu.Lock()
+	own := l.of[tenant]
+	if own == nil {
+		if l.of == nil {
+			l.of = map[string]*line{}
+		}
+		own = &line{head: make(chan struct{}, 1)}
+		l.of[tenant] = own
+	}
+	own.users++
+	l.mu.Unlock()
+	gone := func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if own.users--; own.users == 0 {
+			delete(l.of, tenant)
+		}
+	}
+	select {
+	case own.head <- struct{}{}:
+		return func() { <-own.head; gone() }
+	case <-ctx.Done():
+		gone()
+		return nil
 	}
 }
 

@@ -3,6 +3,7 @@ package podworker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -75,7 +76,7 @@ func TestHungRemovalsHoldNobodyUp(t *testing.T) {
 // stay is somebody who is busy in a lane until its end is closed.
 func stay(t *testing.T, l *lane) (end chan struct{}) {
 	end = make(chan struct{})
-	go l.turn(t.Context(), func() { <-end })
+	go l.turn(t.Context(), "a", func() { <-end })
 	return end
 }
 
@@ -117,4 +118,38 @@ func TestLaneOfASlowMachine(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTenantsTakeTurns: who has very much to do keeps another waiting for no more than one of that, and nobody who gave up is waited for.
+func TestTenantsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newTenantsLane(1, clock.RealClock{})
+		var order []string // by who has the only place
+		next := make(chan struct{})
+		stand := func(ctx context.Context, tenant string) {
+			go l.turn(ctx, tenant, func() {
+				order = append(order, tenant)
+				<-next
+			})
+			synctest.Wait()
+		}
+		gaveUp, giveUp := context.WithCancel(t.Context())
+		for range 50 {
+			stand(t.Context(), "greedy")
+		}
+		stand(gaveUp, "modest")
+		stand(t.Context(), "modest")
+		giveUp()
+		synctest.Wait()
+		for range 51 {
+			next <- struct{}{}
+			synctest.Wait()
+		}
+		if first := slices.Index(order, "modest"); len(order) != 51 || first < 0 || first > 2 {
+			t.Errorf("%d turns, and the modest one is number %d of them", len(order), first)
+		}
+		if len(l.lines.of) > 0 || len(l.places) > 0 {
+			t.Errorf("%d lines and %d places are left", len(l.lines.of), len(l.places))
+		}
+	})
 }

@@ -35,7 +35,7 @@ func (w *worker) measure(desired *miniv1.MiniPod) {
 		var used map[string]int64
 		var err error
 		var took time.Duration
-		w.pool.measures.turn(w.pullContext, func() {
+		w.pool.measures.turn(w.pullContext, desired.Namespace, func() {
 			began := w.pool.Clock.Now()
 			used, err = w.pool.Volumes.Usage(w.pullContext, w.uid, slices.Sorted(maps.Keys(limits)))
 			took = w.pool.Clock.Since(began)

@@ -41,7 +41,7 @@ func (w *worker) probe(desired *miniv1.MiniPod) {
 			continue
 		}
 		spec, _ := forProbes(podplan.ContainerNamed(desired, c.Name)) // of what was made, they fit
-		target := prober.Target{ID: c.ID, Spec: spec, Address: address, Started: c.StartedAt,
+		target := prober.Target{ID: c.ID, Namespace: desired.Namespace, Spec: spec, Address: address, Started: c.StartedAt,
 			Was: w.observed.FactsOf(c)}
 		kept[c.ID] = watch{w.pool.prober.Watch(target, func(r prober.Report) {
 			w.tell(func(in *inbox) { in.ended = append(in.ended, func(*view) { w.judge(c, r) }) })
@@ -89,7 +89,9 @@ func (p *Pool) exec(ctx context.Context, id string, command runtime.Command) (ru
 }
 
 // takeTurn runs a command of a probe when there is a place for it.
-func (p *Pool) takeTurn(ctx context.Context, do func()) { p.execs.turn(ctx, do) }
+func (p *Pool) takeTurn(ctx context.Context, namespace string, do func()) {
+	p.execs.turn(ctx, namespace, do)
+}
 
 // forProbes is a container's spec with references to its variables replaced in commands of probes: those that have a value in the spec,
 // as in a native Pod. Where they become too long for a program, it is the container as it is, and an error.

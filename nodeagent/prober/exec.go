@@ -11,7 +11,7 @@ import (
 
 // askExec succeeds with exit code 0. A command that could not be started tells nothing of the container, as with a kubelet.
 func (w *Watch) askExec(action *miniv1.ExecAction, timeout time.Duration) (result probe.Result, words string) {
-	w.prober.Turn(w.ctx, func() {
+	w.prober.Turn(w.ctx, w.target.Namespace, func() {
 		end, err := w.prober.Exec(w.ctx, w.target.ID, runtime.Command{Args: action.Command, Timeout: timeout, MaxOutput: ask.MaxAnswer})
 		result, words = judgeExec(end, err, timeout)
 	})

@@ -20,8 +20,8 @@ import (
 type Options struct {
 	// Exec runs a command in a container.
 	Exec func(ctx context.Context, id string, command runtime.Command) (runtime.Executed, error)
-	// Turn waits for a turn to run a command, does it, and returns; it does nothing when the context ends first. At once when nil.
-	Turn  func(ctx context.Context, do func())
+	// Turn waits for a turn to run a command of a namespace's, does it, and returns; it does nothing when the context ends first. At once when nil.
+	Turn  func(ctx context.Context, namespace string, do func())
 	Clock clock.WithDelayedExecution
 }
 
@@ -39,7 +39,7 @@ func New(ctx context.Context, o Options) *Prober {
 		o.Clock = clock.RealClock{}
 	}
 	if o.Turn == nil {
-		o.Turn = func(_ context.Context, do func()) { do() }
+		o.Turn = func(_ context.Context, _ string, do func()) { do() }
 	}
 	dialer := ask.NewDialer()
 	return &Prober{Options: o, ctx: ctx, dialer: dialer, http: ask.NewClient(dialer)}
@@ -49,6 +49,8 @@ func New(ctx context.Context, o Options) *Prober {
 type Target struct {
 	// ID of the container.
 	ID string
+	// Namespace of its MiniPod.
+	Namespace string
 	// Spec says how it is probed.
 	Spec *miniv1.Container
 	// Address of its MiniPod.

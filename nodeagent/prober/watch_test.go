@@ -176,7 +176,7 @@ func TestStop(t *testing.T) {
 func TestTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript()
-		p := New(t.Context(), Options{Exec: s.exec, Turn: func(context.Context, func()) {}})
+		p := New(t.Context(), Options{Exec: s.exec, Turn: func(context.Context, string, func()) {}})
 		w := p.Watch(Target{ID: "c", Spec: &miniv1.Container{LivenessProbe: command("live")}, Started: time.Now()}, s.tell)
 		time.Sleep(time.Hour)
 		s.expect(t, "no turn came")
