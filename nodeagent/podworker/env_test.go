@@ -65,9 +65,9 @@ func TestWhatNoProgramCanBeGiven(t *testing.T) {
 		copies = append(copies, miniv1.EnvVar{Name: fmt.Sprint("COPY", i), Value: "$(LONG)"})
 	}
 	for want, c := range map[string]*miniv1.Container{
-		"":                                     {Env: long, Command: many[:50], Args: many[:50]},
+		"":                                     {Env: long, Command: many[:9], Args: many[:9]},
 		"variable A14: it has more than":       {Env: doubled},
-		"variable COPY60: with those before":   {Env: append(long, copies...)},
+		"variable COPY9: with those before":    {Env: append(long, copies...)},
 		"command: it has more than 131071":     {Env: long, Command: []string{"$(LONG)$(LONG)"}},
 		"args: with those before it":           {Env: long, Args: many},
 		"liveness: command: it has more than":  {Env: long, LivenessProbe: execProbe("$(LONG)$(LONG)")},

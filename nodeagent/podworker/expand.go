@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// The most that Linux gives a program: in one argument or variable (MAX_ARG_STRLEN, with the zero byte that ends it), and in all of its arguments,
-// or of its variables, together. A few references, each to twice the one before, become as long as one likes; so they are cut there.
+// The most that a program can be given: in one argument or variable, which is Linux's own limit (MAX_ARG_STRLEN, with the zero byte that ends it), and in all of its
+// arguments, or of its variables, together, which is what is kept of a container. A few references, each to twice the one before, become as long as one likes; so they are
+// cut there.
 const (
 	mostString  = 128<<10 - 1
-	mostStrings = 6 << 20
+	mostStrings = 1 << 20
 )
 
 // fits says of an argument or variable, and of all so far, that they are longer than a program can be given.
@@ -18,7 +19,7 @@ func fits(size, all int) error {
 	case size > mostString:
 		return fmt.Errorf("it has more than %d bytes, and Linux gives no program an argument or a variable of that length", mostString)
 	case all > mostStrings:
-		return fmt.Errorf("with those before it, it has more than %d bytes, and Linux gives no program as much", mostStrings)
+		return fmt.Errorf("with those before it, it has more than %d bytes, which is more than a container is given", mostStrings)
 	}
 	return nil
 }
