@@ -83,7 +83,7 @@ e2e-runc: ## Run what of it concerns containers with containerd's shim and runc 
 	$(MAKE) --no-print-directory e2e SHIM=runc RUN='TestSeedManifests|TestAgentKilledUnderChurn|TestContainerdKilled|TestCrashLoopAndImageChange'
 
 .PHONY: e2e-full
-e2e-full: ## Run it on a fresh full cluster, where miniplane is installed beside all of Kubernetes.
+e2e-full: ## Run it on a fresh full cluster, where miniplane is installed beside all of Kubernetes. SHORT=1
 	hack/e2e-full.sh
 
 ##@ Measure

@@ -158,6 +158,7 @@ func TestLogSidecar(t *testing.T) {
 
 // Five hundred MiniPods that do a little each and end.
 func TestBatch(t *testing.T) {
+	long(t)
 	const n = 500
 	ns := namespace(t)
 	sample := readSample(t, "batch.yaml")

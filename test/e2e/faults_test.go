@@ -141,6 +141,7 @@ func TestManagerKilledDuringRollout(t *testing.T) {
 
 // The API server is away for a minute: containers and services go on; after it everything moves again.
 func TestAPIServerAway(t *testing.T) {
+	long(t)
 	ns := namespace(t)
 	apply(t, ns, seed)
 	service := waitService(t, ns, "nginx-service", 2)

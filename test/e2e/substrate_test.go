@@ -51,6 +51,14 @@ func needs(t *testing.T, what need) {
 	}
 }
 
+// long skips, with -short, a test that takes minutes and finds the same on every cluster: one of the suites that are run leaves it out.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED: it takes minutes, and -short was given")
+	}
+}
+
 // localCluster is the one that hack/cluster runs: a node is a network namespace of its name.
 type localCluster struct{}
 
