@@ -21,8 +21,8 @@ func (r *Runtime) look(mounts []mount.Mount, read func(root string) error) error
 		if err := enterCopy(r.opts.Address); err != nil {
 			return fmt.Errorf("see what containerd sees: %w", err)
 		}
-		// Any directory will do, since the copy is nobody else's.
-		const target = "/proc"
+		// Any directory will do, since the copy is nobody else's; but /proc, by which what was found is opened.
+		const target = "/sys"
 		for _, m := range mounts {
 			if err := mountRead(m, target); err != nil {
 				return fmt.Errorf("mount a layer of the image: %w", err)
