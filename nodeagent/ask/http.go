@@ -53,13 +53,12 @@ func (c *Client) Do(request *http.Request) (int, error) {
 // Unheard tells why a request had no answer, in words that are this machine's alone: people who may read Events need not be those who may read
 // what a server says, and the server may be anybody's.
 func Unheard(request *http.Request, err error) string {
-	var connection *net.OpError
 	for _, own := range []error{errRedirects, http.ErrSchemeMismatch, io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, context.Canceled} {
 		if errors.Is(err, own) {
 			return err.Error()
 		}
 	}
-	if errors.As(err, &connection) {
+	if _, ours := errors.AsType[*net.OpError](err); ours {
 		return err.Error()
 	}
 	return fmt.Sprintf("Get %q: what answers does not speak the protocol", request.URL.Redacted())
