@@ -186,6 +186,10 @@ func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a podplan.
 	if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o750); err != nil && !stdio.NoRoom(err) {
 		return nil, err
 	}
+	spec.CopyTurn = func(ctx context.Context, do func()) { // others start meanwhile: how much it is, is the image's
+		w.slot.giveBack()
+		w.pool.copies.turn(ctx, desired.Namespace, do)
+	}
 	imageID := w.observed.Images[a.Container].ID
 	err = w.pool.Runtime.Create(ctx, spec)
 	switch {

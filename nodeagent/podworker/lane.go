@@ -148,7 +148,7 @@ func (p *place) lend(do func()) {
 	}
 	var over atomic.Bool // what is done, or the patience with it
 	timer := p.lane.clock.AfterFunc(p.lane.patience(), func() {
-		if !over.Swap(true) {
+		if p.held() && !over.Swap(true) { // or it was given back for what takes no place
 			p.lane.overstaying.Add(1)
 			p.giveBack()
 		}

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"miniplane.dev/miniplane/nodeagent/runtime"
 	"miniplane.dev/miniplane/nodeagent/runtime/fake"
 )
 
@@ -71,6 +72,33 @@ func TestHungRemovalsHoldNobodyUp(t *testing.T) {
 	b.until("it was told to end", func() bool { return len(b.running()) == 0 })
 	b.pass(lanePatience)
 	b.until("the other is gone", func() bool { return b.get("other") == nil })
+}
+
+// TestCopiesHoldNoStartUp: however many copy what their images have in volumes, and however long that takes, others start; those of another namespace have their turn
+// with copies too.
+func TestCopiesHoldNoStartUp(t *testing.T) {
+	b := newBench(t)
+	end := make(chan struct{})
+	b.runtime.SetCopies(func(spec runtime.ContainerSpec) {
+		if strings.HasPrefix(spec.Labels["miniplane.dev/pod-name"], "large") {
+			<-end
+		}
+	})
+	places := cap(b.pool.launches.places)
+	for i := range 2 * places {
+		b.create(fmt.Sprintf("large-%02d", i))
+	}
+	b.until("all that can copy do", func() bool { return len(b.pool.copies.places) == cap(b.pool.copies.places) })
+	b.until("nobody holds a place for starts", func() bool { return len(b.pool.launches.places) == 0 })
+	b.pass(10 * time.Minute)
+	if patience := b.pool.launches.patience(); patience != lanePatience {
+		t.Errorf("the lane of starts has a patience of %s", patience)
+	}
+	b.runtime.SetCopies(nil)
+	b.create("other")
+	b.shows("other", "Running")
+	close(end)
+	b.until("all run", func() bool { b.clock.Step(time.Second); return len(b.running()) == 2*places+1 })
 }
 
 // stay is somebody who is busy in a lane until its end is closed.

@@ -73,6 +73,7 @@ type Pool struct {
 	removals *lane
 	execs    *lane
 	hooks    *lane
+	copies   *lane // of what images have in volumes
 	measures *lane
 	asking   *ask.Client // on behalf of hooks
 	prober   *prober.Prober
@@ -113,6 +114,7 @@ func New(ctx context.Context, o Options) *Pool {
 		removals: newLane(removalsPerCore*gort.NumCPU(), o.Clock),
 		execs:    newTenantsLane(execsPerCore*gort.NumCPU(), o.Clock),
 		hooks:    newTenantsLane(execsPerCore*gort.NumCPU(), o.Clock),
+		copies:   newLane(gort.NumCPU(), o.Clock),
 		measures: newTenantsLane(1, o.Clock),
 		asking:   ask.NewClient(ask.NewDialer()),
 		puller:   pulls.New(pulls.Options{Runtime: o.Runtime, Parallel: o.ParallelPulls, Deadline: o.PullDeadline}),

@@ -123,6 +123,9 @@ type ContainerSpec struct {
 	// when it is empty. It does not exist where the image has none. Whoever names it removes it, with whatever the container put there, when the
 	// container is removed.
 	VolumesDir string
+	// CopyTurn copies into them what the image has there, when there is a place for it, unless ctx ends first. It takes as long as who made the image likes. Nil
+	// is to copy at once.
+	CopyTurn func(ctx context.Context, do func())
 	// CgroupPath is the absolute cgroup of the container, as in /miniplane/pod<uid>/<id>.
 	CgroupPath string
 	Resources  Resources

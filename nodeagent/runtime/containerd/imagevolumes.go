@@ -112,7 +112,7 @@ func (r *Runtime) withVolumes(ctx context.Context, spec *runtime.ContainerSpec, 
 	if _, err := os.Lstat(dir); err == nil || len(wanted) == 0 {
 		return nil
 	}
-	err := r.makeVolumes(ctx, dir, wanted, facts)
+	err := r.makeVolumes(ctx, dir, wanted, facts, spec)
 	if errdefs.IsNotFound(err) { // its layers were collected
 		r.images.forget(facts)
 	}
@@ -120,7 +120,7 @@ func (r *Runtime) withVolumes(ctx context.Context, spec *runtime.ContainerSpec, 
 }
 
 // makeVolumes makes directories for volumes of an image, all at once: they have their place when all are there.
-func (r *Runtime) makeVolumes(ctx context.Context, dir string, wanted []imageVolume, facts *imageFacts) (err error) {
+func (r *Runtime) makeVolumes(ctx context.Context, dir string, wanted []imageVolume, facts *imageFacts, spec *runtime.ContainerSpec) (err error) {
 	fresh := dir + ".new"
 	if err := errors.Join(os.RemoveAll(fresh), os.MkdirAll(fresh, 0o700)); err != nil {
 		return err
@@ -141,7 +141,7 @@ func (r *Runtime) makeVolumes(ctx context.Context, dir string, wanted []imageVol
 		}
 	}
 	if len(full) > 0 {
-		if err := r.copyVolumes(ctx, fresh, full, facts); err != nil {
+		if err := spec.Copy(ctx, func() error { return r.copyVolumes(ctx, fresh, full, facts) }); err != nil {
 			return err
 		}
 	}

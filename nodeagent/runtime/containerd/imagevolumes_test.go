@@ -2,6 +2,7 @@ package containerd_test
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,21 @@ func TestImageVolumes(t *testing.T) {
 		t.Errorf("left on the disk: %v, %v", left, err)
 	}
 	must(t, unix.Mount("small", disk, "tmpfs", unix.MS_REMOUNT, "size=8m"))
+	copied := 0
+	spec.CopyTurn = func(context.Context, func()) {}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := r.Create(ended, spec); err == nil {
+		t.Error("made, though its turn to copy never came")
+	}
+	if left, err := os.ReadDir(disk); err != nil || len(left) > 0 {
+		t.Errorf("left of one whose turn never came: %v, %v", left, err)
+	}
+	spec.CopyTurn = func(_ context.Context, do func()) { copied++; do() }
 	must(t, r.Create(t.Context(), spec))
+	if copied != 1 {
+		t.Errorf("it took %d turns to copy", copied)
+	}
 	made, err := filepath.Glob(filepath.Join(spec.VolumesDir, "*", "*", "large"))
 	if err != nil || len(made) != 1 {
 		t.Fatalf("made: %v, %v", made, err)

@@ -59,6 +59,7 @@ type Runtime struct {
 	nextPID    int
 	held       map[string][]string // images by holder
 	down       error
+	copies     func(runtime.ContainerSpec)
 }
 
 type container struct {
@@ -161,6 +162,11 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 	if err := runtime.ValidateID(spec.ID); err != nil {
 		return err
 	}
+	if copies := r.copying(); copies != nil {
+		if err := spec.Copy(ctx, func() error { copies(spec); return nil }); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.containers[spec.ID] != nil {
@@ -182,6 +188,12 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error 
 		State: runtime.StateCreated, CreatedAt: r.now(),
 	}}
 	return nil
+}
+
+func (r *Runtime) copying() func(runtime.ContainerSpec) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.copies
 }
 
 // Start implements runtime.Runtime.

@@ -75,6 +75,13 @@ func (r *Runtime) SetProgram(program Program) {
 	r.program = program
 }
 
+// SetCopies says what is done while a container is created, as what its image has in volumes is copied.
+func (r *Runtime) SetCopies(f func(spec runtime.ContainerSpec)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.copies = f
+}
+
 // AddImage makes an image present.
 func (r *Runtime) AddImage(ref string, size int64) {
 	r.mu.Lock()
