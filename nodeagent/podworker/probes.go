@@ -96,27 +96,24 @@ func (p *Pool) takeTurn(ctx context.Context, namespace string, do func()) {
 // forProbes is a container's spec with references to its variables replaced in commands of probes: those that have a value in the spec,
 // as in a native Pod. Where they become too long for a program, it is the container as it is, and an error.
 func forProbes(c *miniv1.Container) (*miniv1.Container, error) {
-	known := &variables{values: map[string]string{}}
-	for _, v := range c.Env {
-		if v.ValueFrom == nil {
-			if err := known.set(v.Name, expand(v.Value, known.values)); err != nil {
-				return c, err
-			}
-		}
-	}
 	out := c
+	var values map[string]string
 	for kind, p := range c.Probes() {
 		if p.Exec == nil || !strings.Contains(strings.Join(p.Exec.Command, ""), "$") {
 			continue
 		}
 		if out == c {
+			var err error
+			if values, err = written(c); err != nil {
+				return c, err
+			}
 			out = c.DeepCopy()
 		}
 		for k, copied := range out.Probes() {
 			if k != kind {
 				continue
 			}
-			command, err := expandAll(p.Exec.Command, known.values)
+			command, err := expandAll(p.Exec.Command, values)
 			if err != nil {
 				return c, fmt.Errorf("%s: command: %w", kind, err)
 			}
@@ -124,4 +121,17 @@ func forProbes(c *miniv1.Container) (*miniv1.Container, error) {
 		}
 	}
 	return out, nil
+}
+
+// written are the values of the variables that have one in the spec.
+func written(c *miniv1.Container) (map[string]string, error) {
+	out := &variables{values: make(map[string]string, len(c.Env))}
+	for i := range c.Env {
+		if v := &c.Env[i]; v.ValueFrom == nil {
+			if err := out.set(v.Name, expand(v.Value, out.values)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out.values, nil
 }

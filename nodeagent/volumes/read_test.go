@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -113,14 +112,7 @@ func TestReadIsRaced(t *testing.T) {
 	file, link := filepath.Join(m.place(uid, w), "file"), filepath.Join(m.place(uid, w), "link")
 	must(t, os.WriteFile(file, []byte("own"), 0o644))
 	must(t, os.Symlink(outside, link))
-	var stop atomic.Bool
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for !stop.Load() {
-			_ = unix.Renameat2(unix.AT_FDCWD, file, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
-		}
-	}()
+	stop := exchange(file, link)
 	read := 0
 	for range 10_000 {
 		text, err := m.Read(uid, w, "file", 100)
@@ -132,8 +124,7 @@ func TestReadIsRaced(t *testing.T) {
 			read++
 		}
 	}
-	stop.Store(true)
-	<-stopped
+	stop()
 	if read == 0 {
 		t.Error("nothing was ever read: nothing was tried")
 	}

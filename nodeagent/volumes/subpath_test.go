@@ -74,6 +74,19 @@ func TestBeneathMakes(t *testing.T) {
 	}
 }
 
+// exchange gives two paths each other's name, as fast as it can, until it is stopped.
+func exchange(one, other string) (stop func()) {
+	var stopping atomic.Bool
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for !stopping.Load() {
+			_ = unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
+		}
+	}()
+	return func() { stopping.Store(true); <-stopped }
+}
+
 // A container changes a directory into a link to the node and back, as fast as it can. What is found is in the volume, every time.
 func TestBeneathIsRaced(t *testing.T) {
 	outside := t.TempDir()
@@ -81,14 +94,7 @@ func TestBeneathIsRaced(t *testing.T) {
 	real, link := filepath.Join(volume, "real"), filepath.Join(volume, "link")
 	must(t, os.MkdirAll(filepath.Join(real, "sub"), 0o777))
 	must(t, os.Symlink(outside, link))
-	var stop atomic.Bool
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for !stop.Load() {
-			_ = unix.Renameat2(unix.AT_FDCWD, real, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
-		}
-	}()
+	stop := exchange(real, link)
 	inside := 0
 	for range 20_000 {
 		found, err := beneath(volume, "real/sub", true)
@@ -103,8 +109,7 @@ func TestBeneathIsRaced(t *testing.T) {
 		inside++
 		_ = found.Close()
 	}
-	stop.Store(true)
-	<-stopped
+	stop()
 	if entries, _ := os.ReadDir(outside); len(entries) > 0 {
 		t.Errorf("made outside: %v", entries)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"golang.org/x/sys/unix"
 
+	"miniplane.dev/miniplane/nodeagent/runtime/cgroup"
 	"miniplane.dev/miniplane/test/testenv"
 )
 
@@ -32,6 +33,8 @@ type Env struct {
 	Address string
 	// Dir holds everything it writes; Bin the programs it uses (shim, runc).
 	Dir, Bin string
+	// Cgroup is a path for the cgroups of containers.
+	Cgroup string
 
 	cmd *exec.Cmd
 	// alive is the directory, locked as long as this process lives: by that, others know that it is in use.
@@ -41,7 +44,9 @@ type Env struct {
 // dirPrefix begins the names of environments' directories in the one for temporary files.
 const dirPrefix = "mpc"
 
-func at(dir string) *Env { return &Env{Address: filepath.Join(dir, "c.sock"), Dir: dir} }
+func at(dir string) *Env {
+	return &Env{Address: filepath.Join(dir, "c.sock"), Dir: dir, Cgroup: "/miniplane-test-" + filepath.Base(dir)}
+}
 
 // lock returns a locked directory, or nil if it is in use.
 func lock(dir string) *os.File {
@@ -209,6 +214,9 @@ func (e *Env) cleanup(t testing.TB) {
 		if strings.Contains(cmdline, "-address\x00"+e.Address+"\x00") || strings.Contains(cmdline, "--config\x00"+filepath.Join(e.Dir, "config.toml")+"\x00") {
 			killTree(pid)
 		}
+	}
+	if err := cgroup.Remove(context.Background(), e.Cgroup); err != nil {
+		t.Errorf("containerdenv: %v", err)
 	}
 	e.forgetBundles()
 	unmountBelow(e.Dir)

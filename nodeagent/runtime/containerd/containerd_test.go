@@ -53,7 +53,7 @@ func newRuncNode(t testing.TB) *node {
 	t.Helper()
 	env := containerdenv.Start(t)
 	env.ImportImage(t, busybox, containerdenv.Busybox(t, v1.Config{}))
-	n := &node{Env: env, parent: "/miniplane-test-" + filepath.Base(env.Dir)}
+	n := &node{Env: env, parent: env.Cgroup}
 	n.opts = containerd.Options{
 		Address: env.Address, StateDir: filepath.Join(env.Dir, "agent"), PauseBinary: containerdenv.PauseBinary(t),
 	}
