@@ -139,8 +139,9 @@ func (r *Reader) wait(ctx context.Context, key client.ObjectKey, asked request) 
 		if wait >= slowWait && wait < 2*slowWait {
 			r.log.Info("Waiting for the right to have what a MiniPod uses; the manager gives it", "object", key, "err", err.Error())
 		}
-		pause := jitter.Up(wait)
-		if time.Since(begin)+pause > patience {
+		// The last try is at the end of the patience, however long the pause before it would have been.
+		pause := min(jitter.Up(wait), patience-time.Since(begin))
+		if pause <= 0 {
 			return fmt.Errorf("node %s was not given the right to have it within %s: the manager gives it, see its log (kubectl -n %s logs deployment/miniplane-manager): %w",
 				r.node, patience, miniv1.SystemNamespace, err)
 		}

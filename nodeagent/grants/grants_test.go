@@ -145,7 +145,7 @@ func TestRightThatDoesNotCome(t *testing.T) {
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "logs deployment/miniplane-manager") || time.Since(begin) > patience {
 			t.Errorf("after %s: %v", time.Since(begin), err)
 		}
-		if s.reads > 14 || s.alone > 6 {
+		if s.reads > 15 || s.alone > 7 {
 			t.Errorf("%d questions, and %d in the agent's own name", s.reads, s.alone)
 		}
 	})
