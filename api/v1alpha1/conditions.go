@@ -162,6 +162,8 @@ const (
 const (
 	ReasonFailedPostStartHook = "FailedPostStartHook"
 	ReasonFailedPreStopHook   = "FailedPreStopHook"
+	// ReasonDNSConfigForming is an Event about more servers or domains than a resolver has room for.
+	ReasonDNSConfigForming = "DNSConfigForming"
 )
 
 // Reasons a container ended.

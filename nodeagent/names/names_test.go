@@ -110,8 +110,12 @@ func TestResolver(t *testing.T) {
 		"too many servers": {with(corev1.DNSDefault, miniv1.PodDNSConfig{Nameservers: []string{"1.1.1.1", "1.1.1.2"}}), cluster,
 			"search corp.example lab.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 1.1.1.1\noptions ndots:2 rotate timeout:1\n"},
 	} {
-		if diff := cmp.Diff(c.want, string(names.Resolver(pod(c.change), []byte(node), c.cluster))); diff != "" {
+		made, leftOut := names.Resolver(pod(c.change), []byte(node), c.cluster)
+		if diff := cmp.Diff(c.want, string(made)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if many := name == "too many servers"; many != strings.HasSuffix(leftOut, "omitted, the applied nameserver line is: 192.0.2.1 192.0.2.2 1.1.1.1") || !many && leftOut != "" {
+			t.Errorf("%s: left out: %q", name, leftOut)
 		}
 	}
 	if len(cluster.Servers) != 1 || cluster.Servers[0] != "10.96.0.10" {
@@ -148,10 +152,13 @@ func TestSearchesWithinLimits(t *testing.T) {
 		{"search " + strings.Join(searches(20, 101), " ") + "\n", searches(5, 200), 20},
 		{"search " + strings.Repeat("x", 254) + " b\n", []string{"c"}, 2},
 	} {
-		made := names.Resolver(pod(func(s *miniv1.MiniPodSpec) { s.DNSConfig = &miniv1.PodDNSConfig{Searches: c.own} }), []byte(c.node), names.Cluster{})
+		made, leftOut := names.Resolver(pod(func(s *miniv1.MiniPodSpec) { s.DNSConfig = &miniv1.PodDNSConfig{Searches: c.own} }), []byte(c.node), names.Cluster{})
 		line, _, _ := strings.Cut(string(made), "\n")
 		if got := len(strings.Fields(line)) - 1; got != c.want || len(line) > len("search ")+2048 {
 			t.Errorf("%d domains in %d characters, want %d", got, len(line), c.want)
+		}
+		if all := len(strings.Fields(c.node)) + len(c.own); all-1 > c.want != strings.Contains(leftOut, "some search paths have been omitted, the applied search line is: ") && c.node != "" {
+			t.Errorf("%d of %d domains, and left out: %q", c.want, all, leftOut)
 		}
 	}
 }

@@ -25,12 +25,13 @@ type resolver struct {
 	servers, searches, options []string
 }
 
-// Resolver is the file /etc/resolv.conf of a MiniPod, made from the node's. One that only has what the node has gets the node's own file.
-func Resolver(pod *miniv1.MiniPod, node []byte, cluster Cluster) []byte {
+// Resolver is the file /etc/resolv.conf of a MiniPod, made from the node's, and what was left out of it for want of room, in words; empty
+// where all of it is there. One that only has what the node has gets the node's own file.
+func Resolver(pod *miniv1.MiniPod, node []byte, cluster Cluster) (file []byte, leftOut string) {
 	policy, own := pod.Spec.DNSPolicy, pod.Spec.DNSConfig
 	inCluster := len(cluster.Servers) > 0 && asksCluster(&pod.Spec)
 	if own == nil && !inCluster && policy != corev1.DNSNone {
-		return node
+		return node, ""
 	}
 	r := resolver{}
 	if policy != corev1.DNSNone {
@@ -47,7 +48,8 @@ func Resolver(pod *miniv1.MiniPod, node []byte, cluster Cluster) []byte {
 		r.servers, r.searches = distinct(r.servers, own.Nameservers), distinct(r.searches, own.Searches)
 		r.options = merge(r.options, own.Options)
 	}
-	return r.within().file()
+	kept := r.within()
+	return kept.file(), r.without(kept)
 }
 
 // asksCluster tells whether a MiniPod asks the cluster's servers, where they are known. In the node's network one asks whom the node asks, unless it says more.
@@ -130,6 +132,18 @@ func (r resolver) within() resolver {
 		r.searches = r.searches[:len(r.searches)-1]
 	}
 	return r
+}
+
+// without says what others left out of it: what Events of a kubelet say.
+func (r resolver) without(kept resolver) string {
+	var words []string
+	if len(kept.servers) < len(r.servers) {
+		words = append(words, "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "+strings.Join(kept.servers, " "))
+	}
+	if len(kept.searches) < len(r.searches) {
+		words = append(words, "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: "+strings.Join(kept.searches, " "))
+	}
+	return strings.Join(words, "; ")
 }
 
 // file is the resolv.conf that says it.

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podplan"
@@ -179,7 +180,7 @@ func TestContainerID(t *testing.T) {
 func TestFiles(t *testing.T) {
 	l, dir := Layout{RootDir: t.TempDir(), StateDir: t.TempDir()}, t.TempDir()
 	pod := testPod().Obj()
-	if err := writeFiles(pod, "100.64.0.9", dir, names.Cluster{}); err != nil {
+	if _, err := writeFiles(pod, "100.64.0.9", dir, names.Cluster{}); err != nil {
 		t.Fatal(err)
 	}
 	hosts, err := os.ReadFile(filepath.Join(dir, "hosts"))
@@ -195,7 +196,7 @@ func TestFiles(t *testing.T) {
 	}
 	before := inode()
 	for _, address := range []string{"100.64.0.9", "100.64.0.10"} {
-		if err := writeFiles(pod, address, dir, names.Cluster{}); err != nil {
+		if _, err := writeFiles(pod, address, dir, names.Cluster{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -244,14 +245,14 @@ func TestFilesOfTenants(t *testing.T) {
 		"emptied":    func(path string) error { return os.Truncate(path, 0) },
 		"changed":    func(path string) error { return os.WriteFile(path, []byte("127.0.0.1 ads.example\n"), 0o644) },
 	} {
-		if err := writeFiles(pod, "100.64.0.9", dir, names.Cluster{}); err != nil {
+		if _, err := writeFiles(pod, "100.64.0.9", dir, names.Cluster{}); err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, "hosts")
 		if err := change(path); err != nil {
 			t.Fatal(err)
 		}
-		if err := writeFiles(pod, "100.64.0.9", dir, names.Cluster{}); err != nil {
+		if _, err := writeFiles(pod, "100.64.0.9", dir, names.Cluster{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if info, err := os.Stat(path); err != nil || info.Size() > 4096 {
@@ -289,4 +290,16 @@ func TestRegistryAuths(t *testing.T) {
 	if _, err := registryAuths(&corev1.Secret{}); err == nil {
 		t.Error("no error for a Secret of another type")
 	}
+}
+
+// What a resolver has no room for is told.
+func TestDNSConfigForming(t *testing.T) {
+	b, recorder := newBench(t), events.NewFakeRecorder(8)
+	b.pool.Recorder = recorder
+	b.pool.Machine.Cluster.Servers = []string{"10.96.0.10"}
+	b.create("a", func(p *miniv1.MiniPod) {
+		p.Spec.DNSConfig = &miniv1.PodDNSConfig{Nameservers: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}}
+	})
+	told(t, recorder, "Warning DNSConfigForming Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: 10.96.0.10 192.0.2.1 192.0.2.2")
+	b.shows("a", "Running")
 }

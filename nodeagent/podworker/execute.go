@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -73,9 +74,7 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 	case podplan.AttachNetwork:
 		return w.attach(ctx, desired)
 	case podplan.WriteFiles:
-		address := w.observed.Address
-		return func(o *view) { o.FilesFor, o.Gone.Files = address, false },
-			writeFiles(desired, address.String(), w.observed.box.Files, w.pool.Machine.Cluster)
+		return w.writeFiles(desired)
 	case podplan.LookupImage:
 		return w.lookupImage(ctx, desired, a)
 	case podplan.PullImage, podplan.MakeVolumes, podplan.ReadEnvironment, podplan.RunHook:
@@ -94,6 +93,16 @@ func (w *worker) do(ctx context.Context, desired *miniv1.MiniPod, a podplan.Acti
 		return w.remove(ctx, desired, a)
 	}
 	return w.takeAway(ctx, desired, a)
+}
+
+// writeFiles writes the MiniPod's files for the first time, and tells what a resolver has no room for.
+func (w *worker) writeFiles(desired *miniv1.MiniPod) (change, error) {
+	address := w.observed.Address
+	leftOut, err := writeFiles(desired, address.String(), w.observed.box.Files, w.pool.Machine.Cluster)
+	if err == nil && leftOut != "" && w.pool.Recorder != nil {
+		w.pool.Recorder.Eventf(desired, nil, corev1.EventTypeWarning, miniv1.ReasonDNSConfigForming, actionStart, "%s", conditions.Note(leftOut))
+	}
+	return func(o *view) { o.FilesFor, o.Gone.Files = address, false }, err
 }
 
 // takeAway takes away one of the things that containers stood on.
@@ -168,7 +177,7 @@ func (w *worker) specOf(desired *miniv1.MiniPod, a podplan.Action) (runtime.Cont
 
 func (w *worker) create(ctx context.Context, desired *miniv1.MiniPod, a podplan.Action) (change, error) {
 	if a.Attempt > 0 { // the last run may have made anything of them
-		if err := writeFiles(desired, w.observed.Address.String(), w.observed.box.Files, w.pool.Machine.Cluster); err != nil {
+		if _, err := writeFiles(desired, w.observed.Address.String(), w.observed.box.Files, w.pool.Machine.Cluster); err != nil {
 			return nil, err
 		}
 	}

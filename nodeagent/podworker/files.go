@@ -33,39 +33,40 @@ var mountedFiles = map[string]string{
 
 // writeFiles writes the files that all containers of the MiniPod see into the sandbox's directory for them. Containers may
 // write to them too, and so fill that directory and nothing else. What is right already is left alone, because running containers
-// may be reading it.
-func writeFiles(pod *miniv1.MiniPod, podIP, files string, cluster names.Cluster) error {
+// may be reading it. What found no room in the resolver's file is said in words.
+func writeFiles(pod *miniv1.MiniPod, podIP, files string, cluster names.Cluster) (leftOut string, err error) {
 	dir, err := os.OpenRoot(files)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = dir.Close() }()
 	resolver, err := hostResolver()
 	if err != nil {
-		return err
+		return "", err
 	}
 	hostname, err := names.Kernel(pod, cluster)
 	if err != nil {
-		return err
+		return "", err
 	}
 	hosts := names.Hosts(pod, podIP, cluster)
 	if pod.Spec.HostNetwork {
 		node, err := nodeHosts()
 		if err != nil {
-			return err
+			return "", err
 		}
 		hosts = names.NodeHosts(pod, node)
 	}
+	resolver, leftOut = names.Resolver(pod, resolver, cluster)
 	for name, content := range map[string][]byte{
 		"hosts":       hosts,
 		"hostname":    []byte(hostname + "\n"),
-		"resolv.conf": names.Resolver(pod, resolver, cluster),
+		"resolv.conf": resolver,
 	} {
 		if err := foreign.Write(dir, name, content); err != nil {
-			return fmt.Errorf("%s (MiniPods have %s for such files): %w", mountedFiles[name], files, err)
+			return "", fmt.Errorf("%s (MiniPods have %s for such files): %w", mountedFiles[name], files, err)
 		}
 	}
-	return nil
+	return leftOut, nil
 }
 
 // mostHosts is how long a machine's /etc/hosts may be, in bytes: longer ones have no room among the files of a MiniPod.
