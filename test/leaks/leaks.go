@@ -62,7 +62,7 @@ func (p Places) Script() string {
 // A process is named by its cgroup, its network namespace and its command, so that pauses, which share a cgroup, are told apart. Shims of
 // runc's and programs that write logs are in the cgroup of whoever started them, and are known by the agent's directory in their
 // command. The servers of miniplane's shim belong to no MiniPod, come and go as they are needed, and are left out with their sockets,
-// locks, logs and programs. Names of files are enough: what is in them changes. Tasks are told by their bundles: containerd's list leaves
+// locks, logs and programs; what has ended below them, or below an agent, and nobody asked how, is a zombie. Names of files are enough: what is in them changes. Tasks are told by their bundles: containerd's list leaves
 // out those whose shim is slow to answer.
 const script = `
 set -u
@@ -117,6 +117,11 @@ pids=$({ echo "$members" | awk '{print $2}'; echo "$outside"; } | sort -u)
     for (p in group) if (command[p] != "") print group[p], net[p], command[p]
     for (p in outside) if (!(p in group) && command[p] !~ /^[^ ]*(grep|nodeagent) |-shim-.* serve *$/ && index(command[p], state "/")) print "-", command[p]
   }' | sort -u | say process
+for status in $(grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null); do
+	parent=/proc/$(awk '/^PPid:/ {print $2}' "$status" 2>/dev/null)
+	{ grep -qaF "$state/" "$parent/cmdline" || grep -qx nodeagent "$parent/comm"; } 2>/dev/null || continue
+	echo "$(awk '/^Name:/ {print $2}' "$status" 2>/dev/null) of $(cat "$parent/comm" 2>/dev/null)"
+done | sort | uniq -c | awk '{n = $1; sub(/^ *[0-9]+ /, ""); print $0 (n > 1 ? " times " n : "")}' | say zombie
 exit 0
 `
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -81,7 +82,7 @@ mkdir -p `+state+`/records `+state+`/sandboxes/`+uid+` `+dir+`/tasks/miniplane/b
 	}
 }
 
-// And every kind that is in the kernel: mounts, also the second one at a place, cgroups, processes, and network namespaces that live because the agent has them open.
+// And every kind that is in the kernel: mounts, also the second one at a place, cgroups, processes, network namespaces that live because the agent has them open, and processes that ended and are not asked for.
 func TestScriptSeesTheKernel(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting needs root")
@@ -91,7 +92,7 @@ func TestScriptSeesTheKernel(t *testing.T) {
 	before := look(t, p, "")
 	prepare(t, p, dir)
 	got := Left(before, look(t, p, ""))
-	want := map[string]int{"mount": 3, "namespace": 1, "process": 2}
+	want := map[string]int{"mount": 3, "namespace": 1, "process": 3, "zombie": 1}
 	kinds := map[string]int{}
 	for _, thing := range got {
 		kinds[Kind(thing)]++
@@ -147,13 +148,45 @@ func prepare(t *testing.T, p Places, dir string) {
 	}
 	begin("tail", "-f", p.StateDir+"/log")
 	begin(dir+"/nodeagent", "-c", "exec unshare -n "+dir+"/nodeagent -c 'exec 9</proc/self/ns/net; touch "+dir+"/open; read x <"+dir+"/fifo; :'")
+	begin("env", "LEAKS_ZOMBIE="+dir+"/zombie", os.Args[0], p.StateDir+"/")
+	appears(t, dir+"/open")
+	appears(t, dir+"/zombie")
+}
+
+// appears waits for a file.
+func appears(t *testing.T, path string) {
+	t.Helper()
 	for range 1000 {
-		if _, err := os.Stat(dir + "/open"); err == nil {
+		if _, err := os.Stat(path); err == nil {
 			return
 		}
 		<-time.After(10 * time.Millisecond)
 	}
-	t.Fatal("the namespace was not opened")
+	t.Fatal(path, " does not appear")
+}
+
+// TestMain is also a program that does not ask for its child, which prepare runs.
+func TestMain(m *testing.M) {
+	if file := os.Getenv("LEAKS_ZOMBIE"); file != "" {
+		panic(zombie(file))
+	}
+	os.Exit(m.Run())
+}
+
+// zombie leaves a child unasked for, and writes a file when it has ended.
+func zombie(file string) error {
+	child := exec.Command("true")
+	if err := child.Start(); err != nil {
+		return err
+	}
+	if err := unix.Waitid(unix.P_PID, child.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		return err
+	}
+	time.Sleep(time.Hour) // It is killed.
+	return nil
 }
 
 func TestObjects(t *testing.T) {
