@@ -181,5 +181,11 @@ func TestBatch(t *testing.T) {
 		}
 	}
 	t.Logf("%d MiniPods were applied, ran and ended in %s", n, time.Since(began).Round(time.Second))
-	kubectl(t, ns, "delete", "minipods", "-l", "app=batch", "--timeout=180s")
+	began = time.Now()
+	kubectl(t, ns, "delete", "minipods", "-l", "app=batch", "--wait=false") // kubectl asks for each, five times a second
+	eventually(t, 2*patience, ns, &miniv1.MiniPodList{}, "all of the batch go", func() (bool, string) {
+		left := len(pods(t, ns))
+		return left == 0, fmt.Sprint(left, " are left")
+	})
+	t.Logf("they were gone after %s", time.Since(began).Round(time.Second))
 }
