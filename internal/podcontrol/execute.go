@@ -22,7 +22,7 @@ const (
 
 // Settle adopts and releases MiniPods, and returns those that belong to the owner then.
 func (c *Control) Settle(ctx context.Context, owner client.Object, claims claim.Claims[*miniv1.MiniPod]) ([]*miniv1.MiniPod, error) {
-	return adopt.Settle(ctx, adopt.Owner{Client: c.client, Live: c.live, Object: owner, Kind: c.kind}, claims)
+	return adopt.Settle(ctx, adopt.Owner{Client: c.client, Live: c.live, Object: owner, Kind: c.kind, Finalizer: c.tracker}, claims)
 }
 
 // Create makes n MiniPods for the owner, in batches that double as long as all goes well: next makes one after the other, and

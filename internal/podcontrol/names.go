@@ -29,9 +29,16 @@ func NamesBeside(pods []*miniv1.MiniPod) Names {
 // Next is the base, cut where it is too long, a dash and a random end.
 func (n Names) Next(base string) string {
 	base += "-"
-	if len(base) > maxBase {
-		base = base[:maxBase]
-	}
+	return n.next(base[:min(len(base), maxBase)])
+}
+
+// NextOf is Next for a member of the base, as "-7", which is never cut.
+func (n Names) NextOf(base, member string) string {
+	member += "-"
+	return n.next(base[:min(len(base), maxBase-len(member))] + member)
+}
+
+func (n Names) next(base string) string {
 	name := base + rand.String(randomEnd)
 	for n.taken.Has(name) {
 		name = base + rand.String(randomEnd)

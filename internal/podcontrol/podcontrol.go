@@ -28,6 +28,7 @@ type Control struct {
 	client   client.Client
 	live     client.Reader
 	kind     schema.GroupVersionKind
+	tracker  string // a finalizer
 	now      func() time.Time
 	expected *expectations.Store
 	// unseen is since when an owner waits for the cache.
@@ -40,16 +41,26 @@ func New(c client.Client, live client.Reader, kind schema.GroupVersionKind, now 
 	return &Control{client: c, live: live, kind: kind, now: now, expected: expectations.New(now)}
 }
 
+// Tracked has every MiniPod hold this finalizer too, from birth or adoption on, and returns the same Control.
+func (c *Control) Tracked(finalizer string) *Control {
+	c.tracker = finalizer
+	return c
+}
+
 // MiniPod is one as the owner's template asks for. It holds the agent's finalizer from birth, which saves a write when it is
 // bound.
 func (c *Control) MiniPod(owner client.Object, name string, template *miniv1.MiniPodTemplateSpec) *miniv1.MiniPod {
+	finalizers := []string{miniv1.AgentFinalizer}
+	if c.tracker != "" {
+		finalizers = append(finalizers, c.tracker)
+	}
 	return &miniv1.MiniPod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       owner.GetNamespace(),
 			Name:            name,
 			Labels:          maps.Clone(template.Metadata.Labels),
 			Annotations:     maps.Clone(template.Metadata.Annotations),
-			Finalizers:      []string{miniv1.AgentFinalizer},
+			Finalizers:      finalizers,
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, c.kind)},
 		},
 		Spec: *template.Spec.DeepCopy(),

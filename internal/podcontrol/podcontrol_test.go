@@ -36,6 +36,9 @@ func TestNames(t *testing.T) {
 		}
 		given[name] = true
 	}
+	if name := names.NextOf(strings.Repeat("n", 80), "-12345"); len(name) != 63 || !strings.Contains(name, "n-12345-") {
+		t.Errorf("%q", name)
+	}
 	if name := names.Next(strings.Repeat("n", 80)); len(name) != 63 {
 		t.Errorf("%q has %d letters", name, len(name))
 	}

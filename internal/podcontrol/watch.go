@@ -31,6 +31,8 @@ type Selection struct {
 type Interest struct {
 	// Selections are those of all owners in a namespace.
 	Selections func(ctx context.Context, namespace string) ([]Selection, error)
+	// Gather is how long MiniPods that come and go are gathered before their owner looks.
+	Gather time.Duration
 	// Changed tells whether a change counts for the owner of a MiniPod whose labels and owner stay, and how long more like
 	// it are gathered before the owner looks.
 	Changed func(before, after *miniv1.MiniPod) (delay time.Duration, counts bool)
@@ -46,7 +48,7 @@ func (c *Control) Events(in Interest) handler.EventHandler {
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { wake(ctx, q, 0, e.Object) },
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { wake(ctx, q, in.Gather, e.Object) },
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*miniv1.MiniPod), e.ObjectNew.(*miniv1.MiniPod)
 			if !maps.Equal(before.Labels, after.Labels) || ownerOf(before) != ownerOf(after) {
@@ -55,7 +57,7 @@ func (c *Control) Events(in Interest) handler.EventHandler {
 				wake(ctx, q, delay, after)
 			}
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { wake(ctx, q, 0, e.Object) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { wake(ctx, q, in.Gather, e.Object) },
 	}
 }
 
