@@ -343,3 +343,19 @@ func TestFailureIsExact(t *testing.T) {
 		}
 	}
 }
+
+// An index is tried as often as it may be, and no more, however often the manager dies.
+func TestTriesPerIndex(t *testing.T) {
+	const limit = 2
+	for seed := range uint64(150) {
+		s := newSim(t, seed, completions(4, 3), indexed, perIndex(limit))
+		broken := strconv.Itoa(int(seed % 4))
+		s.fails = func(pod *miniv1.MiniPod) bool { return pod.Annotations[batchv1.JobCompletionIndexAnnotation] == broken }
+		s.run(seed%2 == 0)
+		st := s.job.Status
+		if int(st.Failed) != limit+1 || st.Succeeded != 3 || st.FailedIndexes == nil || *st.FailedIndexes != broken || s.made != 3+limit+1 {
+			t.Errorf("seed %d: index %s was tried %d times, of %d MiniPods: %+v", seed, broken, st.Failed, s.made, st)
+		}
+		s.wantOver(miniv1.ConditionFailed)
+	}
+}
