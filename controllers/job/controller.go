@@ -38,6 +38,9 @@ const (
 	firstRetry, lastRetry = 20 * time.Millisecond, 30 * time.Second
 	// afterConflict is when a pass is repeated that saw an outdated object.
 	afterConflict = 50 * time.Millisecond
+	// afterRelease is when a pass comes that counts what was let go, at the latest: usually the events of those MiniPods bring it, but one
+	// may have been gone before.
+	afterRelease = time.Second
 )
 
 var kind = miniv1.GroupVersion.WithKind("MiniJob")
@@ -135,9 +138,12 @@ func (r *Reconciler) phases(ctx context.Context, s *scope) error {
 // wake the next pass.
 func (r *Reconciler) finish(ctx context.Context, s *scope, passErr error) (ctrl.Result, error) {
 	var err error
+	wake := s.todo.Wake
 	if s.planned {
 		if after := s.todo.After(s.seen, s.done); !s.stored || jobplan.Finishes(&after) || s.done.Failure.Reason != "" {
 			err = r.write(ctx, s, after)
+		} else if wake == 0 || wake > afterRelease {
+			wake = afterRelease
 		}
 		if err == nil {
 			r.report(s.before, s.job, s.done.Failure)
@@ -147,7 +153,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, passErr error) (ctrl.
 	if apierrors.IsConflict(err) || errors.Is(err, errOutdated) {
 		return ctrl.Result{RequeueAfter: afterConflict}, nil
 	}
-	return ctrl.Result{RequeueAfter: s.todo.Wake}, err
+	return ctrl.Result{RequeueAfter: wake}, err
 }
 
 // ours tells whether a MiniJob is this controller's to work on.
