@@ -153,7 +153,10 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, passErr error) (ctrl.
 	if apierrors.IsConflict(err) || errors.Is(err, errOutdated) {
 		return ctrl.Result{RequeueAfter: afterConflict}, nil
 	}
-	return ctrl.Result{RequeueAfter: wake}, err
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: wake}, nil
 }
 
 // ours tells whether a MiniJob is this controller's to work on.
