@@ -92,6 +92,8 @@ func TestCrashWhileItFails(t *testing.T) {
 type breaking struct {
 	client.Client
 	left atomic.Int32
+	// before, if any, happens before each write of a status.
+	before func()
 }
 
 func (b *breaking) write() error {
@@ -130,6 +132,9 @@ type status struct {
 }
 
 func (s status) Patch(ctx context.Context, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+	if s.b.before != nil {
+		s.b.before()
+	}
 	if err := s.b.write(); err != nil {
 		return err
 	}
@@ -253,4 +258,54 @@ func TestTakesOverWithAStaleCache(t *testing.T) {
 	if made := len(w.pods()); made != 5 {
 		t.Errorf("%d were made", made)
 	}
+}
+
+// A MiniJob that the cache shows without what was counted is not short of MiniPods.
+func TestStaleMiniJobMakesNoMore(t *testing.T) {
+	w := newWorld(t)
+	cache := &lagging{Client: fresh.Client(w.Client)}
+	w.restart(cache)
+	j := w.job("work", 5, 5)
+	w.settle(j)
+	w.end(w.pods()[0], 0)
+	w.end(w.pods()[1], 0)
+	cache.freeze(w, j, false)
+	for range 4 {
+		_, err := w.pass(j)
+		w.must(err)
+	}
+	cache.freeze(w, nil, false)
+	w.settle(j)
+	w.want(j, "Running 2/5 active=3 failed=0")
+	if made := len(w.pods()); made != 5 {
+		t.Errorf("%d were made", made)
+	}
+}
+
+// Two managers work at once, because one does not know yet that it leads no more: what one has counted the other does not.
+func TestTwoManagers(t *testing.T) {
+	w := newWorld(t)
+	j := w.job("work", 5, 5)
+	w.settle(j)
+	w.end(w.pods()[0], 0)
+	w.end(w.pods()[1], 1)
+	meddled := false
+	meddling := &breaking{Client: fresh.Client(w.Client)}
+	meddling.left.Store(1000)
+	meddling.before = func() {
+		if !meddled {
+			meddled = true
+			mine := w.reconciler
+			w.restart(fresh.Client(w.Client))
+			w.settle(j)
+			w.reconciler = mine
+		}
+	}
+	w.restart(meddling)
+	result, err := w.pass(j)
+	if w.must(err); result.RequeueAfter == 0 || !meddled {
+		t.Errorf("does not look again: %+v", result)
+	}
+	w.settle(j)
+	w.want(j, "Running 1/5 active=3 failed=1")
 }
