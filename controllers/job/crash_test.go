@@ -274,12 +274,12 @@ func TestStaleMiniJobMakesNoMore(t *testing.T) {
 		_, err := w.pass(j)
 		w.must(err)
 	}
-	cache.freeze(w, nil, false)
-	w.settle(j)
-	w.want(j, "Running 2/5 active=3 failed=0")
 	if made := len(w.pods()); made != 5 {
 		t.Errorf("%d were made", made)
 	}
+	cache.freeze(w, nil, false)
+	w.settle(j)
+	w.want(j, "Running 2/5 active=3 failed=0")
 }
 
 // Two managers work at once, because one does not know yet that it leads no more: what one has counted the other does not.
@@ -307,5 +307,5 @@ func TestTwoManagers(t *testing.T) {
 		t.Errorf("does not look again: %+v", result)
 	}
 	w.settle(j)
-	w.want(j, "Running 1/5 active=3 failed=1")
+	w.want(j, "Running 1/5 active=4 failed=1")
 }

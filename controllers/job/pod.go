@@ -38,10 +38,8 @@ func (r *Reconciler) newPod(job *miniv1.MiniJob, names podcontrol.Names, c jobpl
 		pod.Annotations[batchv1.JobIndexIgnoredFailureCountAnnotation] = strconv.Itoa(c.Ignored)
 	}
 	pod.Spec.Hostname = job.Name + "-" + index
-	for _, list := range [][]miniv1.Container{pod.Spec.InitContainers, pod.Spec.Containers} { //nolint:forbidigo // it writes to both lists
-		for i := range list {
-			tellIndex(&list[i])
-		}
+	for _, container := range pod.Spec.AllContainers() {
+		tellIndex(container)
 	}
 	return pod
 }
