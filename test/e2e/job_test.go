@@ -117,7 +117,7 @@ func TestJobFails(t *testing.T) {
 	} {
 		waitJob(t, ns, name, want.status)
 		kubectl(t, ns, "wait", "mjob/"+name, "--for=condition=failed", "--timeout=60s")
-		if out := kubectl(t, ns, "get", "events", "--field-selector", "type=Warning,regarding.name="+name, "-o", "jsonpath={.items[*].reason}"); out != want.reason {
+		if out := kubectl(t, ns, "get", "events", "--field-selector", "type=Warning,involvedObject.name="+name, "-o", "jsonpath={.items[*].reason}"); out != want.reason {
 			t.Errorf("%s: Events %q, want %q", name, out, want.reason)
 		}
 	}
