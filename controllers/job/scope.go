@@ -67,27 +67,9 @@ func (r *Reconciler) compare(ctx context.Context, s *scope) error {
 	} else if err != nil || job.UID != s.job.UID || job.ResourceVersion != s.job.ResourceVersion {
 		return errOutdated
 	}
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(miniv1.GroupVersion.WithKind("MiniPodList"))
-	if err := r.live.List(ctx, list, client.InNamespace(s.job.Namespace), client.MatchingLabelsSelector{Selector: s.selector}); err != nil {
+	held, err := r.heldLive(ctx, s)
+	if err != nil {
 		return err
-	}
-	cached := map[types.UID]*miniv1.MiniPod{}
-	for _, pod := range s.there.Owned {
-		cached[pod.UID] = pod
-	}
-	held := sets.New[types.UID]()
-	for i := range list.Items {
-		pod := &list.Items[i]
-		if !metav1.IsControlledBy(pod, s.job) {
-			continue
-		}
-		if cached[pod.UID] == nil {
-			return errOutdated
-		}
-		if slices.Contains(pod.Finalizers, miniv1.JobFinalizer) {
-			held.Insert(pod.UID)
-		}
 	}
 	for _, pod := range s.there.Owned {
 		if !slices.Contains(pod.Finalizers, miniv1.JobFinalizer) || held.Has(pod.UID) {
@@ -103,6 +85,32 @@ func (r *Reconciler) compare(ctx context.Context, s *scope) error {
 	}
 	s.memory.compared = true
 	return nil
+}
+
+// heldLive are the MiniPods that hold the finalizer as the API server has them; errOutdated when the cache does not have all that there are.
+func (r *Reconciler) heldLive(ctx context.Context, s *scope) (sets.Set[types.UID], error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(miniv1.GroupVersion.WithKind("MiniPodList"))
+	if err := r.live.List(ctx, list, client.InNamespace(s.job.Namespace), client.MatchingLabelsSelector{Selector: s.selector}); err != nil {
+		return nil, err
+	}
+	cached, held := sets.New[types.UID](), sets.New[types.UID]()
+	for _, pod := range s.there.Owned {
+		cached.Insert(pod.UID)
+	}
+	for i := range list.Items {
+		pod := &list.Items[i]
+		if !metav1.IsControlledBy(pod, s.job) {
+			continue
+		}
+		if !cached.Has(pod.UID) {
+			return nil, errOutdated
+		}
+		if slices.Contains(pod.Finalizers, miniv1.JobFinalizer) {
+			held.Insert(pod.UID)
+		}
+	}
+	return held, nil
 }
 
 // lostFinalizer asks the API server whether a MiniPod is gone or has the finalizer no more.

@@ -359,3 +359,63 @@ func TestTriesPerIndex(t *testing.T) {
 		s.wantOver(miniv1.ConditionFailed)
 	}
 }
+
+// People scale, suspend and resume, and delete MiniPods, and the manager dies: every MiniPod that ended, or was deleted by somebody, counts
+// once, and what was dropped does not.
+func TestAnythingMayHappen(t *testing.T) {
+	for seed := range uint64(200) {
+		for name, edit := range map[string][]func(*miniv1.MiniJobSpec){
+			"plain":     {completions(15, 5), backoffLimit(100000)},
+			"late":      {completions(15, 5), backoffLimit(100000), late},
+			"indexed":   {completions(15, 5), backoffLimit(100000), indexed},
+			"per index": {completions(15, 5), indexed, perIndex(10000)},
+		} {
+			s := newSim(t, seed, edit...)
+			s.fails = func(*miniv1.MiniPod) bool { return s.rand.IntN(4) == 0 }
+			for i := 0; !jobplan.IsFinished(s.job); i++ {
+				if i > 3000 {
+					t.Fatalf("%s, seed %d: does not end: %+v", name, seed, s.job.Status)
+				}
+				s.writes = -1
+				if s.rand.IntN(2) == 0 {
+					s.writes = s.rand.IntN(8)
+				}
+				if !s.pass() {
+					s.backoff = nil
+				}
+				s.check()
+				s.meddle(i)
+				s.agents()
+				s.now = s.now.Add(time.Duration(1+s.rand.IntN(400)) * time.Second)
+			}
+			st := s.job.Status
+			if st.Succeeded != 15 || s.ended.Len() != 15 || int(st.Failed) != s.lost.Len() || st.Summary != miniv1.ConditionComplete {
+				t.Errorf("%s, seed %d: %d succeeded, %d did; %d failed, %d did: %s", name, seed, st.Succeeded, s.ended.Len(), st.Failed, s.lost.Len(), st.Summary)
+			}
+			s.wantOver(miniv1.ConditionComplete)
+		}
+	}
+}
+
+// meddle is what people do now and then, and less and less.
+func (s *sim) meddle(i int) {
+	suspended := i < 100 && s.rand.IntN(8) == 0
+	s.job.Spec.Suspend = &suspended
+	if s.rand.IntN(4) == 0 {
+		*s.job.Spec.Parallelism = int32(s.rand.IntN(8))
+	}
+	if i > 100 {
+		*s.job.Spec.Parallelism = 4
+	}
+	if i > 60 || s.rand.IntN(5) > 0 {
+		return
+	}
+	for _, uid := range slices.Sorted(keys(s.pods)) {
+		if pod := s.pods[uid]; podstate.IsActive(pod) && s.rand.IntN(3) == 0 {
+			if s.tracked(pod) {
+				s.lost.Insert(uid)
+			}
+			s.delete(uid)
+		}
+	}
+}
