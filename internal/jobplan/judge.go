@@ -22,7 +22,7 @@ type verdict struct {
 
 // IsFinished tells whether a MiniJob is complete or has failed.
 func IsFinished(job *miniv1.MiniJob) bool {
-	return is(job.Status.Conditions, miniv1.ConditionComplete) || is(job.Status.Conditions, miniv1.ConditionFailed)
+	return Finishes(&job.Status)
 }
 
 func is(list []metav1.Condition, kind string) bool { return meta.IsStatusConditionTrue(list, kind) }
