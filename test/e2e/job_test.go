@@ -183,3 +183,24 @@ func TestWritesPerMiniPodOfAJob(t *testing.T) {
 		t.Errorf("%.2f Events per MiniPod, want at most 1", eventsPerPod)
 	}
 }
+
+// The manager is killed again and again while a MiniJob runs: every MiniPod counts once.
+func TestJobAndManagerKilled(t *testing.T) {
+	const n = 20
+	ns := namespace(t)
+	apply(t, ns, jobManifest("work", "sleep 1", fmt.Sprintf("completions: %d", n), "parallelism: 4"))
+	for _, least := range []int32{1, 6, 12} {
+		eventually(t, 2*patience, ns, &miniv1.MiniJobList{}, fmt.Sprintf("at least %d have ended", least), func() (bool, string) {
+			var j miniv1.MiniJob
+			err := api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "work"}, &j)
+			return err == nil && j.Status.Succeeded >= least, fmt.Sprintf("%d, %v", j.Status.Succeeded, err)
+		})
+		cluster.fault(t, "manager-kill")
+		cluster.fault(t, "manager-start")
+	}
+	waitJob(t, ns, "work", fmt.Sprintf("Complete %[1]d/%[1]d active=0 failed=0", n))
+	if got := len(pods(t, ns)); got != n {
+		t.Errorf("%d MiniPods were made for %d", got, n)
+	}
+	kubectl(t, ns, "delete", "mjob", "work", "--timeout=60s")
+}
