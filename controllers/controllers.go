@@ -20,6 +20,7 @@ import (
 	"miniplane.dev/miniplane/controllers/eviction"
 	"miniplane.dev/miniplane/controllers/gc"
 	"miniplane.dev/miniplane/controllers/grants"
+	"miniplane.dev/miniplane/controllers/job"
 	"miniplane.dev/miniplane/controllers/node"
 	"miniplane.dev/miniplane/controllers/quota"
 	"miniplane.dev/miniplane/controllers/replicaset"
@@ -68,6 +69,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		// What people write becomes MiniPods …
 		func() error { return deployment.Setup(mgr, deployment.Options{}) },
 		func() error { return replicaset.Setup(mgr, replicaset.Options{}) },
+		func() error { return job.Setup(mgr, job.Options{}) },
 		// … which get a node, within their namespace's quota …
 		func() error {
 			return scheduling.Setup(mgr, scheduling.Options{Weights: o.ScoreWeights, ReservedPorts: o.reservedPorts()})

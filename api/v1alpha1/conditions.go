@@ -40,6 +40,17 @@ const (
 	// ConditionReplicaFailure: MiniPods could not be created or deleted.
 	ConditionReplicaFailure = "ReplicaFailure"
 
+	// ConditionComplete: a MiniJob has done what it had to.
+	ConditionComplete = "Complete"
+	// ConditionFailed: a MiniJob will not do what it had to.
+	ConditionFailed = "Failed"
+	// ConditionSuspended: a MiniJob makes no MiniPods until it is resumed.
+	ConditionSuspended = "Suspended"
+	// ConditionFailureTarget: a MiniJob is going to be Failed, as soon as its MiniPods have ended.
+	ConditionFailureTarget = "FailureTarget"
+	// ConditionSuccessCriteriaMet: a MiniJob is going to be Complete, as soon as its MiniPods have ended.
+	ConditionSuccessCriteriaMet = "SuccessCriteriaMet"
+
 	// ConditionStalled is kstatus's word for: will not get further without a change by the user.
 	ConditionStalled = "Stalled"
 	// ConditionReconciling is kstatus's word for: on its way to the wanted state.
@@ -92,6 +103,18 @@ const (
 	ReasonDeploymentResumed          = "DeploymentResumed"
 	ReasonRollbackRevisionNotFound   = "RollbackRevisionNotFound"
 	ReasonSelectorMismatch           = "SelectorMismatch"
+
+	// MiniJob, as of a native Job.
+	ReasonCompletionsReached       = "CompletionsReached"
+	ReasonSuccessPolicy            = "SuccessPolicy"
+	ReasonPodFailurePolicy         = "PodFailurePolicy"
+	ReasonBackoffLimitExceeded     = "BackoffLimitExceeded"
+	ReasonMaxFailedIndexesExceeded = "MaxFailedIndexesExceeded"
+	ReasonFailedIndexes            = "FailedIndexes"
+	ReasonJobSuspended             = "JobSuspended"
+	ReasonJobResumed               = "JobResumed"
+	// Of Ready and Reconciling.
+	ReasonInProgress = "InProgress"
 
 	// MiniService.
 	ReasonAllocated        = "Allocated"
@@ -175,7 +198,7 @@ const (
 	ReasonOOMKilled  = "OOMKilled"
 	// ReasonEvicted is a MiniPod's own reason: it took more of the node than it may.
 	ReasonEvicted = "Evicted"
-	// ReasonDeadlineExceeded is a MiniPod's own reason: it was active for longer than its activeDeadlineSeconds.
+	// ReasonDeadlineExceeded is a MiniPod's own reason, and of Failed of a MiniJob: it was active for longer than its activeDeadlineSeconds.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
 	// ReasonContainerStatusUnknown: nobody saw how it ended, or nobody tells whether it did.
 	ReasonContainerStatusUnknown = "ContainerStatusUnknown"

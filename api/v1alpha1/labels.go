@@ -6,6 +6,12 @@ const (
 	// node agent removes it; the node controller does so for an agent that is gone for good.
 	AgentFinalizer = "miniplane.dev/agent"
 
+	// JobFinalizer holds a MiniPod of a MiniJob until it is counted. Only the controller of MiniJobs removes it.
+	JobFinalizer = "miniplane.dev/job-tracking"
+
+	// JobControllerName is who works on a MiniJob that names nobody in spec.managedBy; the native name means the same.
+	JobControllerName = "miniplane.dev/job-controller"
+
 	// DrainFinalizer holds a node's drain marker, a native Pod in the SystemNamespace that `kubectl drain` evicts and waits
 	// for, until the MiniPods have left the node. The manager removes it.
 	DrainFinalizer = "miniplane.dev/drain"

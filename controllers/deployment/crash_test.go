@@ -6,10 +6,12 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/controllers/deployment"
+	"miniplane.dev/miniplane/internal/index"
 	"miniplane.dev/miniplane/test/fresh"
 )
 
@@ -135,9 +137,20 @@ type stale struct {
 }
 
 func (s *stale) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
-	if sets, ok := list.(*miniv1.MiniReplicaSetList); ok && s.sets != nil {
-		s.sets.DeepCopyInto(sets)
-		return nil
+	sets, ok := list.(*miniv1.MiniReplicaSetList)
+	if !ok || s.sets == nil {
+		return s.Client.List(ctx, list, opts...)
 	}
-	return s.Client.List(ctx, list, opts...)
+	var all client.ListOptions
+	all.ApplyOptions(opts)
+	for i := range s.sets.Items {
+		owner := index.Nobody
+		if ref := metav1.GetControllerOf(&s.sets.Items[i]); ref != nil {
+			owner = string(ref.UID)
+		}
+		if all.FieldSelector == nil || all.FieldSelector.Requirements()[0].Value == owner {
+			sets.Items = append(sets.Items, *s.sets.Items[i].DeepCopy())
+		}
+	}
+	return nil
 }

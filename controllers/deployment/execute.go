@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/rollout"
 )
 
@@ -36,7 +37,7 @@ func (r *Reconciler) create(ctx context.Context, s *scope) error {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil
 	}
-	s.fail(miniv1.ReasonFailedCreate, err)
+	s.failure = conditions.FailureOf(miniv1.ReasonFailedCreate, err)
 	return err
 }
 
@@ -98,16 +99,6 @@ func (r *Reconciler) showRevision(ctx context.Context, s *scope) error {
 	return client.IgnoreNotFound(r.client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch))))
 }
 
-// fail notes an error for the status.
-func (s *scope) fail(reason string, err error) {
-	message := err.Error()
-	var status apierrors.APIStatus
-	if errors.As(err, &status) {
-		message = status.Status().Message
-	}
-	s.failure = rollout.Failure{Reason: reason, Message: message, Final: apierrors.IsInvalid(err)}
-}
-
 // mismatch notes that no MiniPod of the template would be found, or, with an error, that the selector makes no sense.
 func (s *scope) mismatch(unreadable error) {
 	message := fmt.Sprintf("selector %q does not match the labels of the template, so nothing is rolled out. "+
@@ -116,7 +107,7 @@ func (s *scope) mismatch(unreadable error) {
 		message = fmt.Sprintf("selector cannot be read, so nothing is rolled out: %v. It cannot be changed; "+
 			"delete this object and create it anew with a correct selector.", unreadable)
 	}
-	s.failure = rollout.Failure{Reason: miniv1.ReasonSelectorMismatch, Message: message, Final: true}
+	s.failure = conditions.Failure{Reason: miniv1.ReasonSelectorMismatch, Message: message, Final: true}
 }
 
 func replicasOf(set *miniv1.MiniReplicaSet) int {

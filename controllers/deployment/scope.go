@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -14,6 +15,7 @@ import (
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/adopt"
 	"miniplane.dev/miniplane/internal/claim"
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/index"
 	"miniplane.dev/miniplane/internal/podstate"
 	"miniplane.dev/miniplane/internal/rollout"
@@ -35,7 +37,7 @@ type scope struct {
 	planned  bool
 
 	// failure is what could not be done; scalings what was, for the Events.
-	failure  rollout.Failure
+	failure  conditions.Failure
 	scalings []scaling
 	// collisions is the new count of names that were taken; nil when it stays.
 	collisions *int32
@@ -51,13 +53,18 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	} else if !s.selector.Matches(labels.Set(s.deployment.Spec.Template.Metadata.Labels)) {
 		s.mismatch(nil)
 	}
-	list := &miniv1.MiniReplicaSetList{}
-	if err := r.client.List(ctx, list, client.InNamespace(s.deployment.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return err
-	}
-	sets := make([]*miniv1.MiniReplicaSet, len(list.Items))
-	for i := range list.Items {
-		sets[i] = &list.Items[i]
+	// Those of nobody come first: one that is adopted in between is seen twice then, and not never.
+	var sets []*miniv1.MiniReplicaSet
+	for _, owner := range []string{index.Nobody, string(s.deployment.UID)} {
+		list := &miniv1.MiniReplicaSetList{}
+		if err := r.client.List(ctx, list, client.InNamespace(s.deployment.Namespace), client.MatchingFields{index.Owner: owner},
+			client.UnsafeDisableDeepCopy); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			sets = slices.DeleteFunc(sets, func(set *miniv1.MiniReplicaSet) bool { return set.UID == list.Items[i].UID })
+			sets = append(sets, &list.Items[i])
+		}
 	}
 	s.claims = claim.Sort(s.deployment, s.selector, sets)
 	return nil

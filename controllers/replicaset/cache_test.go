@@ -13,6 +13,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/controllers/replicaset"
+	"miniplane.dev/miniplane/internal/index"
 	"miniplane.dev/miniplane/test/fresh"
 	"miniplane.dev/miniplane/test/testenv"
 )
@@ -49,11 +50,11 @@ func (f *frozen) List(ctx context.Context, list client.ObjectList, opts ...clien
 	all.ApplyOptions(opts)
 	for i := range f.pods.Items {
 		pod := &f.pods.Items[i]
-		owner, wanted := metav1.GetControllerOf(pod), ""
-		if all.FieldSelector != nil {
-			wanted = all.FieldSelector.Requirements()[0].Value
+		owner := index.Nobody
+		if ref := metav1.GetControllerOf(pod); ref != nil {
+			owner = string(ref.UID)
 		}
-		if all.FieldSelector != nil && (owner == nil || string(owner.UID) != wanted) {
+		if all.FieldSelector != nil && all.FieldSelector.Requirements()[0].Value != owner {
 			continue
 		}
 		pods.Items = append(pods.Items, *pod.DeepCopy())

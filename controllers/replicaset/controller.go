@@ -1,23 +1,18 @@
 // Package replicaset keeps as many MiniPods running as each MiniReplicaSet asks for.
 //
 // A pass observes the MiniPods of one set, asks package replicas what to do, does it, and writes the status once, also
-// when the pass failed. Nothing is remembered between passes but what the cache cannot know yet: the MiniPods just
-// created and deleted (package expectations). Without them a pass that comes before its own watch events would do
-// everything twice.
+// when the pass failed. How MiniPods are observed, created and deleted is package podcontrol's.
 //
-// What makes it hard: thousands of replicas at once. Creations run in parallel, in batches that double, so that a refused
-// template costs one request; events of MiniPods that change no count wake nobody; those that do are gathered for a
-// moment, so that a set writes its status dozens of times a second at most, not once per MiniPod.
+// What makes it hard: thousands of replicas at once. Events of MiniPods that change no count wake nobody; those that do are
+// gathered for a moment, so that a set writes its status dozens of times a second at most, not once per MiniPod.
 package replicaset
 
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
-	"miniplane.dev/miniplane/internal/expectations"
+	"miniplane.dev/miniplane/internal/podcontrol"
 	"miniplane.dev/miniplane/internal/statuspatch"
 )
 
@@ -57,7 +52,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(name).
 		For(&miniv1.MiniReplicaSet{}).
-		Watches(&miniv1.MiniPod{}, r.podEvents()).
+		Watches(&miniv1.MiniPod{}, r.pods.Events(r.interest())).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: opts.Concurrency,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
@@ -67,18 +62,15 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 
 // Reconciler makes one pass at a time for each MiniReplicaSet.
 type Reconciler struct {
-	client   client.Client
-	live     client.Reader
-	events   events.EventRecorder
-	now      func() time.Time
-	expected *expectations.Store
-	// unseen is since when a set waits for the cache.
-	unseen sync.Map
+	client client.Client
+	events events.EventRecorder
+	now    func() time.Time
+	pods   *podcontrol.Control
 }
 
 // NewReconciler makes a Reconciler. Live reads past the cache that c reads from; now is the clock.
 func NewReconciler(c client.Client, live client.Reader, recorder events.EventRecorder, now func() time.Time) *Reconciler {
-	return &Reconciler{client: c, live: live, events: recorder, now: now, expected: expectations.New(now)}
+	return &Reconciler{client: c, events: recorder, now: now, pods: podcontrol.New(c, live, kind, now)}
 }
 
 // Reconcile makes one pass.
@@ -86,14 +78,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	set := &miniv1.MiniReplicaSet{}
 	if err := r.client.Get(ctx, req.NamespacedName, set); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.forget(req.NamespacedName)
+			r.pods.Forget(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	s := &scope{set: set, key: req.NamespacedName, now: r.now()}
+	s := &scope{set: set, now: r.now()}
 	err := r.phases(ctx, s)
-	if errors.Is(err, errUnseen) {
-		return ctrl.Result{RequeueAfter: patience}, nil
+	if errors.Is(err, podcontrol.ErrUnseen) {
+		return ctrl.Result{RequeueAfter: podcontrol.Patience}, nil
 	}
 	return r.finish(ctx, s, err)
 }
@@ -122,9 +114,4 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, passErr error) (ctrl.
 		return ctrl.Result{RequeueAfter: afterConflict}, nil
 	}
 	return ctrl.Result{RequeueAfter: wake}, err
-}
-
-func (r *Reconciler) forget(key types.NamespacedName) {
-	r.expected.Forget(key)
-	r.unseen.Delete(key)
 }

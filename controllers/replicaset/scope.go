@@ -2,15 +2,15 @@ package replicaset
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/index"
+	"miniplane.dev/miniplane/internal/podcontrol"
 	"miniplane.dev/miniplane/internal/replicas"
 )
 
@@ -18,13 +18,11 @@ import (
 type scope struct {
 	// set is a copy of the MiniReplicaSet; only its status is changed.
 	set *miniv1.MiniReplicaSet
-	key types.NamespacedName
 	now time.Time
 
-	// spec is what is wanted, owned carry the set's reference, orphans match its selector and carry nobody's: set by gather. They are the cache's
-	// own objects and must not be changed.
-	spec           replicas.Spec
-	owned, orphans []*miniv1.MiniPod
+	// spec is what is wanted, pods are what there is: set by gather.
+	spec replicas.Spec
+	pods podcontrol.Observed
 
 	// todo is set by plan, which also sets planned.
 	todo    replicas.Plan
@@ -33,37 +31,26 @@ type scope struct {
 	// active are the replicas: as planned, and from then on as created and deleted.
 	active []*miniv1.MiniPod
 	// failure is what create and delete could not do.
-	failure replicas.Failure
+	failure conditions.Failure
 }
 
 // gather observes the MiniPods, and stops the pass while the cache lags behind what earlier passes did.
 func (r *Reconciler) gather(ctx context.Context, s *scope) (err error) {
 	s.spec = replicas.FromSet(s.set)
-	if s.owned, err = r.ownedBy(ctx, s.set.Namespace, s.set.UID); err != nil {
-		return err
-	}
-	matching := &miniv1.MiniPodList{}
-	if err := r.client.List(ctx, matching, client.InNamespace(s.set.Namespace),
-		client.MatchingLabelsSelector{Selector: s.spec.Selector}, client.UnsafeDisableDeepCopy); err != nil {
-		return err
-	}
-	for i := range matching.Items {
-		if metav1.GetControllerOfNoCopy(&matching.Items[i]) == nil {
-			s.orphans = append(s.orphans, &matching.Items[i])
-		}
-	}
-	return r.seen(ctx, s)
+	s.pods, err = r.pods.Observe(ctx, s.set, s.spec.Selector)
+	return err
 }
 
 // plan decides what to do.
 func (r *Reconciler) plan(ctx context.Context, s *scope) (err error) {
 	var related []*miniv1.MiniPod
-	if len(s.owned)+len(s.orphans) > s.spec.Replicas {
+	observed := s.pods.All()
+	if len(observed) > s.spec.Replicas {
 		if related, err = r.siblings(ctx, s.set); err != nil {
 			return err
 		}
 	}
-	s.todo = replicas.Make(s.spec, s.observed(), related)
+	s.todo = replicas.Make(s.spec, observed, related)
 	s.active, s.planned = s.todo.Active, true
 	return nil
 }
@@ -81,7 +68,7 @@ func (r *Reconciler) siblings(ctx context.Context, set *miniv1.MiniReplicaSet) (
 	}
 	var out []*miniv1.MiniPod
 	for i := range sets.Items {
-		pods, err := r.ownedBy(ctx, set.Namespace, sets.Items[i].UID)
+		pods, err := r.pods.Owned(ctx, set.Namespace, sets.Items[i].UID)
 		if err != nil {
 			return nil, err
 		}
@@ -90,25 +77,9 @@ func (r *Reconciler) siblings(ctx context.Context, set *miniv1.MiniReplicaSet) (
 	return out, nil
 }
 
-func (r *Reconciler) ownedBy(ctx context.Context, namespace string, owner types.UID) ([]*miniv1.MiniPod, error) {
-	list := &miniv1.MiniPodList{}
-	if err := r.client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index.Owner: string(owner)},
-		client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err
-	}
-	pods := make([]*miniv1.MiniPod, len(list.Items))
-	for i := range list.Items {
-		pods[i] = &list.Items[i]
-	}
-	return pods, nil
-}
-
 // updateStatus makes the new status from what is there after the pass, and says when it will be outdated.
 func (s *scope) updateStatus() time.Duration {
 	counts, wake := replicas.Count(s.spec, s.active, s.now)
 	s.set.Status = replicas.Status(s.set, s.spec, counts, s.failure, s.now)
 	return wake
 }
-
-// observed are all MiniPods that gather found.
-func (s *scope) observed() []*miniv1.MiniPod { return slices.Concat(s.owned, s.orphans) }

@@ -71,6 +71,8 @@ func TestUninstall(t *testing.T) {
 			Spec: miniv1.MiniServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []miniv1.ServicePort{{Port: 80}}}},
 		&miniv1.MiniQuota{ObjectMeta: metav1.ObjectMeta{Namespace: two, Name: "team"},
 			Spec: miniv1.MiniQuotaSpec{Hard: corev1.ResourceList{"cpu": resource.MustParse("1")}}},
+		&miniv1.MiniJob{ObjectMeta: metav1.ObjectMeta{Namespace: two, Name: "work"}, Spec: miniv1.MiniJobSpec{Template: miniv1.MiniPodTemplateSpec{
+			Spec: miniv1.MiniPodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []miniv1.Container{{Name: "main", Image: "echo:test"}}}}}},
 	} {
 		if err := c.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
@@ -96,7 +98,7 @@ func TestUninstall(t *testing.T) {
 			t.Errorf("run %d: the guard is still there", i)
 		}
 	}
-	for _, list := range []client.ObjectList{&miniv1.MiniPodList{}, &miniv1.MiniServiceList{}, &miniv1.MiniQuotaList{}} {
+	for _, list := range []client.ObjectList{&miniv1.MiniPodList{}, &miniv1.MiniServiceList{}, &miniv1.MiniQuotaList{}, &miniv1.MiniJobList{}} {
 		if err := c.List(t.Context(), list); err != nil {
 			t.Fatal(err)
 		}

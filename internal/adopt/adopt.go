@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"miniplane.dev/miniplane/internal/claim"
 )
@@ -27,6 +28,8 @@ type Owner struct {
 	// Object is the owner as the cache shows it, and Kind what it is.
 	Object client.Object
 	Kind   schema.GroupVersionKind
+	// Finalizer, if any, is put on what is adopted, and taken off what is given up.
+	Finalizer string
 }
 
 // Settle adopts and releases what the claims say, and returns the objects that belong to the owner then. After an error,
@@ -47,6 +50,9 @@ func Settle[T client.Object](ctx context.Context, owner Owner, claims claim.Clai
 	for _, object := range claims.Adopt {
 		adopted := object.DeepCopyObject().(T)
 		adopted.SetOwnerReferences(append(adopted.GetOwnerReferences(), *metav1.NewControllerRef(owner.Object, owner.Kind)))
+		if owner.Finalizer != "" {
+			controllerutil.AddFinalizer(adopted, owner.Finalizer)
+		}
 		if err := owner.patch(ctx, object, adopted); err != nil {
 			return mine, err
 		}
@@ -73,6 +79,7 @@ func release[T client.Object](ctx context.Context, owner Owner, object T) error 
 	released.SetOwnerReferences(slices.DeleteFunc(released.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
 		return ref.UID == owner.Object.GetUID()
 	}))
+	controllerutil.RemoveFinalizer(released, owner.Finalizer)
 	return client.IgnoreNotFound(owner.patch(ctx, object, released))
 }
 

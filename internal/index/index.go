@@ -13,8 +13,10 @@ import (
 const (
 	// PodNode finds the MiniPods bound to a node, by its name.
 	PodNode = "status.nodeName"
-	// Owner finds MiniPods and MiniReplicaSets by the UID of their controlling owner.
+	// Owner finds MiniPods and MiniReplicaSets by the UID of their controlling owner, and those without one by Nobody.
 	Owner = "metadata.controller"
+	// Nobody stands for the owner of what has none.
+	Nobody = ""
 )
 
 // Setup adds the indexes to the cache, before it starts.
@@ -36,8 +38,8 @@ func Setup(ctx context.Context, indexer client.FieldIndexer) error {
 }
 
 func ownerUID(o client.Object) []string {
-	if owner := metav1.GetControllerOf(o); owner != nil {
+	if owner := metav1.GetControllerOfNoCopy(o); owner != nil {
 		return []string{string(owner.UID)}
 	}
-	return nil
+	return []string{Nobody}
 }

@@ -27,7 +27,7 @@ func IsActive(pod *miniv1.MiniPod) bool { return !IsFinished(pod) && !IsDeleting
 
 // HoldsRoom tells whether the MiniPod takes room on its node: from the binding until the agent has proven, by removing its
 // finalizer, that nothing is left, or until the containers ended for good.
-func HoldsRoom(pod *miniv1.MiniPod) bool { return IsBound(pod) && !IsFinished(pod) }
+func HoldsRoom(pod *miniv1.MiniPod) bool { return MayBeThere(pod) && !IsFinished(pod) }
 
 // MayBeThere tells whether something of the MiniPod may be on its node. An agent that has taken its finalizer off one that is being deleted
 // has proven that nothing is, whatever other finalizers keep the object.

@@ -28,6 +28,7 @@ func TestAnswers(t *testing.T) {
 		"not deleted":     {builders.Pod("ns", "p").Node("n").With(quotaReleased), answers{bound: true, active: true, room: true, quota: true}},
 		"succeeded":       {builders.Pod("ns", "p").Node("n").Phase(miniv1.PodSucceeded), answers{bound: true, finished: true}},
 		"failed":          {builders.Pod("ns", "p").Node("n").Phase(miniv1.PodFailed), answers{bound: true, finished: true}},
+		"let go of":       {builders.Pod("ns", "p").Node("n").Deleting(now).With(heldByAnother), answers{bound: true, deleting: true}},
 		"deleted unbound": {builders.Pod("ns", "p").Deleting(now), answers{deleting: true}},
 	}
 	for name, tc := range tests {
@@ -41,6 +42,8 @@ func TestAnswers(t *testing.T) {
 		})
 	}
 }
+
+func heldByAnother(pod *miniv1.MiniPod) { pod.Finalizers = []string{miniv1.JobFinalizer} }
 
 func TestMayBeThere(t *testing.T) {
 	held := func(finalizers ...string) func(*miniv1.MiniPod) {

@@ -1,7 +1,6 @@
 package replicas_test
 
 import (
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/replicas"
 	"miniplane.dev/miniplane/test/builders"
 )
@@ -160,11 +160,11 @@ func TestCount(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	full := replicas.Counts{Replicas: 2, FullyLabeled: 2, Ready: 2, Available: 2}
-	refused := replicas.Failure{Reason: miniv1.ReasonFailedCreate, Message: "exceeded quota"}
-	invalid := replicas.Failure{Reason: miniv1.ReasonFailedCreate, Message: "invalid label", Final: true}
+	refused := conditions.Failure{Reason: miniv1.ReasonFailedCreate, Message: "exceeded quota"}
+	invalid := conditions.Failure{Reason: miniv1.ReasonFailedCreate, Message: "invalid label", Final: true}
 	for name, tc := range map[string]struct {
 		counts  replicas.Counts
-		failure replicas.Failure
+		failure conditions.Failure
 		edit    func(*miniv1.MiniReplicaSet)
 		want    map[string]string
 		says    string
@@ -208,26 +208,5 @@ func TestStatus(t *testing.T) {
 				t.Errorf("status %+v", status)
 			}
 		})
-	}
-}
-
-func TestBatches(t *testing.T) {
-	for n, want := range map[int][]int{0: nil, 1: {1}, 2: {1, 1}, 7: {1, 2, 4}, 10: {1, 2, 4, 3},
-		1000: {1, 2, 4, 8, 16, 32, 64, 128, 256, 489}} {
-		if diff := cmp.Diff(want, slices.Collect(replicas.Batches(n))); diff != "" {
-			t.Errorf("%d (-want,+got):\n%s", n, diff)
-		}
-	}
-	failed := errors.New("refused")
-	sent := func() (sent int, err error) {
-		for size := range replicas.Batches(1000) {
-			if sent += size; sent > 3 {
-				return sent, failed
-			}
-		}
-		return sent, nil
-	}
-	if n, _ := sent(); n != 7 {
-		t.Errorf("%d requests before the failure stops them, want 7", n)
 	}
 }

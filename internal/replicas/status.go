@@ -10,16 +10,8 @@ import (
 	"miniplane.dev/miniplane/internal/conditions"
 )
 
-// Failure is what went wrong while a plan was carried out. The zero value means nothing did.
-type Failure struct {
-	// Reason is for the conditions; Message is the API server's.
-	Reason, Message string
-	// Final says that trying again cannot help; the user must change something.
-	Final bool
-}
-
 // Status makes the status of a set that follows the one it has. Counts are those after the plan was carried out.
-func Status(set *miniv1.MiniReplicaSet, spec Spec, counts Counts, failure Failure, now time.Time) miniv1.MiniReplicaSetStatus {
+func Status(set *miniv1.MiniReplicaSet, spec Spec, counts Counts, failure conditions.Failure, now time.Time) miniv1.MiniReplicaSetStatus {
 	after := *set.Status.DeepCopy()
 	after.ObservedGeneration = set.Generation
 	after.Replicas = int32(counts.Replicas)
@@ -28,7 +20,7 @@ func Status(set *miniv1.MiniReplicaSet, spec Spec, counts Counts, failure Failur
 	after.AvailableReplicas = int32(counts.Available)
 	after.Selector = spec.Selector.String()
 	if spec.Mismatch() {
-		failure = Failure{Final: true, Reason: miniv1.ReasonSelectorMismatch, Message: mismatch(spec)}
+		failure = conditions.Failure{Final: true, Reason: miniv1.ReasonSelectorMismatch, Message: mismatch(spec)}
 	}
 	s := setter{&after.Conditions, set.Generation, metav1.NewTime(now)}
 	s.maybe(failure.Reason != "" && !spec.Mismatch(), miniv1.ConditionReplicaFailure, failure.Reason, failure.Message)
@@ -58,7 +50,7 @@ func (s setter) maybe(truth bool, kind, reason, message string) {
 }
 
 // summarize sets Ready, Reconciling and Stalled, of which exactly one is true.
-func (s setter) summarize(spec Spec, counts Counts, failure Failure) {
+func (s setter) summarize(spec Spec, counts Counts, failure conditions.Failure) {
 	ready := counts.Replicas == spec.Replicas && counts.Available == spec.Replicas && !failure.Final
 	reason := miniv1.ReasonReplicasReady
 	if !ready {

@@ -186,7 +186,7 @@ func (s *sim) stepSet(set *miniv1.MiniReplicaSet) bool {
 	})
 	counts, _ := replicas.Count(spec, active, s.now)
 	before := set.Status
-	set.Status = replicas.Status(set, spec, counts, replicas.Failure{}, s.now)
+	set.Status = replicas.Status(set, spec, counts, conditions.Failure{}, s.now)
 	s.check()
 	return before.Replicas != set.Status.Replicas || before.AvailableReplicas != set.Status.AvailableReplicas ||
 		before.ReadyReplicas != set.Status.ReadyReplicas || before.ObservedGeneration != set.Status.ObservedGeneration

@@ -11,20 +11,12 @@ import (
 	"miniplane.dev/miniplane/internal/conditions"
 )
 
-// Failure is what went wrong while a plan was carried out. The zero value means nothing did.
-type Failure struct {
-	// Reason is for the conditions; Message is the API server's.
-	Reason, Message string
-	// Final says that trying again cannot help; the user must change something.
-	Final bool
-}
-
 // Result is what there is to say after a plan was carried out.
 type Result struct {
 	Observed
 	Plan
 	// Failure is what went wrong.
-	Failure Failure
+	Failure conditions.Failure
 	// Selector is the selector as a string.
 	Selector string
 	// Now is the time of the pass.
@@ -85,14 +77,14 @@ func (r Result) setAvailable(status *miniv1.MiniDeploymentStatus) {
 func (r Result) setReplicaFailure(status *miniv1.MiniDeploymentStatus) {
 	failure := r.Failure
 	if failure.Reason == miniv1.ReasonSelectorMismatch {
-		failure = Failure{}
+		failure = conditions.Failure{}
 	}
 	for _, set := range append([]*miniv1.MiniReplicaSet{r.New}, r.Sets...) {
 		if failure.Reason != "" || set == nil {
 			continue
 		}
 		if c := meta.FindStatusCondition(set.Status.Conditions, miniv1.ConditionReplicaFailure); c != nil && c.Status == metav1.ConditionTrue {
-			failure = Failure{Reason: c.Reason, Message: c.Message}
+			failure = conditions.Failure{Reason: c.Reason, Message: c.Message}
 		}
 	}
 	if failure.Reason == "" {
@@ -131,14 +123,14 @@ func (r Result) setReady(status *miniv1.MiniDeploymentStatus) {
 }
 
 // stall is the reason why nothing more will happen without the user; nil when something will.
-func (r Result) stall(status *miniv1.MiniDeploymentStatus) *Failure {
+func (r Result) stall(status *miniv1.MiniDeploymentStatus) *conditions.Failure {
 	if r.Failure.Final {
 		return &r.Failure
 	}
 	progressing := meta.FindStatusCondition(status.Conditions, miniv1.ConditionProgressing)
 	switch progressing.Reason {
 	case miniv1.ReasonRollbackRevisionNotFound, miniv1.ReasonProgressDeadlineExceeded:
-		return &Failure{Reason: progressing.Reason, Message: progressing.Message}
+		return &conditions.Failure{Reason: progressing.Reason, Message: progressing.Message}
 	}
 	return nil
 }

@@ -9,11 +9,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/conditions"
 	"miniplane.dev/miniplane/internal/rollout"
 )
 
 // status is the status after one more pass of the planner that carries nothing out.
-func (s *sim) status(failure rollout.Failure) (miniv1.MiniDeploymentStatus, time.Duration) {
+func (s *sim) status(failure conditions.Failure) (miniv1.MiniDeploymentStatus, time.Duration) {
 	return rollout.Status(rollout.Result{Observed: s.observe(), Plan: rollout.Make(s.observe()), Failure: failure,
 		Selector: "app=web", Now: s.now})
 }
@@ -45,13 +46,13 @@ func TestProgressDeadline(t *testing.T) {
 
 	moved := s.deployment.Status.LastProgressTime
 	s.now = moved.Add(59 * time.Second)
-	status, wake := s.status(rollout.Failure{})
+	status, wake := s.status(conditions.Failure{})
 	if wake != time.Second || truths(status)["Progressing"] != "True/ReplicaSetUpdated" {
 		t.Errorf("1 s before the deadline: wake %v, %v", wake, truths(status))
 	}
 
 	s.now = moved.Add(60 * time.Second)
-	status, wake = s.status(rollout.Failure{})
+	status, wake = s.status(conditions.Failure{})
 	want(t, status, map[string]string{"Progressing": "False/ProgressDeadlineExceeded", "Available": "True/MinimumReplicasAvailable",
 		"Ready": "False/ReplicasNotReady", "Stalled": "True/ProgressDeadlineExceeded"})
 	if wake != 0 {
@@ -61,7 +62,7 @@ func TestProgressDeadline(t *testing.T) {
 	// It stays so until something moves; a new template is a new rollout.
 	s.deployment.Status = status
 	s.now = s.now.Add(time.Hour)
-	if again, _ := s.status(rollout.Failure{}); !cmp.Equal(again, status) {
+	if again, _ := s.status(conditions.Failure{}); !cmp.Equal(again, status) {
 		t.Errorf("changes by itself (-before,+after):\n%s", cmp.Diff(status, again))
 	}
 	s.broken = map[string]bool{}
@@ -84,7 +85,7 @@ func TestDeadlineRestartsWithTheSpec(t *testing.T) {
 		t.Fatalf("not timed out: %v", got)
 	}
 	s.image("v1")
-	status, wake := s.status(rollout.Failure{})
+	status, wake := s.status(conditions.Failure{})
 	if got := truths(status)["Progressing"]; got != "True/ReplicaSetUpdated" || wake != 600*time.Second {
 		t.Errorf("got %v, wake %v", got, wake)
 	}
@@ -92,7 +93,7 @@ func TestDeadlineRestartsWithTheSpec(t *testing.T) {
 
 func TestConditionsOfAFirstPass(t *testing.T) {
 	s := newSim(t, 2)
-	status, wake := s.status(rollout.Failure{})
+	status, wake := s.status(conditions.Failure{})
 	want(t, status, map[string]string{"Progressing": "True/NewReplicaSetCreated", "Available": "False/MinimumReplicasUnavailable",
 		"Ready": "False/ReplicasNotReady", "Reconciling": "True/NewReplicaSetCreated"})
 	if wake != 600*time.Second || status.ReadySummary != "0/2" || status.Selector != "app=web" || status.ObservedGeneration != 1 {
@@ -101,7 +102,7 @@ func TestConditionsOfAFirstPass(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	refused := rollout.Failure{Reason: miniv1.ReasonFailedCreate, Message: "exceeded quota"}
+	refused := conditions.Failure{Reason: miniv1.ReasonFailedCreate, Message: "exceeded quota"}
 	s := newSim(t, 2)
 	status, _ := s.status(refused)
 	want(t, status, map[string]string{"Progressing": "False/FailedCreate", "Available": "False/MinimumReplicasUnavailable",
@@ -113,7 +114,7 @@ func TestFailures(t *testing.T) {
 		t.Errorf("a final failure gives %v", got)
 	}
 
-	status, _ = s.status(rollout.Failure{Reason: miniv1.ReasonSelectorMismatch, Message: "…", Final: true})
+	status, _ = s.status(conditions.Failure{Reason: miniv1.ReasonSelectorMismatch, Message: "…", Final: true})
 	want(t, status, map[string]string{"Progressing": "False/SelectorMismatch", "Available": "False/MinimumReplicasUnavailable",
 		"Ready": "False/ReplicasNotReady", "Stalled": "True/SelectorMismatch"})
 }
@@ -124,14 +125,14 @@ func TestFailureOfASet(t *testing.T) {
 	s.run()
 	meta.SetStatusCondition(&s.sets[0].Status.Conditions, metav1.Condition{Type: miniv1.ConditionReplicaFailure,
 		Status: metav1.ConditionTrue, Reason: miniv1.ReasonFailedCreate, Message: "exceeded quota"})
-	status, _ := s.status(rollout.Failure{})
+	status, _ := s.status(conditions.Failure{})
 	failure := meta.FindStatusCondition(status.Conditions, miniv1.ConditionReplicaFailure)
 	if failure == nil || failure.Message != "exceeded quota" {
 		t.Fatalf("got %+v", failure)
 	}
 	s.deployment.Status = status
 	meta.RemoveStatusCondition(&s.sets[0].Status.Conditions, miniv1.ConditionReplicaFailure)
-	if status, _ = s.status(rollout.Failure{}); truths(status)["ReplicaFailure"] != "" {
+	if status, _ = s.status(conditions.Failure{}); truths(status)["ReplicaFailure"] != "" {
 		t.Errorf("stays: %v", truths(status))
 	}
 }
@@ -142,7 +143,7 @@ func TestCompleteStaysComplete(t *testing.T) {
 	s.run()
 	s.sets[0].Status.ReadyReplicas, s.sets[0].Status.AvailableReplicas = 1, 1
 	s.now = s.now.Add(time.Hour)
-	status, wake := s.status(rollout.Failure{})
+	status, wake := s.status(conditions.Failure{})
 	want(t, status, map[string]string{"Progressing": "True/NewReplicaSetAvailable", "Available": "False/MinimumReplicasUnavailable",
 		"Ready": "False/ReplicasNotReady", "Reconciling": "True/ReplicasNotReady"})
 	if wake != 0 || status.UnavailableReplicas != 3 {
@@ -160,7 +161,7 @@ func TestResumed(t *testing.T) {
 	}
 	pause(false)(s)
 	s.now = s.now.Add(time.Hour)
-	status, wake := s.status(rollout.Failure{})
+	status, wake := s.status(conditions.Failure{})
 	if got := truths(status)["Progressing"]; got != "Unknown/DeploymentResumed" || wake != 600*time.Second {
 		t.Errorf("got %v, wake %v", got, wake)
 	}
@@ -178,7 +179,7 @@ func TestRecreateSaysWhatIsLeft(t *testing.T) {
 		t.Errorf("got %q, want %q", progressing.Message, want)
 	}
 	s.now = s.now.Add(time.Hour)
-	status, _ := s.status(rollout.Failure{})
+	status, _ := s.status(conditions.Failure{})
 	if got := truths(status)["Progressing"]; got != "False/ProgressDeadlineExceeded" {
 		t.Errorf("after an hour: %v", got)
 	}

@@ -27,6 +27,18 @@ func PatchShared(ctx context.Context, c client.Client, before, after client.Obje
 	return send(ctx, c, before, after, func(data []byte) ([]byte, error) { return forVersion(data, before.GetResourceVersion()) })
 }
 
+// PatchSeen is Patch for the very version that before is: where another is stored, nothing is written, and the error is a Conflict. It is for
+// a status that is made from itself, as counts are that are added to.
+func PatchSeen(ctx context.Context, c client.Client, before, after client.Object) (bool, error) {
+	return send(ctx, c, before, after, func(data []byte) ([]byte, error) {
+		var patch map[string]json.RawMessage
+		if err := json.Unmarshal(data, &patch); err != nil {
+			return nil, err
+		}
+		return withVersion(patch, before.GetResourceVersion())
+	})
+}
+
 func send(ctx context.Context, c client.Client, before, after client.Object, bound func([]byte) ([]byte, error)) (bool, error) {
 	patch := client.MergeFrom(before)
 	data, err := patch.Data(after)
@@ -57,6 +69,11 @@ func forVersion(data []byte, version string) ([]byte, error) {
 	if status["conditions"] == nil || version == "" {
 		return data, nil // the patch is of something else, or of an object that was not read
 	}
+	return withVersion(patch, version)
+}
+
+// withVersion makes a patch that holds for one version only.
+func withVersion(patch map[string]json.RawMessage, version string) ([]byte, error) {
 	metadata := map[string]json.RawMessage{}
 	if there, ok := patch["metadata"]; ok {
 		if err := json.Unmarshal(there, &metadata); err != nil {

@@ -22,7 +22,7 @@ import (
 )
 
 // ruled are the policies that judge what people write; the others judge who writes.
-var ruled = []string{"pods.miniplane.dev", "volumes.miniplane.dev", "names.miniplane.dev", "quotas.miniplane.dev", "changes.miniplane.dev"}
+var ruled = []string{"pods.miniplane.dev", "volumes.miniplane.dev", "names.miniplane.dev", "quotas.miniplane.dev", "changes.miniplane.dev", "jobs.miniplane.dev", "templates.miniplane.dev"}
 
 // Objects that today's rules refuse may be older than the rules: they are stored here before there are any, one for each rule.
 // When the rules are there, each of them can lose its finalizers, be labelled, and go.

@@ -123,7 +123,8 @@ func samples(t *testing.T) {
 	kubectl(t, "apply", "-f", "config/samples")
 	kubectl(t, "wait", "minideployment/web", "--for=condition=Available", "--timeout=1m")
 	kubectl(t, "wait", "minireplicaset/workers", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=1m")
-	kubectl(t, "wait", "minipods", "--all", "--for=condition=Ready", "--timeout=1m")
+	kubectl(t, "wait", "minijob/pieces", "--for=condition=complete", "--timeout=1m")
+	kubectl(t, "wait", "minipods", "-l", "!job-name", "--for=condition=Ready", "--timeout=1m")
 	address := kubectl(t, "get", "miniservice", "web", "-o", "jsonpath={.status.clusterIP}")
 	if out := onNode(t, "timeout 5 busybox wget -qO- http://"+address+":8881/"); !strings.Contains(out, "host=web-") {
 		t.Errorf("the service answered %q", out)
