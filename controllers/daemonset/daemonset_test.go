@@ -308,6 +308,7 @@ func TestFailed(t *testing.T) {
 		}
 		w.time = w.time.Add(time.Minute)
 		w.settle(set)
+		w.time = w.time.Add(time.Minute)
 	}
 	// A manager that knows nothing of it begins anew.
 	w.fail("a")
