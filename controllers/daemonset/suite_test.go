@@ -118,8 +118,9 @@ func rolling(surge, unavailable int) func(*miniv1.MiniDaemonSet) {
 func (w *world) edit(set *miniv1.MiniDaemonSet, change func(*miniv1.MiniDaemonSet)) {
 	w.Helper()
 	w.read(set)
+	before := set.DeepCopy()
 	change(set)
-	w.must(w.Update(w.Context(), set))
+	w.must(w.Patch(w.Context(), set, client.MergeFrom(before)))
 }
 
 func image(name string) func(*miniv1.MiniDaemonSet) {

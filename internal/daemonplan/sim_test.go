@@ -288,7 +288,7 @@ func (s *sim) settle() {
 
 // Whatever happens, and wherever the manager dies, no node has two of one revision, and in the end each has what it should have.
 func TestAnythingSettles(t *testing.T) {
-	for seed := range uint64(120) {
+	for seed := range uint64(60) {
 		s := newSim(t, seed, 6)
 		for range 60 {
 			if s.rand.IntN(3) == 0 {
