@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -154,6 +155,8 @@ func (r refusing) Create(ctx context.Context, o client.Object, opts ...client.Cr
 type frozen struct {
 	client.Client
 	pods *miniv1.MiniPodList
+	// forgetful: no revision is shown.
+	forgetful bool
 }
 
 func (f *frozen) freeze(w *world) {
@@ -163,6 +166,9 @@ func (f *frozen) freeze(w *world) {
 }
 
 func (f *frozen) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if _, ok := list.(*appsv1.ControllerRevisionList); ok && f.forgetful {
+		return nil
+	}
 	pods, ok := list.(*miniv1.MiniPodList)
 	if !ok || f.pods == nil {
 		return f.Client.List(ctx, list, opts...)
@@ -207,4 +213,17 @@ func TestStaleCache(t *testing.T) {
 	cache.pods = nil
 	w.settle(set)
 	w.wantThere("a:v2 b:v2")
+}
+
+// A cache that does not show the revision yet makes neither another nor a new name of it.
+func TestStaleRevisions(t *testing.T) {
+	w := newWorld(t, "a")
+	w.restart(&frozen{Client: fresh.Client(w.Client), forgetful: true})
+	set := w.set("web")
+	w.settle(set)
+	w.wantThere("a:v1")
+	w.wantCounts(set, 1, 1, 1, 1, 1, 0)
+	if got := w.revisions(); len(got) != 1 || set.Status.CollisionCount != nil {
+		t.Errorf("%d revisions, %+v", len(got), set.Status)
+	}
 }

@@ -326,3 +326,18 @@ func TestFailures(t *testing.T) {
 		t.Errorf("a set that is gone is remembered: %v", left)
 	}
 }
+
+// What one pass costs on 5000 nodes with 10 revisions.
+func BenchmarkMake(b *testing.B) {
+	var line strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&line, "n%d=N ", i)
+	}
+	seen := observe(newSet(), line.String())
+	for i := range 8 {
+		seen.Revisions = append(seen.Revisions, revisionOf(fmt.Sprintf("w%d", i), int64(-i)))
+	}
+	for b.Loop() {
+		daemonplan.Make(seen)
+	}
+}

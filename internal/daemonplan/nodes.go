@@ -30,7 +30,7 @@ func NodeOf(pod *miniv1.MiniPod) string {
 	return pod.Spec.NodeName
 }
 
-// Answers tells for each node whether the set wants it. A node that miniplane leaves keeps what it has until that is moved.
+// answerOf tells whether the set wants a node. One that miniplane leaves keeps what it has until that is moved.
 func answerOf(asker *daemonset.Asker, node Node) daemonset.Answer {
 	answer, _ := asker.Ask(node.Core)
 	if node.Leaving && answer == daemonset.Wants {

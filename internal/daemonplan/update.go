@@ -110,29 +110,19 @@ func (p *planner) updateBeside(most int) {
 	surging, available := 0, 0
 	for _, n := range p.nodes {
 		fresh, old, ok := p.split(n)
-		if !ok {
-			surging++ // another pass sees to this node
-			continue
-		}
-		serves := old != nil && p.available(old)
-		if serves || fresh != nil && p.available(fresh) {
+		if p.serves(old) || p.serves(fresh) {
 			available++
 		}
-		switch wanted := n.answer == daemonset.Wants; {
+		switch {
+		case !ok || old != nil && fresh != nil:
+			surging++ // another pass sees to this node
 		case old == nil:
-		case fresh != nil:
-			surging++
-		case !serves && wanted:
-			p.create(n)
-			if podstate.IsFinished(old) {
-				p.delete(n, old, false) // its template is not tried again
-			}
-		case !serves && !wanted:
-			p.delete(n, old, false)
-		case !wanted:
-			leftOver = append(leftOver, n)
-		case serves:
+		case !p.serves(old):
+			p.replaceIdle(n, old)
+		case n.answer == daemonset.Wants:
 			candidates = append(candidates, n)
+		default:
+			leftOver = append(leftOver, n)
 		}
 	}
 	for _, n := range candidates[:min(len(candidates), max(0, most-surging))] {
@@ -142,3 +132,16 @@ func (p *planner) updateBeside(most int) {
 		p.delete(n, n.pods[0], false)
 	}
 }
+
+// replaceIdle replaces an old MiniPod that does not serve. It stays until the new one is there, in case it does yet, but what failed with its
+// template is not tried again.
+func (p *planner) replaceIdle(n *onNode, old *miniv1.MiniPod) {
+	if n.answer == daemonset.Wants {
+		p.create(n)
+	}
+	if n.answer != daemonset.Wants || podstate.IsFinished(old) {
+		p.delete(n, old, false)
+	}
+}
+
+func (p *planner) serves(pod *miniv1.MiniPod) bool { return pod != nil && p.available(pod) }
