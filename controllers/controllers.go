@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"miniplane.dev/miniplane/controllers/daemonset"
 	"miniplane.dev/miniplane/controllers/deployment"
 	"miniplane.dev/miniplane/controllers/endpoints"
 	"miniplane.dev/miniplane/controllers/eviction"
@@ -54,7 +55,7 @@ type Options struct {
 // Cache is what the manager's cache has to hold: little of what others own, and nobody's managed fields.
 func Cache() cache.Options {
 	byObject := map[client.Object]cache.ByObject{}
-	for _, of := range []map[client.Object]cache.ByObject{endpoints.ByObject(), eviction.ByObject(), grants.ByObject(), node.ByObject(), scheduling.ByObject(), service.ByObject()} {
+	for _, of := range []map[client.Object]cache.ByObject{daemonset.ByObject(), endpoints.ByObject(), eviction.ByObject(), grants.ByObject(), node.ByObject(), scheduling.ByObject(), service.ByObject()} {
 		maps.Copy(byObject, of)
 	}
 	return cache.Options{ByObject: byObject, DefaultTransform: cache.TransformStripManagedFields()}
@@ -69,6 +70,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		// What people write becomes MiniPods …
 		func() error { return deployment.Setup(mgr, deployment.Options{}) },
 		func() error { return replicaset.Setup(mgr, replicaset.Options{}) },
+		func() error { return daemonset.Setup(mgr, daemonset.Options{}) },
 		func() error { return job.Setup(mgr, job.Options{}) },
 		// … which get a node, within their namespace's quota …
 		func() error {

@@ -1,4 +1,4 @@
-// Package v1alpha1 holds the kinds of the group miniplane.dev: Pods, ReplicaSets, Deployments, Jobs, Services, quotas and
+// Package v1alpha1 holds the kinds of the group miniplane.dev: Pods, ReplicaSets, Deployments, DaemonSets, Jobs, Services, quotas and
 // nodes of a second, fast lane. Field names and meanings are core/v1's and apps/v1's. What a type does not list is not
 // supported, and the API server refuses it by name.
 //
@@ -29,6 +29,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&MiniPod{}, &MiniPodList{},
 		&MiniReplicaSet{}, &MiniReplicaSetList{},
 		&MiniDeployment{}, &MiniDeploymentList{},
+		&MiniDaemonSet{}, &MiniDaemonSetList{},
 		&MiniJob{}, &MiniJobList{},
 		&MiniService{}, &MiniServiceList{},
 		&MiniQuota{}, &MiniQuotaList{},

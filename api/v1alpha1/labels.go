@@ -36,6 +36,10 @@ const (
 	// that a rollout in progress can be scaled in proportion.
 	DesiredReplicasAnnotation = "miniplane.dev/desired-replicas"
 
+	// RevisionLabel, on a native ControllerRevision, says that it holds a template of a kind of miniplane; the value is the kind, as
+	// "MiniDaemonSet".
+	RevisionLabel = "miniplane.dev/revision-of"
+
 	// ServiceNameLabel, on an EndpointSlice, names the MiniService whose backends it lists.
 	ServiceNameLabel = "miniplane.dev/service-name"
 

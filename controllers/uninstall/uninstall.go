@@ -46,7 +46,8 @@ const serviceAccount = "miniplane-uninstall"
 // kinds that people and controllers make, owners first, so that nothing is made anew.
 func kinds() []client.ObjectList {
 	return []client.ObjectList{
-		&miniv1.MiniDeploymentList{}, &miniv1.MiniReplicaSetList{}, &miniv1.MiniJobList{}, &miniv1.MiniPodList{}, &miniv1.MiniServiceList{},
+		&miniv1.MiniDeploymentList{}, &miniv1.MiniDaemonSetList{}, &miniv1.MiniReplicaSetList{}, &miniv1.MiniJobList{}, &miniv1.MiniPodList{},
+		&miniv1.MiniServiceList{},
 		&miniv1.MiniQuotaList{},
 	}
 }

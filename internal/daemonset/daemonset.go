@@ -42,23 +42,59 @@ var always = []corev1.Toleration{
 // ofTheHost is tolerated by those of them that use the network of their node.
 var ofTheHost = corev1.Toleration{Key: corev1.TaintNodeNetworkUnavailable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}
 
+// Tolerations are what the Pods of every DaemonSet tolerate beside what their template says.
+func Tolerations(hostNetwork bool) []corev1.Toleration {
+	if hostNetwork {
+		return append(slices.Clone(always), ofTheHost)
+	}
+	return slices.Clone(always)
+}
+
+// Terms are what a template says about nodes.
+type Terms struct {
+	// NodeName is the only node that is wanted; every node when empty.
+	NodeName     string
+	NodeSelector map[string]string
+	Affinity     *corev1.Affinity
+	Tolerations  []corev1.Toleration
+	HostNetwork  bool
+}
+
+// Asker answers for one template, for as many nodes as there are.
+type Asker struct {
+	nodeName    string
+	required    nodeaffinity.RequiredNodeAffinity
+	tolerations []corev1.Toleration
+}
+
+// NewAsker understands the terms once.
+func NewAsker(terms Terms) *Asker {
+	return &Asker{
+		nodeName:    terms.NodeName,
+		required:    nodeaffinity.NewRequiredNodeAffinity(terms.NodeSelector, terms.Affinity),
+		tolerations: slices.Concat(terms.Tolerations, Tolerations(terms.HostNetwork)),
+	}
+}
+
 // Ask tells whether the DaemonSet wants the node, and why not. One that is being deleted is asked as if it were not.
 func Ask(set *appsv1.DaemonSet, node *corev1.Node) (answer Answer, why string) {
 	spec := &set.Spec.Template.Spec
-	if spec.NodeName != "" && spec.NodeName != node.Name {
-		return Rejects, fmt.Sprintf("its template names node %s", spec.NodeName)
+	return NewAsker(Terms{NodeName: spec.NodeName, NodeSelector: spec.NodeSelector, Affinity: spec.Affinity, Tolerations: spec.Tolerations,
+		HostNetwork: spec.HostNetwork}).Ask(node)
+}
+
+// Ask tells whether the template wants the node, and why not.
+func (a *Asker) Ask(node *corev1.Node) (answer Answer, why string) {
+	if a.nodeName != "" && a.nodeName != node.Name {
+		return Rejects, fmt.Sprintf("its template names node %s", a.nodeName)
 	}
-	fits, err := nodeaffinity.NewRequiredNodeAffinity(spec.NodeSelector, spec.Affinity).Match(node)
+	fits, err := a.required.Match(node)
 	if err == nil && !fits {
 		return Rejects, "its node selector or node affinity does not match the node's labels"
 	}
-	tolerations := slices.Concat(spec.Tolerations, always)
-	if spec.HostNetwork {
-		tolerations = append(tolerations, ofTheHost)
-	}
 	for i := range node.Spec.Taints {
 		taint := &node.Spec.Taints[i]
-		if taint.Effect == corev1.TaintEffectPreferNoSchedule || tolerated(tolerations, taint) {
+		if taint.Effect == corev1.TaintEffectPreferNoSchedule || tolerated(a.tolerations, taint) {
 			continue
 		}
 		if taint.Effect == corev1.TaintEffectNoExecute {

@@ -21,7 +21,7 @@ import (
 func managerWithRights(t *testing.T) (manager, admin client.Client) {
 	t.Helper()
 	config, admin := testenv.Start(t)
-	for _, file := range []string{"config/rbac/namespace.yaml", "config/rbac/manager.yaml", "config/policy/markers.yaml"} {
+	for _, file := range []string{"config/rbac/namespace.yaml", "config/rbac/manager.yaml", "config/policy/markers.yaml", "config/policy/revisions.yaml"} {
 		if err := testenv.Apply(t.Context(), admin, filepath.Join(testenv.Root(), file)); err != nil && !apierrors.IsAlreadyExists(err) {
 			t.Fatal(err)
 		}

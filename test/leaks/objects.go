@@ -21,7 +21,7 @@ import (
 // kinds are those of which MiniPods, and what makes them, have objects.
 func kinds() []client.ObjectList {
 	return []client.ObjectList{
-		&miniv1.MiniPodList{}, &miniv1.MiniReplicaSetList{}, &miniv1.MiniDeploymentList{}, &miniv1.MiniJobList{},
+		&miniv1.MiniPodList{}, &miniv1.MiniReplicaSetList{}, &miniv1.MiniDeploymentList{}, &miniv1.MiniDaemonSetList{}, &miniv1.MiniJobList{},
 		&miniv1.MiniServiceList{}, &miniv1.MiniQuotaList{}, &miniv1.MiniNodeList{},
 		&discoveryv1.EndpointSliceList{}, &coordinationv1.LeaseList{}, &corev1.ResourceQuotaList{}, &corev1.ServiceAccountList{},
 		&corev1.ConfigMapList{}, &corev1.SecretList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &corev1.PodList{},
