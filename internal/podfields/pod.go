@@ -20,7 +20,7 @@ var podSpec = []Field{
 	works("nodeSelector", `{disk: fast}`),
 	works("nodeName", `node-1`),
 	works("tolerations", `[{operator: Exists}]`),
-	refused("affinity", `{nodeAffinity: {}}`, "MiniPods are placed by `nodeSelector`, `tolerations` and the scheduler's scores"),
+	works("affinity", `{nodeAffinity: {}}`),
 	refused("topologySpreadConstraints", `[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]`, "the scheduler spreads what belongs together over the nodes by itself"),
 	refused("schedulingGates", `[{name: example.com/gate}]`, "nothing holds a MiniPod back from the scheduler"),
 	refused("schedulingGroup", `{podGroupName: g}`, "MiniPods are placed one by one"),
@@ -67,6 +67,39 @@ var toleration = []Field{
 	works("value", `b`),
 	works("effect", `NoSchedule`),
 	works("tolerationSeconds", `5`).in(inPod(`tolerations: [{key: a, effect: NoExecute, HERE: }]`)),
+}
+
+const onlyNodeAffinity = "MiniPods are placed by what nodes are, and what belongs together is spread over them"
+
+var affinity = []Field{
+	works("nodeAffinity", `{}`),
+	refused("podAffinity", `{}`, onlyNodeAffinity),
+	refused("podAntiAffinity", `{}`, onlyNodeAffinity),
+}
+
+var nodeAffinity = []Field{
+	works("requiredDuringSchedulingIgnoredDuringExecution", `{nodeSelectorTerms: [{matchExpressions: [{key: disk, operator: Exists}]}]}`),
+	works("preferredDuringSchedulingIgnoredDuringExecution", `[{weight: 1, preference: {matchExpressions: [{key: disk, operator: Exists}]}}]`),
+}
+
+var nodeSelector = []Field{
+	works("nodeSelectorTerms", `[{matchExpressions: [{key: disk, operator: Exists}]}, {}]`),
+}
+
+var nodeSelectorTerm = []Field{
+	works("matchExpressions", `[{key: example.com/disk, operator: In, values: [fast, ""]}]`),
+	works("matchFields", `[{key: metadata.name, operator: NotIn, values: [node-1]}]`),
+}
+
+var nodeSelectorRequirement = []Field{
+	works("key", `disk`),
+	works("operator", `DoesNotExist`),
+	works("values", `["7"]`).in(inNodeTerm(`matchExpressions: [{key: cores, operator: Gt, HERE: }]`)),
+}
+
+var preferredTerm = []Field{
+	works("weight", `100`),
+	works("preference", `{matchFields: [{key: metadata.name, operator: In, values: [node-1]}]}`),
 }
 
 var hostAlias = []Field{

@@ -40,6 +40,7 @@ type Cycle struct {
 	snapshot cache.Snapshot
 	rankings map[string]*ranking
 	filters  []framework.Filter // of the Pod at hand
+	scores   []Weighted         // of the Pod at hand
 	count    int64
 }
 
@@ -82,7 +83,7 @@ func (c *Cycle) Decide(pod *framework.Pod) Decision {
 // decideRanked picks from the ranking of the Pod's own shape and group.
 func (c *Cycle) decideRanked(pod *framework.Pod) Decision {
 	r := c.ranking(pod)
-	r.follow(&c.snapshot, c.judge(pod))
+	r.follow(&c.snapshot, c.judge(r.pod))
 	slot, ok := r.best()
 	if !ok {
 		return c.whyNot(r, pod)
@@ -101,7 +102,7 @@ func (c *Cycle) decideGrouped(pod *framework.Pod) Decision {
 	}
 	alone := pod.WithoutGroup()
 	shared := c.ranking(alone)
-	shared.follow(&c.snapshot, c.judge(alone))
+	shared.follow(&c.snapshot, c.judge(shared.pod))
 	if _, ok := shared.best(); !ok {
 		return c.whyNot(shared, pod)
 	}
@@ -165,7 +166,7 @@ func (c *Cycle) decideNamed(pod *framework.Pod) Decision {
 // judge makes the verdict on one node: passes it, with which score, and which place among equals.
 func (c *Cycle) judge(pod *framework.Pod) func(slot int32) (int64, uint64, bool) {
 	seed := shapeSeed(c.seed, pod.Shape)
-	c.filters = c.profile.filtersFor(pod, c.filters)
+	c.filters, c.scores = c.profile.filtersFor(pod, c.filters), c.profile.scoresFor(pod, c.scores)
 	return func(slot int32) (int64, uint64, bool) {
 		node := &c.snapshot.Nodes[slot]
 		if !node.Exists() {
@@ -176,7 +177,7 @@ func (c *Cycle) judge(pod *framework.Pod) func(slot int32) (int64, uint64, bool)
 				return 0, 0, false
 			}
 		}
-		return c.profile.Score(pod, node), tieBreak(seed, node), true
+		return total(c.scores, pod, node), tieBreak(seed, node), true
 	}
 }
 
@@ -195,6 +196,7 @@ func (c *Cycle) ranking(pod *framework.Pod) *ranking {
 	r, ok := c.rankings[pod.GroupShape]
 	if !ok {
 		r = c.evict()
+		r.pod = pod
 		c.rankings[pod.GroupShape] = r
 	}
 	r.used = c.count

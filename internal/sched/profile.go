@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"miniplane.dev/miniplane/internal/sched/framework"
 	"miniplane.dev/miniplane/internal/sched/plugins/cordon"
 	"miniplane.dev/miniplane/internal/sched/plugins/hostports"
+	"miniplane.dev/miniplane/internal/sched/plugins/nodeaffinity"
 	"miniplane.dev/miniplane/internal/sched/plugins/nodename"
 	"miniplane.dev/miniplane/internal/sched/plugins/nodeready"
 	"miniplane.dev/miniplane/internal/sched/plugins/noderesources"
@@ -41,18 +43,19 @@ func DefaultProfile(weights map[string]int64) (*Profile, error) {
 	p := &Profile{
 		Filters: []framework.Filter{
 			nodename.Plugin{}, nodeready.Plugin{}, cordon.Plugin{}, pressure.Plugin{}, taints.Filter{}, nodeselector.Plugin{},
-			speclevel.Plugin{}, hostports.Plugin{}, noderesources.Fit{},
+			nodeaffinity.Filter{}, speclevel.Plugin{}, hostports.Plugin{}, noderesources.Fit{},
 		},
 		Scores: []Weighted{
 			{noderesources.LeastRequested{}, 1},
 			{spread.Plugin{}, 2},
 			{taints.Prefer{}, 3},
+			{nodeaffinity.Prefer{}, 2},
 		},
 	}
 	for _, name := range slices.Sorted(maps.Keys(weights)) {
 		i := slices.IndexFunc(p.Scores, func(s Weighted) bool { return s.Name() == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no score %q; there are LeastRequested, Spread and PreferNoSchedule", name)
+			return nil, fmt.Errorf("there is no score %q; there are %s", name, p.scoreNames())
 		}
 		if w := weights[name]; w < 0 || w > maxWeight {
 			return nil, fmt.Errorf("weight %d of score %s: must be 0 to %d", w, name, maxWeight)
@@ -61,6 +64,16 @@ func DefaultProfile(weights map[string]int64) (*Profile, error) {
 	}
 	p.Scores = slices.DeleteFunc(p.Scores, func(s Weighted) bool { return s.Weight == 0 })
 	return p, nil
+}
+
+// scoreNames lists the scores, for people.
+func (p *Profile) scoreNames() string {
+	var names []string
+	for _, s := range p.Scores {
+		names = append(names, s.Name())
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // Reserve keeps MiniPods from opening ports of nodes.
@@ -93,11 +106,26 @@ func (p *Profile) filtersFor(pod *framework.Pod, into []framework.Filter) []fram
 	return into
 }
 
+// scoresFor lists the scores that matter to the Pod, into the given slice.
+func (p *Profile) scoresFor(pod *framework.Pod, into []Weighted) []Weighted {
+	into = into[:0]
+	for i := range p.Scores {
+		if s, ok := p.Scores[i].Score.(framework.Skipper); !ok || !s.Skip(pod) {
+			into = append(into, p.Scores[i])
+		}
+	}
+	return into
+}
+
 // Score is the weighted sum of the scores of a node that passed the filters.
 func (p *Profile) Score(pod *framework.Pod, node *framework.NodeInfo) int64 {
+	return total(p.Scores, pod, node)
+}
+
+func total(scores []Weighted, pod *framework.Pod, node *framework.NodeInfo) int64 {
 	var sum int64
-	for i := range p.Scores {
-		sum += p.Scores[i].Weight * p.Scores[i].Score.Score(pod, node)
+	for i := range scores {
+		sum += scores[i].Weight * scores[i].Score.Score(pod, node)
 	}
 	return sum
 }

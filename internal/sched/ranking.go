@@ -11,6 +11,8 @@ import (
 type ranking struct {
 	// point is how far in the snapshot's history the ranking has followed.
 	point int64
+	// pod stands for all of the shape and group; what was parsed of it once need not be parsed again.
+	pod *framework.Pod
 	// used is when the ranking was last asked, counted in decisions.
 	used    int64
 	entries []rank  // by slot

@@ -30,7 +30,8 @@ type Filter interface {
 	Filter(pod *Pod, node *NodeInfo) Reason
 }
 
-// Skipper is what a Filter may have besides: Skip tells that it passes every node for this Pod, so that it need not be asked.
+// Skipper is what a Filter or a Score may have besides: Skip tells that it passes every node for this Pod, or gives every node 0, so that it need
+// not be asked.
 type Skipper interface {
 	Skip(pod *Pod) bool
 }

@@ -49,6 +49,8 @@ type Pod struct {
 	Weight       resources.Amounts
 	NodeName     string
 	NodeSelector []Label
+	// NodeAffinity is nil where there is none.
+	NodeAffinity *NodeAffinity
 	Tolerations  []miniv1.Toleration
 	HostPorts    []HostPort
 	SpecLevel    int32 // what the agent has to know of the spec
@@ -67,6 +69,7 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 		Created:        pod.CreationTimestamp.Time,
 		Charge:         quota.ChargeOf(spec),
 		NodeName:       spec.NodeName,
+		NodeAffinity:   newNodeAffinity(spec.Affinity),
 		Tolerations:    spec.Tolerations,
 		SpecLevel:      spec.Level(),
 		Group:          groupOf(pod),
@@ -99,6 +102,7 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 func (p *Pod) shape() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v|%q|%q|%v|%d|", p.Charge.Requests, p.NodeName, p.NodeSelector, p.HostPorts, p.SpecLevel)
+	b.WriteString(p.NodeAffinity.Text())
 	for i := range p.Tolerations {
 		t := &p.Tolerations[i]
 		fmt.Fprintf(&b, "%q%q%q%q,", t.Key, t.Operator, t.Value, t.Effect)

@@ -24,6 +24,7 @@ const (
 	Tainted
 	OtherNode
 	LabelMissing
+	NodeAffinityUnmet
 	AgentTooOld
 	HostPortTaken
 	HostPortReserved
@@ -124,18 +125,19 @@ func (d *Diagnosis) tally() []part {
 
 // isWhat says what a node is that gives a reason; %s is the Detail.
 var isWhat = map[Code]string{
-	NotRegistered:    "not registered as a core Node",
-	NotReady:         "not ready",
-	Leaving:          "leaving miniplane",
-	NoPodRange:       "without addresses for MiniPods yet",
-	Cordoned:         "cordoned",
-	PIDPressure:      "short of processes (PIDPressure)",
-	Tainted:          "tainted %s without a toleration",
-	OtherNode:        "not the one asked for, %s",
-	LabelMissing:     "without the label %s of nodeSelector",
-	AgentTooOld:      "of an older agent, which does not know %s",
-	HostPortTaken:    "using host port %s already",
-	HostPortReserved: "keeping host port %s for others (choose one outside of the manager's --reserved-host-ports and --node-port-range)",
+	NotRegistered:     "not registered as a core Node",
+	NotReady:          "not ready",
+	Leaving:           "leaving miniplane",
+	NoPodRange:        "without addresses for MiniPods yet",
+	Cordoned:          "cordoned",
+	PIDPressure:       "short of processes (PIDPressure)",
+	Tainted:           "tainted %s without a toleration",
+	OtherNode:         "not the one asked for, %s",
+	LabelMissing:      "without the label %s of nodeSelector",
+	NodeAffinityUnmet: "not what nodeAffinity requires",
+	AgentTooOld:       "of an older agent, which does not know %s",
+	HostPortTaken:     "using host port %s already",
+	HostPortReserved:  "keeping host port %s for others (choose one outside of the manager's --reserved-host-ports and --node-port-range)",
 }
 
 func (p *part) String() string {
