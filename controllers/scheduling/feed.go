@@ -119,7 +119,7 @@ func (s *Scheduler) release(uid types.UID, namespace string) {
 func (s *Scheduler) holds(uid types.UID) bool { _, ok := s.cache.Holds(uid); return ok }
 
 func (s *Scheduler) miniNodeSeen(node *miniv1.MiniNode) {
-	if s.cache.SetMiniNode(node.Name, node) {
+	if changed, _ := s.cache.SetMiniNode(node.Name, node); changed {
 		s.nodeChanged(node.Name)
 	}
 }
@@ -127,7 +127,7 @@ func (s *Scheduler) miniNodeSeen(node *miniv1.MiniNode) {
 func (s *Scheduler) miniNodeGone(node *miniv1.MiniNode) { s.cache.SetMiniNode(node.Name, nil) }
 
 func (s *Scheduler) coreNodeSeen(node *corev1.Node) {
-	if s.cache.SetCoreNode(node.Name, node) {
+	if changed, _ := s.cache.SetCoreNode(node.Name, node); changed {
 		s.nodeChanged(node.Name)
 	}
 }

@@ -21,7 +21,7 @@ var podSpec = []Field{
 	works("nodeName", `node-1`),
 	works("tolerations", `[{operator: Exists}]`),
 	works("affinity", `{nodeAffinity: {}}`),
-	refused("topologySpreadConstraints", `[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]`, "the scheduler spreads what belongs together over the nodes by itself"),
+	works("topologySpreadConstraints", `[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}, {maxSkew: 2, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]`),
 	refused("schedulingGates", `[{name: example.com/gate}]`, "nothing holds a MiniPod back from the scheduler"),
 	refused("schedulingGroup", `{podGroupName: g}`, "MiniPods are placed one by one"),
 	refused("evictionResponders", `[{name: example.com/r}]`, "MiniPods are not evicted by the API"),
@@ -69,12 +69,40 @@ var toleration = []Field{
 	works("tolerationSeconds", `5`).in(inPod(`tolerations: [{key: a, effect: NoExecute, HERE: }]`)),
 }
 
-const onlyNodeAffinity = "MiniPods are placed by what nodes are, and what belongs together is spread over them"
-
 var affinity = []Field{
 	works("nodeAffinity", `{}`),
-	refused("podAffinity", `{}`, onlyNodeAffinity),
-	refused("podAntiAffinity", `{}`, onlyNodeAffinity),
+	works("podAffinity", `{}`).but("MiniPods are meant, and native Pods are not"),
+	works("podAntiAffinity", `{}`).but("MiniPods are meant, and native Pods are not"),
+}
+
+var podAffinity = []Field{
+	works("requiredDuringSchedulingIgnoredDuringExecution", `[{topologyKey: zone, labelSelector: {matchLabels: {app: web}}}]`),
+	works("preferredDuringSchedulingIgnoredDuringExecution", `[{weight: 1, podAffinityTerm: {topologyKey: zone, labelSelector: {}}}]`),
+}
+
+var podAffinityTerm = []Field{
+	works("labelSelector", `{matchLabels: {app: ""}, matchExpressions: [{key: tier, operator: NotIn, values: [front]}, {key: example.com/old, operator: DoesNotExist}]}`),
+	works("namespaces", `[team-a, team-b]`),
+	works("namespaceSelector", `{}`),
+	works("topologyKey", `kubernetes.io/hostname`),
+	works("matchLabelKeys", `[pod-template-hash]`).but("it follows the labels that the MiniPod has, also when they change"),
+	works("mismatchLabelKeys", `[example.com/tenant]`).but("it follows the labels that the MiniPod has, also when they change"),
+}
+
+var weightedTerm = []Field{
+	works("weight", `100`),
+	works("podAffinityTerm", `{topologyKey: zone}`),
+}
+
+var spreadConstraint = []Field{
+	works("maxSkew", `3`),
+	works("topologyKey", `topology.kubernetes.io/zone`),
+	works("whenUnsatisfiable", `ScheduleAnyway`),
+	works("labelSelector", `{matchLabels: {app: web}}`),
+	works("minDomains", `3`),
+	works("nodeAffinityPolicy", `Ignore`),
+	works("nodeTaintsPolicy", `Honor`),
+	works("matchLabelKeys", `[pod-template-hash]`).in(inPod(`topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {}, HERE: }]`)),
 }
 
 var nodeAffinity = []Field{

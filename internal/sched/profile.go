@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"miniplane.dev/miniplane/internal/sched/constraints"
 	"miniplane.dev/miniplane/internal/sched/framework"
 	"miniplane.dev/miniplane/internal/sched/plugins/cordon"
 	"miniplane.dev/miniplane/internal/sched/plugins/hostports"
@@ -27,7 +28,15 @@ type Profile struct {
 	Filters []framework.Filter
 	// Scores are added up by weight.
 	Scores []Weighted
+	// Around has the weights of the scores that look at other MiniPods.
+	Around constraints.Weights
 }
+
+// The scores that look at other MiniPods, by name.
+const (
+	podAffinity    = "PodAffinity"
+	topologySpread = "TopologySpread"
+)
 
 // Weighted is a score that counts Weight times.
 type Weighted struct {
@@ -51,29 +60,43 @@ func DefaultProfile(weights map[string]int64) (*Profile, error) {
 			{taints.Prefer{}, 3},
 			{nodeaffinity.Prefer{}, 2},
 		},
+		Around: constraints.Weights{PodAffinity: 2, TopologySpread: 2},
 	}
 	for _, name := range slices.Sorted(maps.Keys(weights)) {
-		i := slices.IndexFunc(p.Scores, func(s Weighted) bool { return s.Name() == name })
-		if i < 0 {
+		weight := p.weight(name)
+		if weight == nil {
 			return nil, fmt.Errorf("there is no score %q; there are %s", name, p.scoreNames())
 		}
 		if w := weights[name]; w < 0 || w > maxWeight {
 			return nil, fmt.Errorf("weight %d of score %s: must be 0 to %d", w, name, maxWeight)
 		}
-		p.Scores[i].Weight = weights[name]
+		*weight = weights[name]
 	}
 	p.Scores = slices.DeleteFunc(p.Scores, func(s Weighted) bool { return s.Weight == 0 })
 	return p, nil
 }
 
+// weight of the score of that name; nil if there is none.
+func (p *Profile) weight(name string) *int64 {
+	switch name {
+	case podAffinity:
+		return &p.Around.PodAffinity
+	case topologySpread:
+		return &p.Around.TopologySpread
+	}
+	if i := slices.IndexFunc(p.Scores, func(s Weighted) bool { return s.Name() == name }); i >= 0 {
+		return &p.Scores[i].Weight
+	}
+	return nil
+}
+
 // scoreNames lists the scores, for people.
 func (p *Profile) scoreNames() string {
-	var names []string
+	names := make([]string, 0, len(p.Scores)+1)
 	for _, s := range p.Scores {
 		names = append(names, s.Name())
 	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
+	return strings.Join(append(names, podAffinity), ", ") + " and " + topologySpread
 }
 
 // Reserve keeps MiniPods from opening ports of nodes.

@@ -19,7 +19,7 @@ func TestProfileWeights(t *testing.T) {
 		{"defaults", nil, "LeastRequested=1 Spread=2 PreferNoSchedule=3 NodeAffinity=2", ""},
 		{"one changed", map[string]int64{"Spread": 7}, "LeastRequested=1 Spread=7 PreferNoSchedule=3 NodeAffinity=2", ""},
 		{"one off", map[string]int64{"Spread": 0}, "LeastRequested=1 PreferNoSchedule=3 NodeAffinity=2", ""},
-		{"unknown", map[string]int64{"Luck": 1}, "", `there is no score "Luck"; there are LeastRequested, Spread, PreferNoSchedule and NodeAffinity`},
+		{"unknown", map[string]int64{"Luck": 1}, "", `there is no score "Luck"; there are LeastRequested, Spread, PreferNoSchedule, NodeAffinity, PodAffinity and TopologySpread`},
 		{"negative", map[string]int64{"Spread": -1}, "", "weight -1 of score Spread: must be 0 to 1000"},
 	}
 	for _, c := range cases {

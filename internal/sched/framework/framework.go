@@ -10,6 +10,8 @@
 //  3. No Filter looks at Pod.Group, and a Score that does is never higher for it: with a group the score is at most what it
 //     is without. So what is known for the shape without the group is a bound for all groups.
 //
+// What a MiniPod asks of other MiniPods breaks them all, and is no plugin: package constraints counts for it.
+//
 // Scores are therefore absolute, between 0 and MaxScore, and never normalised over the nodes.
 package framework
 

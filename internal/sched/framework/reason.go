@@ -31,12 +31,17 @@ const (
 	InsufficientCPU
 	InsufficientMemory
 	TooManyPods
+	SpreadLabelMissing
+	SkewTooGreat
+	PodAffinityUnmet
+	PodAntiAffinityUnmet
+	Repelled
 )
 
 // Reason is why one node cannot take a MiniPod, as data. The zero value means that it can.
 type Reason struct {
 	Code Code
-	// Detail is a taint, a label, a field, a port or a node's name, by Code.
+	// Detail is a taint, a label, a topology key, a field, a port or a node's name, by Code.
 	Detail string
 	// Asks and Free are the amounts that do not go together, in the units of package resources; for TooManyPods, Free is
 	// how many MiniPods the node may hold.
@@ -138,6 +143,12 @@ var isWhat = map[Code]string{
 	AgentTooOld:       "of an older agent, which does not know %s",
 	HostPortTaken:     "using host port %s already",
 	HostPortReserved:  "keeping host port %s for others (choose one outside of the manager's --reserved-host-ports and --node-port-range)",
+
+	SpreadLabelMissing:   "without the label %s of a topologySpreadConstraint",
+	SkewTooGreat:         "where maxSkew by %s would be exceeded",
+	PodAffinityUnmet:     "not where the MiniPods are that podAffinity requires (by %s)",
+	PodAntiAffinityUnmet: "where MiniPods are that podAntiAffinity excludes (by %s)",
+	Repelled:             "where MiniPods are whose podAntiAffinity excludes this one (by %s)",
 }
 
 func (p *part) String() string {
