@@ -43,7 +43,7 @@ func (c *Cache) Allows(pod *framework.Pod, nodeName string) bool {
 func (c *Cache) Concerned(pod *framework.Pod) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.book != nil && (pod.Around != nil || c.book.Repelled(pod))
+	return c.book != nil && (pod.Around.Requires() || c.book.Repelled(pod))
 }
 
 // Counts tells whether any MiniPod asks about others, or did.
@@ -64,6 +64,10 @@ func (c *Cache) Far() bool {
 func (c *Cache) SetNamespace(name string, labels map[string]string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.setNamespace(name, labels)
+}
+
+func (c *Cache) setNamespace(name string, labels map[string]string) bool {
 	if maps.Equal(c.namespaces[name], labels) {
 		return false
 	}
@@ -74,6 +78,15 @@ func (c *Cache) SetNamespace(name string, labels map[string]string) bool {
 		c.book.NamespaceChanged(name)
 	}
 	return true
+}
+
+// LearnNamespace takes up the labels of a namespace of which none are known; what is known already is newer, and stays.
+func (c *Cache) LearnNamespace(name string, labels map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.namespaces[name]; !known {
+		c.setNamespace(name, labels)
+	}
 }
 
 // open begins to count, with all that there is.

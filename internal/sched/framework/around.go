@@ -161,6 +161,43 @@ func (a *Around) placesItself() bool {
 	return a != nil && (len(a.Spread) > 0 || len(a.Affinity) > 0 || slices.ContainsFunc(a.Preferred, func(t WeightedTerm) bool { return t.Weight > 0 }))
 }
 
+// Requires tells whether anything of it can keep the MiniPod from a node.
+func (a *Around) Requires() bool {
+	return a != nil && (len(a.Affinity)+len(a.AntiAffinity) > 0 || slices.ContainsFunc(a.Spread, func(s Spread) bool { return s.Hard }))
+}
+
+// LooksFar tells whether something is required about MiniPods in namespaces that are told by their labels.
+func (a *Around) LooksFar() bool {
+	far := func(t Term) bool { return t.ByLabels != nil }
+	return a != nil && (slices.ContainsFunc(a.Affinity, far) || slices.ContainsFunc(a.AntiAffinity, far))
+}
+
+// MayFollow tells whether the Pod may have somewhere to go now that the other is there: for its company, or since the emptiest place is less empty.
+func (p *Pod) MayFollow(other *Pod) bool {
+	a := p.Around
+	return a != nil && (a.requiresCompanyOf(other) || a.spreadsWith(other))
+}
+
+// MayReplace tells whether the Pod may have somewhere to go now that the other is there no more.
+func (p *Pod) MayReplace(other *Pod) bool {
+	if a := p.Around; a != nil {
+		// Where the last of its company has gone, it may be the first.
+		if a.requiresCompanyOf(other) || a.spreadsWith(other) || slices.ContainsFunc(a.AntiAffinity, func(t Term) bool { return t.Means(other) }) {
+			return true
+		}
+	}
+	return other.Around != nil && slices.ContainsFunc(other.Around.Carried, func(c Carried) bool { return c.Weight == 0 && c.Means(p) })
+}
+
+// requiresCompanyOf tells whether all terms mean the other.
+func (a *Around) requiresCompanyOf(other *Pod) bool {
+	return len(a.Affinity) > 0 && !slices.ContainsFunc(a.Affinity, func(t Term) bool { return !t.Means(other) })
+}
+
+func (a *Around) spreadsWith(other *Pod) bool {
+	return slices.ContainsFunc(a.Spread, func(s Spread) bool { return s.Hard && s.Means(other) })
+}
+
 // Text is all of it, written down; empty where nothing is asked for.
 func (a *Around) Text() string {
 	if a == nil {
