@@ -103,8 +103,18 @@ func TestWakesForWhatIsAround(t *testing.T) {
 	}
 }
 
-// A node that gets other labels takes what is on it somewhere else, and makes room on others.
-func TestWakesForAnotherNodesLabels(t *testing.T) {
+// What happens on one node can make room on another: when it gets other labels, what is on it is somewhere else, and when that ends, it is nowhere.
+func TestWakesForAnotherNode(t *testing.T) {
+	for name, after := range map[string]func(w *world){
+		"labels": func(w *world) { w.zone("n2", "b") },
+		"end":    func(w *world) { w.agentEnds("other") },
+	} {
+		t.Run(name, func(t *testing.T) { wakesForAnotherNode(t, after) })
+	}
+}
+
+func wakesForAnotherNode(t *testing.T, after func(w *world)) {
+	t.Helper()
 	w := zoned(t)
 	w.node("n2", "1")
 	w.zone("n2", "a")
@@ -114,7 +124,7 @@ func TestWakesForAnotherNodesLabels(t *testing.T) {
 	w.create(builders.Pod("", "p").With(owned).With(awayFrom("db")).Obj())
 	w.untilWaiting("p", miniv1.ReasonUnschedulable,
 		"0/2 nodes are available: 1 node is cordoned, 1 node is where MiniPods are that podAntiAffinity excludes (by zone).")
-	w.zone("n2", "b")
+	after(w)
 	w.untilBound("p")
 }
 
