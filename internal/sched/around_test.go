@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -327,4 +328,33 @@ func TestAroundAnswersAsTheReference(t *testing.T) {
 	if placed < 1000 || waiting < 100 || excluded < 1000 {
 		t.Error("the worlds are too easy or too hard to say much")
 	}
+}
+
+// Informers and writers change the cache while decisions are made; the race detector looks on.
+func TestAroundWhileThingsChange(t *testing.T) {
+	w := zoned(t)
+	var changes sync.WaitGroup
+	for worker := range 3 {
+		changes.Go(func() {
+			r := worlds.New(uint64(worker))
+			for i := range 300 {
+				p := framework.NewPod(r.Pod(fmt.Sprintf("other-%d-%d", worker, i)))
+				w.cache.Bind(p, fmt.Sprintf("n%d", r.IntN(5)))
+				w.core(fmt.Sprintf("n%d", r.IntN(5)), func(n *corev1.Node) { n.Labels["zone"] = fmt.Sprint(r.IntN(3)) })
+				w.cache.SetNamespace(worlds.Namespaces[r.IntN(3)], r.Labels())
+				w.cache.Allows(p, "n1")
+				w.cache.Concerned(p)
+				w.cache.Remove(p.UID)
+			}
+		})
+	}
+	r := worlds.New(9)
+	for i := range 300 {
+		p := framework.NewPod(r.Pod(fmt.Sprint(i)))
+		if d := w.cycle.Decide(p); d.Node != "" {
+			w.cache.Assume(p, d.Node)
+			w.cache.Forget(p.UID)
+		}
+	}
+	changes.Wait()
 }

@@ -149,3 +149,19 @@ func BenchmarkUnschedulable(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkUnschedulableAround asks for a place for equal MiniPods on 1000 nodes, each of which has one that excludes them.
+func BenchmarkUnschedulableAround(b *testing.B) {
+	const nodes = 1000
+	w := newWorld(b, nodes, "32", "64Gi", 110)
+	for i := range nodes {
+		w.cache.Assume(around(fmt.Sprint("there", i), "web", awayFrom("web", host)), fmt.Sprintf("n%d", i))
+	}
+	i := 0
+	for b.Loop() {
+		i++
+		if d := w.cycle.Decide(around(fmt.Sprint(i), "web", awayFrom("web", host))); d.Node != "" {
+			b.Fatal("placed where it is excluded")
+		}
+	}
+}
