@@ -71,6 +71,10 @@ fuzz: ## Let every fuzz target look for new inputs, FUZZTIME=20s each.
 		done; \
 	done
 
+.PHONY: differential
+differential: ## Ask the scheduler and kube-scheduler's own plugins the same questions, in a module of its own that has all of Kubernetes. SHORT=1
+	cd test/differential && go test -count=1 -v $(if $(SHORT),-short) .
+
 .PHONY: e2e
 e2e: ## Run the end-to-end suite on a fresh local cluster of three nodes, or a part of it: RUN=TestRollout SHIM=runc
 	$(MAKE) --no-print-directory cluster-down

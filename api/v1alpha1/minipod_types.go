@@ -102,6 +102,7 @@ type MiniPodSpec struct {
 	// +optional
 	SecurityContext *PodSecurityContext `json:"securityContext,omitempty"`
 
+	PodPlacement      `json:",inline"`
 	PodNames          `json:",inline"`
 	PodNamespaces     `json:",inline"`
 	NativePodDefaults `json:",inline"`

@@ -64,7 +64,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.DurationVar(&o.agentAbsence, "agent-absence", o.agentAbsence, "how long an agent may count as silent, while its node's kubelet is heard, before the node's MiniPods are replaced elsewhere; at least --pod-eviction-wait")
 	o.brake.bind(flags)
 	flags.BoolVar(&o.drainMarkers, "drain-markers", o.drainMarkers, "keep a finished Pod for each node, whose eviction makes kubectl drain move the node's MiniPods and wait for them")
-	flags.Func("score-weights", "how much each score of the scheduler counts, as LeastRequested=1,Spread=2,PreferNoSchedule=3 (the defaults); 0 switches one off", func(text string) (err error) {
+	flags.Func("score-weights", "how much each score of the scheduler counts, as LeastRequested=1,Spread=2,PreferNoSchedule=3,NodeAffinity=2,PodAffinity=2,TopologySpread=2 (the defaults); 0 switches one off", func(text string) (err error) {
 		o.scoreWeights, err = parseWeights(text)
 		return err
 	})

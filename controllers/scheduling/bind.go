@@ -189,6 +189,7 @@ func wantedReady(spec *miniv1.MiniPodSpec) (count int) {
 // forget takes an assumption back and tells those who wait for the room.
 func (s *Scheduler) forget(pod *framework.Pod) {
 	s.charging.Lock()
+	held := s.cache.Pod(pod.UID)
 	node, _ := s.cache.Holds(pod.UID)
 	forgotten := s.cache.Forget(pod.UID)
 	if forgotten {
@@ -199,6 +200,7 @@ func (s *Scheduler) forget(pod *framework.Pod) {
 		return // bound after all, or gone and released already
 	}
 	s.nodeChanged(node)
+	s.othersChanged(held, nil)
 	s.quotaChanged(pod.Namespace)
 }
 

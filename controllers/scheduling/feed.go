@@ -41,8 +41,8 @@ func (s *Scheduler) podUpdated(o, n any) {
 		s.podGone(before)
 	} else if bothCharged(before, now) {
 		return // the agent reports; nothing of that is about room
-	} else if podsecurity.Digest(before) != podsecurity.Digest(now) {
-		// Annotations can change what the level says of it: it is another case now, or will be if its binding fails.
+	} else if podsecurity.Digest(before) != podsecurity.Digest(now) || !maps.Equal(before.Labels, now.Labels) {
+		// Annotations can change what the level says of it, and labels what others mean for it: it is another case now, or will be if its binding fails.
 		if s.holds(now.UID) {
 			s.queue.Renew(framework.NewPod(now))
 		} else {
@@ -57,7 +57,7 @@ func (s *Scheduler) podDeleted(o any) { s.podGone(lastKnown(o).(*miniv1.MiniPod)
 // bothCharged tells whether a MiniPod was charged before and is charged the same now.
 func bothCharged(before, now *miniv1.MiniPod) bool {
 	return podstate.HoldsRoom(before) && podstate.HoldsRoom(now) && podstate.HoldsQuota(before) == podstate.HoldsQuota(now) &&
-		before.Generation == now.Generation && maps.Equal(before.Labels, now.Labels)
+		before.Generation == now.Generation && maps.Equal(before.Labels, now.Labels) && podstate.IsDeleting(before) == podstate.IsDeleting(now)
 }
 
 // podSeen takes up what the API says of a MiniPod.
@@ -83,7 +83,7 @@ func (s *Scheduler) podBound(pod *miniv1.MiniPod) {
 	p := framework.NewPod(pod)
 	discharged := false
 	s.charging.Lock()
-	s.cache.Bind(p, pod.Status.NodeName)
+	before, same := s.cache.Bind(p, pod.Status.NodeName)
 	if podstate.HoldsQuota(pod) {
 		s.ledger.Charge(p.UID, p.Namespace, p.Charge.Usage)
 	} else {
@@ -93,6 +93,9 @@ func (s *Scheduler) podBound(pod *miniv1.MiniPod) {
 	s.queue.Delete(p.UID)
 	if discharged {
 		s.quotaChanged(p.Namespace)
+	}
+	if !same {
+		s.othersChanged(before, p)
 	}
 }
 
@@ -105,11 +108,13 @@ func (s *Scheduler) podGone(pod *miniv1.MiniPod) {
 // release frees room and quota of a MiniPod and tells those who wait for it.
 func (s *Scheduler) release(uid types.UID, namespace string) {
 	s.charging.Lock()
+	pod := s.cache.Pod(uid)
 	node := s.cache.Remove(uid)
 	charged := s.ledger.Release(uid)
 	s.charging.Unlock()
 	if node != "" {
 		s.nodeChanged(node)
+		s.othersChanged(pod, nil)
 	}
 	if charged {
 		s.quotaChanged(namespace)
@@ -119,20 +124,34 @@ func (s *Scheduler) release(uid types.UID, namespace string) {
 func (s *Scheduler) holds(uid types.UID) bool { _, ok := s.cache.Holds(uid); return ok }
 
 func (s *Scheduler) miniNodeSeen(node *miniv1.MiniNode) {
-	if s.cache.SetMiniNode(node.Name, node) {
-		s.nodeChanged(node.Name)
-	}
+	changed, moved := s.cache.SetMiniNode(node.Name, node)
+	s.nodeSeen(node.Name, changed, moved)
 }
 
-func (s *Scheduler) miniNodeGone(node *miniv1.MiniNode) { s.cache.SetMiniNode(node.Name, nil) }
+func (s *Scheduler) miniNodeGone(node *miniv1.MiniNode) {
+	_, moved := s.cache.SetMiniNode(node.Name, nil)
+	s.nodeSeen(node.Name, false, moved)
+}
 
 func (s *Scheduler) coreNodeSeen(node *corev1.Node) {
-	if s.cache.SetCoreNode(node.Name, node) {
-		s.nodeChanged(node.Name)
-	}
+	changed, moved := s.cache.SetCoreNode(node.Name, node)
+	s.nodeSeen(node.Name, changed, moved)
 }
 
-func (s *Scheduler) coreNodeGone(node *corev1.Node) { s.cache.SetCoreNode(node.Name, nil) }
+func (s *Scheduler) coreNodeGone(node *corev1.Node) {
+	_, moved := s.cache.SetCoreNode(node.Name, nil)
+	s.nodeSeen(node.Name, false, moved)
+}
+
+// nodeSeen wakes those whom it may help that a node is not what it was.
+func (s *Scheduler) nodeSeen(name string, changed, moved bool) {
+	if changed {
+		s.nodeChanged(name)
+	}
+	if moved {
+		s.placesChanged()
+	}
+}
 
 func (s *Scheduler) quotaSeen(q *miniv1.MiniQuota) {
 	if s.ledger.SetQuota(q.Namespace, q.Name, q.Spec.Hard) {
@@ -145,7 +164,7 @@ func (s *Scheduler) quotaGone(q *miniv1.MiniQuota) {
 	s.quotaChanged(q.Namespace)
 }
 
-// nodeChanged wakes those who would pass the filters of the node as it is now.
+// nodeChanged wakes those who would pass the filters of the node as it is now, and may go there for what is around it.
 func (s *Scheduler) nodeChanged(name string) {
 	if !s.queue.Listens() {
 		return
@@ -155,7 +174,7 @@ func (s *Scheduler) nodeChanged(name string) {
 		return
 	}
 	s.queue.Wake(queue.Event{Helps: func(pod *framework.Pod, wait queue.Wait) bool {
-		return wait == queue.ForNode && s.profile.Filter(pod, &node).Code == framework.Fits
+		return wait == queue.ForNode && s.profile.Filter(pod, &node).Code == framework.Fits && s.cache.Allows(pod, name)
 	}})
 }
 

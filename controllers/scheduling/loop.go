@@ -115,8 +115,9 @@ func (s *Scheduler) decide(pod *framework.Pod) outcome {
 	if exceeded != nil {
 		return overQuota(exceeded.Message())
 	}
-	// 5. It is assumed from here on; the next of its class may try.
+	// 5. It is assumed from here on; the next of its class may try, and those that wait for its company.
 	s.queue.Placed(pod)
+	s.othersChanged(nil, pod)
 	return outcome{result: resultScheduled, node: decision.Node}
 }
 

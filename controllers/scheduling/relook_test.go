@@ -14,6 +14,7 @@ import (
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/podsecurity"
+	"miniplane.dev/miniplane/internal/sched/cache"
 	"miniplane.dev/miniplane/internal/sched/framework"
 	"miniplane.dev/miniplane/internal/sched/queue"
 	"miniplane.dev/miniplane/test/builders"
@@ -49,7 +50,7 @@ func TestRelook(t *testing.T) {
 					}
 					return c.Get(ctx, key, obj, opts...)
 				}})
-			s := &Scheduler{client: c, live: c, queue: queue.New(time.Now)}
+			s := &Scheduler{client: c, live: c, queue: queue.New(time.Now), cache: cache.New()}
 			s.queue.Add(framework.NewPod(pod))
 			p, _ := s.queue.Pop()
 			if got := s.decide(p); got.reason != miniv1.ReasonPodSecurityUnknown || got.wait != queue.ForNamespace || got.node != "" {

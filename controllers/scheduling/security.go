@@ -22,12 +22,18 @@ func namespaceKind() *metav1.PartialObjectMetadata {
 }
 
 func (s *Scheduler) namespaceSeen(ns *metav1.PartialObjectMetadata) {
+	if s.cache.SetNamespace(ns.Name, ns.Labels) {
+		s.relabelled(ns.Name)
+	}
 	if s.namespaces.Set(ns.Name, ns.Labels) {
 		s.namespaceChanged(ns.Name)
 	}
 }
 
-func (s *Scheduler) namespaceGone(ns *metav1.PartialObjectMetadata) { s.namespaces.Delete(ns.Name) }
+func (s *Scheduler) namespaceGone(ns *metav1.PartialObjectMetadata) {
+	s.namespaces.Delete(ns.Name)
+	s.cache.SetNamespace(ns.Name, nil)
+}
 
 // namespaceChanged wakes those of the namespace that its Pod Security level would admit now.
 func (s *Scheduler) namespaceChanged(name string) {
@@ -61,6 +67,7 @@ func (s *Scheduler) relook(ctx context.Context, pod *framework.Pod) *podsecurity
 		if err := s.live.Get(ctx, client.ObjectKey{Name: pod.Namespace}, ns); err != nil {
 			ctrl.LoggerFrom(ctx).Info("cannot read a namespace; its MiniPods wait", "namespace", pod.Namespace, "error", err.Error())
 		} else if s.namespaces.Learn(ns.Name, ns.Labels) {
+			s.cache.LearnNamespace(ns.Name, ns.Labels)
 			s.namespaceChanged(ns.Name)
 		}
 	}

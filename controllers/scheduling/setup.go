@@ -53,7 +53,8 @@ const defaultWriters = 64
 
 // Options of the scheduler. The zero value is the default.
 type Options struct {
-	// Weights of scores, by name: LeastRequested (1), Spread (2), PreferNoSchedule (3). 0 switches one off.
+	// Weights of scores, by name: LeastRequested (1), Spread (2), PreferNoSchedule (3), NodeAffinity (2), PodAffinity (2),
+	// TopologySpread (2). 0 switches one off.
 	Weights map[string]int64
 	// ReservedPorts are those of nodes that no MiniPod may open.
 	ReservedPorts []hostports.Range

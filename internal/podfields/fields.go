@@ -95,6 +95,17 @@ func All() []Type {
 		{reflect.TypeFor[corev1.PodSecurityContext](), inPod(`securityContext: {HERE: }`), podSecurityContext},
 		{reflect.TypeFor[corev1.LocalObjectReference](), inPod(`imagePullSecrets: [{HERE: }]`), localObjectReference},
 		{reflect.TypeFor[corev1.Toleration](), inPod(`tolerations: [{key: a, HERE: }]`), toleration},
+		{reflect.TypeFor[corev1.Affinity](), inPod(`affinity: {HERE: }`), affinity},
+		{reflect.TypeFor[corev1.NodeAffinity](), inPod(`affinity: {nodeAffinity: {HERE: }}`), nodeAffinity},
+		{reflect.TypeFor[corev1.NodeSelector](), inPod(`affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {HERE: }}}`), nodeSelector},
+		{reflect.TypeFor[corev1.NodeSelectorTerm](), inNodeTerm(`HERE: `), nodeSelectorTerm},
+		{reflect.TypeFor[corev1.NodeSelectorRequirement](), inNodeTerm(`matchExpressions: [{key: a, operator: Exists, HERE: }]`), nodeSelectorRequirement},
+		{reflect.TypeFor[corev1.PreferredSchedulingTerm](), inPod(`affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {}, HERE: }]}}`), preferredTerm},
+		{reflect.TypeFor[corev1.PodAffinity](), inPod(`affinity: {podAffinity: {HERE: }}`), podAffinity},
+		{reflect.TypeFor[corev1.PodAffinityTerm](), inPod(`affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: zone, labelSelector: {}, HERE: }]}}`), podAffinityTerm},
+		{reflect.TypeFor[corev1.WeightedPodAffinityTerm](), inPod(`affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, podAffinityTerm: {topologyKey: zone}, HERE: }]}}`), weightedTerm},
+		{reflect.TypeFor[corev1.PodAntiAffinity](), inPod(`affinity: {podAntiAffinity: {HERE: }}`), podAffinity},
+		{reflect.TypeFor[corev1.TopologySpreadConstraint](), inPod(`topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, HERE: }]`), spreadConstraint},
 		{reflect.TypeFor[corev1.HostAlias](), inPod(`hostAliases: [{ip: 127.0.0.1, HERE: }]`), hostAlias},
 		{reflect.TypeFor[corev1.PodDNSConfig](), inPod(`dnsConfig: {HERE: }`), dnsConfig},
 		{reflect.TypeFor[corev1.PodDNSConfigOption](), inPod(`dnsConfig: {options: [{name: a, HERE: }]}`), dnsOption},
@@ -117,7 +128,10 @@ func All() []Type {
 	}
 }
 
-func inPod(fields string) string       { return `{containers: [{name: a, image: x}], ` + fields + `}` }
+func inPod(fields string) string { return `{containers: [{name: a, image: x}], ` + fields + `}` }
+func inNodeTerm(fields string) string {
+	return inPod(`affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{` + fields + `}]}}}`)
+}
 func inContainer(fields string) string { return `{containers: [{name: a, image: x, ` + fields + `}]}` }
 func inVolume(source string) string    { return inPod(`volumes: [{name: v, ` + source + `}]`) }
 func withToken(source string) string {

@@ -20,8 +20,8 @@ var podSpec = []Field{
 	works("nodeSelector", `{disk: fast}`),
 	works("nodeName", `node-1`),
 	works("tolerations", `[{operator: Exists}]`),
-	refused("affinity", `{nodeAffinity: {}}`, "MiniPods are placed by `nodeSelector`, `tolerations` and the scheduler's scores"),
-	refused("topologySpreadConstraints", `[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]`, "the scheduler spreads what belongs together over the nodes by itself"),
+	works("affinity", `{nodeAffinity: {}}`),
+	works("topologySpreadConstraints", `[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}, {maxSkew: 2, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]`),
 	refused("schedulingGates", `[{name: example.com/gate}]`, "nothing holds a MiniPod back from the scheduler"),
 	refused("schedulingGroup", `{podGroupName: g}`, "MiniPods are placed one by one"),
 	refused("evictionResponders", `[{name: example.com/r}]`, "MiniPods are not evicted by the API"),
@@ -67,6 +67,67 @@ var toleration = []Field{
 	works("value", `b`),
 	works("effect", `NoSchedule`),
 	works("tolerationSeconds", `5`).in(inPod(`tolerations: [{key: a, effect: NoExecute, HERE: }]`)),
+}
+
+var affinity = []Field{
+	works("nodeAffinity", `{}`),
+	works("podAffinity", `{}`).but("MiniPods are meant, and native Pods are not"),
+	works("podAntiAffinity", `{}`).but("MiniPods are meant, and native Pods are not"),
+}
+
+var podAffinity = []Field{
+	works("requiredDuringSchedulingIgnoredDuringExecution", `[{topologyKey: zone, labelSelector: {matchLabels: {app: web}}}]`),
+	works("preferredDuringSchedulingIgnoredDuringExecution", `[{weight: 1, podAffinityTerm: {topologyKey: zone, labelSelector: {}}}]`),
+}
+
+var podAffinityTerm = []Field{
+	works("labelSelector", `{matchLabels: {app: ""}, matchExpressions: [{key: tier, operator: NotIn, values: [front]}, {key: example.com/old, operator: DoesNotExist}]}`),
+	works("namespaces", `[team-a, team-b]`),
+	works("namespaceSelector", `{}`),
+	works("topologyKey", `kubernetes.io/hostname`),
+	works("matchLabelKeys", `[pod-template-hash]`).but("it follows the labels that the MiniPod has, also when they change"),
+	works("mismatchLabelKeys", `[example.com/tenant]`).but("it follows the labels that the MiniPod has, also when they change"),
+}
+
+var weightedTerm = []Field{
+	works("weight", `100`),
+	works("podAffinityTerm", `{topologyKey: zone}`),
+}
+
+var spreadConstraint = []Field{
+	works("maxSkew", `3`),
+	works("topologyKey", `topology.kubernetes.io/zone`),
+	works("whenUnsatisfiable", `ScheduleAnyway`),
+	works("labelSelector", `{matchLabels: {app: web}}`),
+	works("minDomains", `3`),
+	works("nodeAffinityPolicy", `Ignore`),
+	works("nodeTaintsPolicy", `Honor`),
+	works("matchLabelKeys", `[pod-template-hash]`).in(inPod(`topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {}, HERE: }]`)),
+}
+
+var nodeAffinity = []Field{
+	works("requiredDuringSchedulingIgnoredDuringExecution", `{nodeSelectorTerms: [{matchExpressions: [{key: disk, operator: Exists}]}]}`),
+	works("preferredDuringSchedulingIgnoredDuringExecution", `[{weight: 1, preference: {matchExpressions: [{key: disk, operator: Exists}]}}]`),
+}
+
+var nodeSelector = []Field{
+	works("nodeSelectorTerms", `[{matchExpressions: [{key: disk, operator: Exists}]}, {}]`),
+}
+
+var nodeSelectorTerm = []Field{
+	works("matchExpressions", `[{key: example.com/disk, operator: In, values: [fast, ""]}]`),
+	works("matchFields", `[{key: metadata.name, operator: NotIn, values: [node-1]}]`),
+}
+
+var nodeSelectorRequirement = []Field{
+	works("key", `disk`),
+	works("operator", `DoesNotExist`),
+	works("values", `["7"]`).in(inNodeTerm(`matchExpressions: [{key: cores, operator: Gt, HERE: }]`)),
+}
+
+var preferredTerm = []Field{
+	works("weight", `100`),
+	works("preference", `{matchFields: [{key: metadata.name, operator: In, values: [node-1]}]}`),
 }
 
 var hostAlias = []Field{

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
+	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/quota"
 	"miniplane.dev/miniplane/internal/sched/framework"
 	"miniplane.dev/miniplane/internal/sched/queue"
@@ -57,6 +60,59 @@ func BenchmarkDecisions(b *testing.B) {
 	}
 }
 
+// BenchmarkAround places MiniPods that look at others on 1000 nodes in ten zones, beside 5000 MiniPods of 500 applications that are there.
+func BenchmarkAround(b *testing.B) {
+	const nodes, pods = 1000, 1000
+	prefer := func(s *miniv1.MiniPodSpec) {
+		s.Affinity = &miniv1.Affinity{PodAntiAffinity: &miniv1.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []miniv1.WeightedPodAffinityTerm{
+			{Weight: 100, PodAffinityTerm: miniv1.PodAffinityTerm{TopologyKey: host, LabelSelector: labelled("web")}}}}}
+	}
+	for _, c := range []struct {
+		name string
+		apps int
+		ask  func(app string) func(*miniv1.MiniPodSpec)
+	}{
+		{"nothing asked", 1, func(string) func(*miniv1.MiniPodSpec) { return func(*miniv1.MiniPodSpec) {} }},
+		{"not with its like on a node", 1, func(app string) func(*miniv1.MiniPodSpec) { return awayFrom(app, host) }},
+		{"rather not with its like", 1, func(string) func(*miniv1.MiniPodSpec) { return prefer }},
+		{"100 applications, each not with its like", 100, func(app string) func(*miniv1.MiniPodSpec) { return awayFrom(app, host) }},
+		{"with its like in a zone", 1, func(app string) func(*miniv1.MiniPodSpec) { return near(app, "zone") }},
+		{"even over zones", 1, func(app string) func(*miniv1.MiniPodSpec) { return evenly(app, "zone", corev1.DoNotSchedule) }},
+		{"even over nodes", 1, func(app string) func(*miniv1.MiniPodSpec) { return evenly(app, host, corev1.DoNotSchedule) }},
+		{"even over nodes, if it can be", 1, func(app string) func(*miniv1.MiniPodSpec) { return evenly(app, host, corev1.ScheduleAnyway) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			all := make([]*framework.Pod, pods)
+			for i := range all {
+				name := "web"
+				if c.apps > 1 {
+					name = fmt.Sprint("web", i%c.apps)
+				}
+				all[i] = around(fmt.Sprint(i), name, c.ask(name))
+			}
+			for b.Loop() {
+				b.StopTimer()
+				w := newWorld(b, nodes, "32", "64Gi", 110)
+				for i := range nodes {
+					w.core(fmt.Sprintf("n%d", i), func(n *corev1.Node) { n.Labels["zone"] = fmt.Sprint(i % 10) })
+				}
+				for i := range 5000 {
+					w.cache.Assume(app(fmt.Sprint("there", i), fmt.Sprint("app", i%500), "10m"), fmt.Sprintf("n%d", i%nodes))
+				}
+				q := queue.New(time.Now)
+				for _, p := range all {
+					q.Add(p)
+				}
+				b.StartTimer()
+				start, cpu := time.Now(), cpuSeconds()
+				placeAll(b, w, q, quota.NewLedger())
+				b.ReportMetric(float64(len(all))/time.Since(start).Seconds(), "decisions/s")
+				b.ReportMetric(float64(len(all))/(cpuSeconds()-cpu), "decisions/cpu-s")
+			}
+		})
+	}
+}
+
 // cpuSeconds is what this process has used, which says more than the clock where others work on the same machine.
 func cpuSeconds() float64 {
 	var u syscall.Rusage
@@ -90,6 +146,22 @@ func BenchmarkUnschedulable(b *testing.B) {
 		i++
 		if d := w.cycle.Decide(app(fmt.Sprint(i), "more", "1")); d.Node != "" {
 			b.Fatal("placed on a full node")
+		}
+	}
+}
+
+// BenchmarkUnschedulableAround asks for a place for equal MiniPods on 1000 nodes, each of which has one that excludes them.
+func BenchmarkUnschedulableAround(b *testing.B) {
+	const nodes = 1000
+	w := newWorld(b, nodes, "32", "64Gi", 110)
+	for i := range nodes {
+		w.cache.Assume(around(fmt.Sprint("there", i), "web", awayFrom("web", host)), fmt.Sprintf("n%d", i))
+	}
+	i := 0
+	for b.Loop() {
+		i++
+		if d := w.cycle.Decide(around(fmt.Sprint(i), "web", awayFrom("web", host))); d.Node != "" {
+			b.Fatal("placed where it is excluded")
 		}
 	}
 }

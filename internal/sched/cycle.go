@@ -14,12 +14,17 @@
 // small; so there is one shared ranking without groups. A group can only lower a score, so the shared order is walked from
 // the top, with the true score worked out on the way, until no bound can beat the best found: a step for each node that has
 // MiniPods of the group. A group on too many nodes for that gets a ranking of its own.
+//
+// MiniPods that ask about others (affinity, spread over topologies) break the rule that plugins keep. For them the same rankings are walked, and what
+// others mean for a node is looked up in counters on the way (package constraints): who may not go there is passed over, and what a node can get
+// for it at most is part of the bound.
 package sched
 
 import (
 	"hash/fnv"
 
 	"miniplane.dev/miniplane/internal/sched/cache"
+	"miniplane.dev/miniplane/internal/sched/constraints"
 	"miniplane.dev/miniplane/internal/sched/framework"
 )
 
@@ -40,6 +45,7 @@ type Cycle struct {
 	snapshot cache.Snapshot
 	rankings map[string]*ranking
 	filters  []framework.Filter // of the Pod at hand
+	scores   []Weighted         // of the Pod at hand
 	count    int64
 }
 
@@ -66,14 +72,28 @@ func (c *Cycle) Decide(pod *framework.Pod) Decision {
 	c.cache.Update(&c.snapshot)
 	c.count++
 
-	// 2. Who asks for one node by name is told about that one.
+	// 2. Whom other MiniPods concern decides while they stay where they are.
+	decision := Decision{}
+	if pod.Around == nil && !c.snapshot.Carries ||
+		!c.cache.Around(&c.snapshot, pod, c.profile.Around, func(l *constraints.Limits) { decision = c.choose(pod, l) }) {
+		decision = c.choose(pod, nil)
+	}
+	return decision
+}
+
+// choose decides on the snapshot. Limits are nil where other MiniPods mean nothing.
+func (c *Cycle) choose(pod *framework.Pod, limits *constraints.Limits) Decision {
+	// 3. Who asks for one node by name is told about that one.
 	if pod.NodeName != "" {
-		return c.decideNamed(pod)
+		return c.decideNamed(pod, limits)
 	}
 
-	// 3. Filter and score: all nodes the first time, the changed ones from then on.
-	// 4. Pick the best, or say of each node why not.
-	if pod.Group == 0 {
+	// 4. Filter and score: all nodes the first time, the changed ones from then on.
+	// 5. Pick the best, or say of each node why not.
+	switch {
+	case limits != nil:
+		return c.decideAround(pod, limits)
+	case pod.Group == 0:
 		return c.decideRanked(pod)
 	}
 	return c.decideGrouped(pod)
@@ -82,12 +102,37 @@ func (c *Cycle) Decide(pod *framework.Pod) Decision {
 // decideRanked picks from the ranking of the Pod's own shape and group.
 func (c *Cycle) decideRanked(pod *framework.Pod) Decision {
 	r := c.ranking(pod)
-	r.follow(&c.snapshot, c.judge(pod))
+	r.follow(&c.snapshot, c.judge(r.pod))
 	slot, ok := r.best()
 	if !ok {
 		return c.whyNot(r, pod)
 	}
 	return Decision{Node: c.snapshot.Nodes[slot].Name, Score: r.entries[slot].score}
+}
+
+// decideAround picks from the ranking without groups, in its order as far as that leads, passing over nodes that others exclude.
+func (c *Cycle) decideAround(pod *framework.Pod, limits *constraints.Limits) Decision {
+	alone := pod.WithoutGroup()
+	r := c.ranking(alone)
+	r.follow(&c.snapshot, c.judge(r.pod))
+	if _, ok := r.best(); !ok {
+		return c.whyNot(r, pod)
+	}
+	most := limits.Most()
+	truth := func(slot int32) (int64, bool) {
+		if limits.Filter(slot).Code != framework.Fits {
+			return 0, false
+		}
+		return c.profile.Score(pod, &c.snapshot.Nodes[slot]) + limits.Score(slot), true
+	}
+	slot, score, ok := r.search(maxVisits, most, truth)
+	if !ok {
+		slot, score = r.scan(most, truth)
+	}
+	if score < 0 {
+		return c.diagnose(pod, limits)
+	}
+	return Decision{Node: c.snapshot.Nodes[slot].Name, Score: score}
 }
 
 // decideGrouped picks from the ranking that is shared by all groups, whose scores are bounds for each of them, as long as
@@ -101,11 +146,11 @@ func (c *Cycle) decideGrouped(pod *framework.Pod) Decision {
 	}
 	alone := pod.WithoutGroup()
 	shared := c.ranking(alone)
-	shared.follow(&c.snapshot, c.judge(alone))
+	shared.follow(&c.snapshot, c.judge(shared.pod))
 	if _, ok := shared.best(); !ok {
 		return c.whyNot(shared, pod)
 	}
-	slot, score, ok := shared.search(maxVisits, func(slot int32) int64 { return c.profile.Score(pod, &c.snapshot.Nodes[slot]) })
+	slot, score, ok := shared.search(maxVisits, 0, func(slot int32) (int64, bool) { return c.profile.Score(pod, &c.snapshot.Nodes[slot]), true })
 	if !ok {
 		return c.decideRanked(pod)
 	}
@@ -115,7 +160,7 @@ func (c *Cycle) decideGrouped(pod *framework.Pod) Decision {
 // whyNot is the diagnosis, worked out once until something changes.
 func (c *Cycle) whyNot(r *ranking, pod *framework.Pod) Decision {
 	if r.why.Diagnosis == nil {
-		r.why = c.diagnose(pod)
+		r.why = c.diagnose(pod, nil)
 	}
 	return r.why
 }
@@ -130,19 +175,30 @@ type Verdict struct {
 	Total  int64
 }
 
-// Explain asks every node, as of the last decision, without deciding anything.
-func (c *Cycle) Explain(pod *framework.Pod) []Verdict {
+// Explain asks every node, without deciding anything.
+func (c *Cycle) Explain(pod *framework.Pod) (out []Verdict) {
+	if !c.cache.Around(&c.snapshot, pod, c.profile.Around, func(l *constraints.Limits) { out = c.explain(pod, l) }) {
+		out = c.explain(pod, nil)
+	}
+	return out
+}
+
+func (c *Cycle) explain(pod *framework.Pod, limits *constraints.Limits) []Verdict {
 	out := make([]Verdict, 0, c.snapshot.Known)
 	for slot := range c.snapshot.Nodes {
 		node := &c.snapshot.Nodes[slot]
 		if !node.Exists() {
 			continue
 		}
-		v := Verdict{Node: node.Name, Reason: c.profile.Filter(pod, node)}
+		v := Verdict{Node: node.Name, Reason: c.reason(pod, int32(slot), limits)}
 		if v.Reason.Code == framework.Fits {
 			v.Scores, v.Total = map[string]int64{}, c.profile.Score(pod, node)
 			for _, s := range c.profile.Scores {
 				v.Scores[s.Name()] = s.Score.Score(pod, node)
+			}
+			if limits != nil {
+				v.Total += limits.Score(int32(slot))
+				v.Scores[podAffinity], v.Scores[topologySpread] = limits.Scores(int32(slot))
 			}
 		}
 		out = append(out, v)
@@ -150,22 +206,32 @@ func (c *Cycle) Explain(pod *framework.Pod) []Verdict {
 	return out
 }
 
-func (c *Cycle) decideNamed(pod *framework.Pod) Decision {
+func (c *Cycle) decideNamed(pod *framework.Pod, limits *constraints.Limits) Decision {
 	slot, ok := c.snapshot.Find(pod.NodeName)
-	if !ok || !c.snapshot.Nodes[slot].Exists() {
-		return c.diagnose(pod)
+	if !ok || !c.snapshot.Nodes[slot].Exists() || c.reason(pod, slot, limits).Code != framework.Fits {
+		return c.diagnose(pod, limits)
 	}
 	node := &c.snapshot.Nodes[slot]
-	if c.profile.Filter(pod, node).Code != framework.Fits {
-		return c.diagnose(pod)
+	score := c.profile.Score(pod, node)
+	if limits != nil {
+		score += limits.Score(slot)
 	}
-	return Decision{Node: node.Name, Score: c.profile.Score(pod, node)}
+	return Decision{Node: node.Name, Score: score}
+}
+
+// reason is why the MiniPod cannot go to a node: for the node itself, or else for what is around it.
+func (c *Cycle) reason(pod *framework.Pod, slot int32, limits *constraints.Limits) framework.Reason {
+	r := c.profile.Filter(pod, &c.snapshot.Nodes[slot])
+	if r.Code == framework.Fits && limits != nil {
+		r = limits.Filter(slot)
+	}
+	return r
 }
 
 // judge makes the verdict on one node: passes it, with which score, and which place among equals.
 func (c *Cycle) judge(pod *framework.Pod) func(slot int32) (int64, uint64, bool) {
 	seed := shapeSeed(c.seed, pod.Shape)
-	c.filters = c.profile.filtersFor(pod, c.filters)
+	c.filters, c.scores = c.profile.filtersFor(pod, c.filters), c.profile.scoresFor(pod, c.scores)
 	return func(slot int32) (int64, uint64, bool) {
 		node := &c.snapshot.Nodes[slot]
 		if !node.Exists() {
@@ -176,15 +242,15 @@ func (c *Cycle) judge(pod *framework.Pod) func(slot int32) (int64, uint64, bool)
 				return 0, 0, false
 			}
 		}
-		return c.profile.Score(pod, node), tieBreak(seed, node), true
+		return total(c.scores, pod, node), tieBreak(seed, node), true
 	}
 }
 
-func (c *Cycle) diagnose(pod *framework.Pod) Decision {
+func (c *Cycle) diagnose(pod *framework.Pod, limits *constraints.Limits) Decision {
 	d := &framework.Diagnosis{Nodes: make([]framework.NodeReason, 0, c.snapshot.Known)}
 	for slot := range c.snapshot.Nodes {
 		if node := &c.snapshot.Nodes[slot]; node.Exists() {
-			d.Nodes = append(d.Nodes, framework.NodeReason{Node: node.Name, Reason: c.profile.Filter(pod, node)})
+			d.Nodes = append(d.Nodes, framework.NodeReason{Node: node.Name, Reason: c.reason(pod, int32(slot), limits)})
 		}
 	}
 	return Decision{Diagnosis: d, Message: d.Summary()}
@@ -195,6 +261,7 @@ func (c *Cycle) ranking(pod *framework.Pod) *ranking {
 	r, ok := c.rankings[pod.GroupShape]
 	if !ok {
 		r = c.evict()
+		r.pod = pod
 		c.rankings[pod.GroupShape] = r
 	}
 	r.used = c.count

@@ -19,6 +19,19 @@ import (
 	"miniplane.dev/miniplane/test/builders"
 )
 
+// wantsDisk is a MiniPod that needs a node with a disk and prefers a fast one.
+func wantsDisk(name string) *miniv1.MiniPod {
+	has := func(op corev1.NodeSelectorOperator, values ...string) miniv1.NodeSelectorTerm {
+		return miniv1.NodeSelectorTerm{MatchExpressions: []miniv1.NodeSelectorRequirement{{Key: "disk", Operator: op, Values: values}}}
+	}
+	return builders.Pod("ns", name).Requests("50m", "").With(func(p *miniv1.MiniPod) {
+		p.Spec.Affinity = &miniv1.Affinity{NodeAffinity: &miniv1.NodeAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution:  &miniv1.NodeSelector{NodeSelectorTerms: []miniv1.NodeSelectorTerm{has(corev1.NodeSelectorOpExists)}},
+			PreferredDuringSchedulingIgnoredDuringExecution: []miniv1.PreferredSchedulingTerm{{Weight: 10, Preference: has(corev1.NodeSelectorOpIn, "ssd")}},
+		}}
+	}).Obj()
+}
+
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 // world is nodes, and a cycle that decides about them.
@@ -125,6 +138,9 @@ func TestReasonsGolden(t *testing.T) {
 		}, framework.NewPod(builders.Pod("ns", "p").With(func(p *miniv1.MiniPod) { p.Spec.NodeSelector = map[string]string{"disk": "ssd"} }).Obj()),
 			"0/3 nodes are available: 1 node is not registered as a core Node, 1 node is without addresses for MiniPods yet, " +
 				"1 node is without the label disk=ssd of nodeSelector."},
+		{"node affinity", func(w *world) {
+			w.core("n1", func(n *corev1.Node) { n.Labels["disk"], n.Spec.Unschedulable = "ssd", true })
+		}, framework.NewPod(wantsDisk("p")), "0/3 nodes are available: 2 nodes are not what nodeAffinity requires, 1 node is cordoned."},
 		{"host port", func(w *world) {
 			for i := range 3 {
 				w.cache.Assume(withHostPort(fmt.Sprint(i)), fmt.Sprintf("n%d", i))
@@ -188,6 +204,33 @@ func TestPlacementsGolden(t *testing.T) {
 	}
 }
 
+// A MiniPod with nodeAffinity goes where it must, there where it prefers, and follows the labels of nodes.
+func TestNodeAffinity(t *testing.T) {
+	w := newWorld(t, 4, "2", "4Gi", 10)
+	label := func(node, disk string) { w.core(node, func(n *corev1.Node) { n.Labels["disk"] = disk }) }
+	label("n1", "hdd")
+	label("n2", "ssd")
+	var got []string
+	for i := range 3 {
+		got = append(got, w.place(framework.NewPod(wantsDisk(fmt.Sprint(i)))))
+	}
+	label("n2", "hdd")
+	label("n3", "ssd")
+	got = append(got, w.place(framework.NewPod(wantsDisk("3"))))
+	for i := range 4 {
+		w.core(fmt.Sprintf("n%d", i), func(*corev1.Node) {})
+	}
+	got = append(got, w.place(framework.NewPod(wantsDisk("4"))))
+	named := wantsDisk("5")
+	named.Spec.NodeName = "n0"
+	got = append(got, w.place(framework.NewPod(named)))
+	want := []string{"n2", "n2", "n2", "n3", "0/4 nodes are available: 4 nodes are not what nodeAffinity requires.",
+		"0/4 nodes are available: 3 nodes are not the one asked for, n0, 1 node is not what nodeAffinity requires."}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestNamedNode(t *testing.T) {
 	w := newWorld(t, 3, "1", "1Gi", 4)
 	if got := w.place(framework.NewPod(builders.Pod("ns", "p").With(func(p *miniv1.MiniPod) { p.Spec.NodeName = "n2" }).Obj())); got != "n2" {
@@ -241,7 +284,12 @@ func TestRankingsAnswerAsAFullScan(t *testing.T) {
 							held = append(held[:i], held[i+1:]...)
 						}
 					case 1:
-						w.core(node, func(n *corev1.Node) { n.Spec.Unschedulable = r.IntN(4) == 0 })
+						w.core(node, func(n *corev1.Node) {
+							n.Spec.Unschedulable = r.IntN(4) == 0
+							if disk := r.IntN(3); disk > 0 {
+								n.Labels["disk"] = []string{"hdd", "ssd"}[disk-1]
+							}
+						})
 					case 2:
 						if r.IntN(3) == 0 {
 							w.cache.SetMiniNode(node, nil)
@@ -253,7 +301,11 @@ func TestRankingsAnswerAsAFullScan(t *testing.T) {
 						if step > c.steps/2 && step < c.steps*3/4 {
 							group = -1 // the groups fall behind meanwhile
 						}
-						p := app(fmt.Sprintf("%d-%d", seed, step), fmt.Sprint(group), []string{"50m", "700m"}[r.IntN(2)])
+						name := fmt.Sprintf("%d-%d", seed, step)
+						p := app(name, fmt.Sprint(group), []string{"50m", "700m"}[r.IntN(2)])
+						if r.IntN(4) == 0 {
+							p = framework.NewPod(wantsDisk(name))
+						}
 						if checkAgainstScan(t, w, p) {
 							held = append(held, p.UID)
 						}

@@ -16,10 +16,10 @@ func TestProfileWeights(t *testing.T) {
 		scores  string
 		err     string
 	}{
-		{"defaults", nil, "LeastRequested=1 Spread=2 PreferNoSchedule=3", ""},
-		{"one changed", map[string]int64{"Spread": 7}, "LeastRequested=1 Spread=7 PreferNoSchedule=3", ""},
-		{"one off", map[string]int64{"Spread": 0}, "LeastRequested=1 PreferNoSchedule=3", ""},
-		{"unknown", map[string]int64{"Luck": 1}, "", `there is no score "Luck"; there are LeastRequested, Spread and PreferNoSchedule`},
+		{"defaults", nil, "LeastRequested=1 Spread=2 PreferNoSchedule=3 NodeAffinity=2", ""},
+		{"one changed", map[string]int64{"Spread": 7}, "LeastRequested=1 Spread=7 PreferNoSchedule=3 NodeAffinity=2", ""},
+		{"one off", map[string]int64{"Spread": 0}, "LeastRequested=1 PreferNoSchedule=3 NodeAffinity=2", ""},
+		{"unknown", map[string]int64{"Luck": 1}, "", `there is no score "Luck"; there are LeastRequested, Spread, PreferNoSchedule, NodeAffinity, PodAffinity and TopologySpread`},
 		{"negative", map[string]int64{"Spread": -1}, "", "weight -1 of score Spread: must be 0 to 1000"},
 	}
 	for _, c := range cases {
@@ -58,6 +58,7 @@ func TestSkippedFiltersPass(t *testing.T) {
 	p, _ := sched.DefaultProfile(nil)
 	pods := []*framework.Pod{
 		{}, {NodeName: "n1"}, {NodeSelector: []framework.Label{{Key: "a", Value: "b"}}}, {HostPorts: []framework.HostPort{80}}, {SpecLevel: 1},
+		{NodeAffinity: framework.NewPod(wantsDisk("p")).NodeAffinity},
 	}
 	node := &framework.NodeInfo{Name: "n", Spec: &framework.NodeSpec{}, HostPorts: []framework.HostPort{80}}
 	skipped := 0
@@ -71,7 +72,20 @@ func TestSkippedFiltersPass(t *testing.T) {
 			}
 		}
 	}
-	if skipped != 16 {
-		t.Errorf("%d skips, want 16: all but the one that each is about", skipped)
+	if skipped != 25 {
+		t.Errorf("%d skips, want 25: all but the one that each is about", skipped)
+	}
+}
+
+// A score may be left out only for a Pod for which it is 0 everywhere.
+func TestSkippedScoresAreNothing(t *testing.T) {
+	p, _ := sched.DefaultProfile(nil)
+	node := &framework.NodeInfo{Name: "n", Spec: &framework.NodeSpec{}}
+	for _, s := range p.Scores {
+		for _, pod := range []*framework.Pod{{}, framework.NewPod(wantsDisk("p"))} {
+			if skipper, ok := s.Score.(framework.Skipper); ok && skipper.Skip(pod) && s.Score.Score(pod, node) != 0 {
+				t.Errorf("%s is left out, and would not be 0", s.Name())
+			}
+		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 type ranking struct {
 	// point is how far in the snapshot's history the ranking has followed.
 	point int64
+	// pod stands for all of the shape and group; what was parsed of it once need not be parsed again.
+	pod *framework.Pod
 	// used is when the ranking was last asked, counted in decisions.
 	used    int64
 	entries []rank  // by slot
@@ -59,9 +61,9 @@ func (r *ranking) best() (slot int32, ok bool) {
 // behind is how many changes the ranking has not followed.
 func (r *ranking) behind(s *cache.Snapshot) int64 { return s.Now() - r.point }
 
-// search finds the slot with the best true score, where the scores of the ranking are upper bounds of the true ones. It looks at
-// no more than limit nodes; ok is false when that was not enough. The ranking must not be empty.
-func (r *ranking) search(limit int, truth func(slot int32) int64) (slot int32, score int64, ok bool) {
+// search finds the slot with the best true score, where the scores of the ranking and more are upper bounds of the true ones, and not all nodes are
+// allowed. It looks at no more than limit nodes; ok is false when that was not enough. The score is -1 when none is allowed. The ranking must not be empty.
+func (r *ranking) search(limit int, more int64, truth func(slot int32) (score int64, allowed bool)) (slot int32, score int64, ok bool) {
 	best := rank{score: -1}
 	r.frontier = append(r.frontier[:0], 0)
 	for range limit {
@@ -70,17 +72,41 @@ func (r *ranking) search(limit int, truth func(slot int32) int64) (slot int32, s
 		}
 		top := r.popFrontier()
 		at := r.heap[top]
-		if bound := r.entries[at]; !bound.before(&best) {
+		if !r.couldBeat(at, more, &best) {
 			return slot, best.score, true
 		}
-		if now := (rank{score: truth(at), tie: r.entries[at].tie}); now.before(&best) {
-			slot, best = at, now
+		if score, allowed := truth(at); allowed {
+			if now := (rank{score: score, tie: r.entries[at].tie}); now.before(&best) {
+				slot, best = at, now
+			}
 		}
 		for child := 2*top + 1; child <= 2*top+2 && child < len(r.heap); child++ {
 			r.frontier = append(r.frontier, child)
 		}
 	}
 	return 0, 0, false
+}
+
+// scan is search without a limit: it looks at all nodes, in any order.
+func (r *ranking) scan(more int64, truth func(slot int32) (score int64, allowed bool)) (slot int32, score int64) {
+	best := rank{score: -1}
+	for _, at := range r.heap {
+		if !r.couldBeat(at, more, &best) {
+			continue
+		}
+		if score, allowed := truth(at); allowed {
+			if now := (rank{score: score, tie: r.entries[at].tie}); now.before(&best) {
+				slot, best = at, now
+			}
+		}
+	}
+	return slot, best.score
+}
+
+// couldBeat tells whether a node could be better than the best, if its score is no more than what the ranking says and more.
+func (r *ranking) couldBeat(at int32, more int64, best *rank) bool {
+	bound := rank{score: r.entries[at].score + more, tie: r.entries[at].tie}
+	return bound.before(best)
 }
 
 // popFrontier takes the best place of the frontier. It has few, so it is searched, not sorted.

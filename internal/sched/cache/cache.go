@@ -22,6 +22,9 @@
 //	    there when the node comes back.
 //
 // A Snapshot is a copy for one reader, brought up to date by copying only the nodes that changed since.
+//
+// Who asks about other MiniPods, and who is meant by such a question, decides under the cache's lock, with the counters of package constraints
+// (around.go). There are none as long as nobody asks.
 package cache
 
 import (
@@ -31,6 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/internal/sched/constraints"
 	"miniplane.dev/miniplane/internal/sched/framework"
 )
 
@@ -44,6 +48,9 @@ type Cache struct {
 	pods   map[types.UID]*charged
 	groups map[framework.Group]int
 	doubts int // how many are doubtful
+
+	namespaces map[string]map[string]string // the labels of each
+	book       *constraints.Book            // nil as long as no MiniPod asks about others
 }
 
 type node struct {
@@ -62,18 +69,18 @@ type charged struct {
 
 // New makes an empty cache.
 func New() *Cache {
-	return &Cache{slots: map[string]int32{}, pods: map[types.UID]*charged{}, groups: map[framework.Group]int{}}
+	return &Cache{slots: map[string]int32{}, pods: map[types.UID]*charged{}, groups: map[framework.Group]int{}, namespaces: map[string]map[string]string{}}
 }
 
 // SetMiniNode takes up a MiniNode, new or changed; nil means that it is gone. It reports whether the scheduler sees a
-// difference.
-func (c *Cache) SetMiniNode(name string, mini *miniv1.MiniNode) bool {
+// difference, and whether MiniPods that look at others do.
+func (c *Cache) SetMiniNode(name string, mini *miniv1.MiniNode) (changed, moved bool) {
 	return c.setNode(name, func(n *node) { n.mini = mini })
 }
 
 // SetCoreNode takes up a core Node, new or changed; nil means that it is gone. It reports whether the scheduler sees a
-// difference.
-func (c *Cache) SetCoreNode(name string, core *corev1.Node) bool {
+// difference, and whether MiniPods that look at others do.
+func (c *Cache) SetCoreNode(name string, core *corev1.Node) (changed, moved bool) {
 	return c.setNode(name, func(n *node) { n.core = core })
 }
 
@@ -134,15 +141,23 @@ func (c *Cache) Forget(uid types.UID) bool {
 	return c.drop(uid)
 }
 
-// Bind charges a MiniPod that the API shows bound. It does nothing if that is known.
-func (c *Cache) Bind(pod *framework.Pod, nodeName string) {
+// Bind charges a MiniPod that the API shows bound. It does nothing if that is known. It returns what it was charged as before, nil if it was not, and whether
+// that is the same to others.
+func (c *Cache) Bind(pod *framework.Pod, nodeName string) (before *framework.Pod, same bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p, ok := c.pods[pod.UID]; ok && c.nodes[p.slot].Name == nodeName && p.pod.Class == pod.Class {
-		c.settle(p)
-		return
+	p, ok := c.pods[pod.UID]
+	if !ok {
+		c.put(pod, nodeName, false)
+		return nil, false
 	}
-	c.put(pod, nodeName, false)
+	before = p.pod
+	if c.nodes[p.slot].Name != nodeName || before.Class != pod.Class {
+		c.put(pod, nodeName, false)
+		return before, false
+	}
+	c.settle(p)
+	return before, !c.renew(p, pod)
 }
 
 // Remove takes a MiniPod off its node, since nothing of it is left. It returns the node it was on, or "".
@@ -168,6 +183,16 @@ func (c *Cache) Holds(uid types.UID) (nodeName string, ok bool) {
 	return "", false
 }
 
+// Pod is a MiniPod as it is charged; nil if it is not.
+func (c *Cache) Pod(uid types.UID) *framework.Pod {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok := c.pods[uid]; ok {
+		return p.pod
+	}
+	return nil
+}
+
 // Node is a copy of one node; ok is false where there is none for the scheduler.
 func (c *Cache) Node(name string) (info framework.NodeInfo, ok bool) {
 	c.mu.Lock()
@@ -187,29 +212,36 @@ func (c *Cache) GroupSize(group framework.Group) int {
 	return c.groups[group]
 }
 
-func (c *Cache) setNode(name string, change func(*node)) bool {
+func (c *Cache) setNode(name string, change func(*node)) (changed, moved bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	slot := c.slotOf(name)
 	n := c.nodes[slot]
 	change(n)
 	spec := framework.NewNodeSpec(n.mini, n.core)
-	changed := !n.Spec.Equal(spec)
+	changed = !n.Spec.Equal(spec)
 	if changed {
 		n.Spec = spec
 		c.touch(slot)
+		moved = c.book != nil && c.book.SetNode(slot, name, spec)
 	}
 	c.tidy(slot)
-	return changed
+	return changed, moved
 }
 
 func (c *Cache) put(pod *framework.Pod, nodeName string, assumed bool) {
 	c.drop(pod.UID)
+	if pod.Around != nil {
+		c.open()
+	}
 	slot := c.slotOf(nodeName)
 	c.pods[pod.UID] = &charged{pod: pod, slot: slot, assumed: assumed}
 	c.nodes[slot].Charge(pod)
 	if pod.Group != 0 {
 		c.groups[pod.Group]++
+	}
+	if c.book != nil {
+		c.book.Charge(pod, slot)
 	}
 	c.touch(slot)
 }
@@ -226,6 +258,9 @@ func (c *Cache) drop(uid types.UID) bool {
 		if c.groups[group]--; c.groups[group] == 0 {
 			delete(c.groups, group)
 		}
+	}
+	if c.book != nil {
+		c.book.Release(p.pod, p.slot)
 	}
 	c.touch(p.slot)
 	c.tidy(p.slot)
@@ -273,6 +308,9 @@ func (c *Cache) tidy(slot int32) {
 	}
 	delete(c.slots, n.Name)
 	n.NodeInfo = framework.NodeInfo{}
+	if c.book != nil {
+		c.book.SetNode(slot, "", nil)
+	}
 	c.touch(slot)
 	c.free = append(c.free, slot)
 }

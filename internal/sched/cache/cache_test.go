@@ -110,7 +110,7 @@ func TestChargesOutliveTheirNode(t *testing.T) {
 	if _, ok := c.Node("n1"); ok {
 		t.Error("a node without a MiniNode exists")
 	}
-	if !c.SetMiniNode("n1", mini("n1")) || used(c, "n1") != 100 {
+	if changed, moved := c.SetMiniNode("n1", mini("n1")); !changed || moved || used(c, "n1") != 100 {
 		t.Error("the charge is not there when the node comes")
 	}
 	c.SetMiniNode("n1", nil)
@@ -131,24 +131,24 @@ func TestOnlyDifferencesCount(t *testing.T) {
 	node := core("n1")
 	steps := []struct {
 		name string
-		do   func() bool
+		do   func() (changed, moved bool)
 		want bool
 	}{
-		{"core alone is no node", func() bool { return c.SetCoreNode("n1", node) }, false},
-		{"new", func() bool { return c.SetMiniNode("n1", mini("n1")) }, true},
-		{"the same", func() bool { return c.SetMiniNode("n1", mini("n1")) }, false},
-		{"another annotation", func() bool {
+		{"core alone is no node", func() (bool, bool) { return c.SetCoreNode("n1", node) }, false},
+		{"new", func() (bool, bool) { return c.SetMiniNode("n1", mini("n1")) }, true},
+		{"the same", func() (bool, bool) { return c.SetMiniNode("n1", mini("n1")) }, false},
+		{"another annotation", func() (bool, bool) {
 			n := core("n1")
 			n.Annotations = map[string]string{"a": "b"}
 			return c.SetCoreNode("n1", n)
 		}, false},
-		{"cordoned", func() bool { n := core("n1"); n.Spec.Unschedulable = true; return c.SetCoreNode("n1", n) }, true},
-		{"core gone", func() bool { return c.SetCoreNode("n1", nil) }, true},
-		{"gone", func() bool { return c.SetMiniNode("n1", nil) }, true},
-		{"still gone", func() bool { return c.SetMiniNode("n1", nil) }, false},
+		{"cordoned", func() (bool, bool) { n := core("n1"); n.Spec.Unschedulable = true; return c.SetCoreNode("n1", n) }, true},
+		{"core gone", func() (bool, bool) { return c.SetCoreNode("n1", nil) }, true},
+		{"gone", func() (bool, bool) { return c.SetMiniNode("n1", nil) }, true},
+		{"still gone", func() (bool, bool) { return c.SetMiniNode("n1", nil) }, false},
 	}
 	for _, s := range steps {
-		if got := s.do(); got != s.want {
+		if got, moved := s.do(); got != s.want || moved {
 			t.Errorf("%s: changed = %v", s.name, got)
 		}
 	}

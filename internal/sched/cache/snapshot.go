@@ -9,6 +9,8 @@ type Snapshot struct {
 	Nodes []framework.NodeInfo
 	// Known is how many exist.
 	Known int
+	// Carries tells whether MiniPods that are there have something against others, or for them.
+	Carries bool
 
 	slots map[string]int32
 	// log has the slots that changed, in order; its first element is number base.
@@ -20,6 +22,10 @@ type Snapshot struct {
 func (c *Cache) Update(s *Snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.update(s)
+}
+
+func (c *Cache) update(s *Snapshot) {
 	if s.slots == nil {
 		s.slots = map[string]int32{}
 	}
@@ -31,6 +37,7 @@ func (c *Cache) Update(s *Snapshot) {
 		s.put(slot, &c.nodes[slot].NodeInfo)
 	}
 	c.dirty = c.dirty[:0]
+	s.Carries = c.book != nil && c.book.Carries()
 	s.trim()
 }
 

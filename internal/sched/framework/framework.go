@@ -10,6 +10,8 @@
 //  3. No Filter looks at Pod.Group, and a Score that does is never higher for it: with a group the score is at most what it
 //     is without. So what is known for the shape without the group is a bound for all groups.
 //
+// What a MiniPod asks of other MiniPods breaks them all, and is no plugin: package constraints counts for it.
+//
 // Scores are therefore absolute, between 0 and MaxScore, and never normalised over the nodes.
 package framework
 
@@ -30,7 +32,8 @@ type Filter interface {
 	Filter(pod *Pod, node *NodeInfo) Reason
 }
 
-// Skipper is what a Filter may have besides: Skip tells that it passes every node for this Pod, so that it need not be asked.
+// Skipper is what a Filter or a Score may have besides: Skip tells that it passes every node for this Pod, or gives every node 0, so that it need
+// not be asked.
 type Skipper interface {
 	Skip(pod *Pod) bool
 }

@@ -49,10 +49,30 @@ type Pod struct {
 	Weight       resources.Amounts
 	NodeName     string
 	NodeSelector []Label
+	// NodeAffinity is nil where there is none.
+	NodeAffinity *NodeAffinity
 	Tolerations  []miniv1.Toleration
 	HostPorts    []HostPort
 	SpecLevel    int32 // what the agent has to know of the spec
 	Group        Group
+
+	// Around is nil where nothing is asked of other MiniPods.
+	Around *Around
+	// Labels and Ending are what others may ask of this one; Ending tells whether it is being deleted.
+	Labels map[string]string
+	Ending bool
+}
+
+// sumOf is a number for labels.
+func sumOf(labels map[string]string) (sum uint64) {
+	for key, value := range labels {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(key))
+		_, _ = h.Write([]byte{0})
+		_, _ = h.Write([]byte(value))
+		sum += h.Sum64()
+	}
+	return sum
 }
 
 // Label is a label that a node must have.
@@ -67,9 +87,15 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 		Created:        pod.CreationTimestamp.Time,
 		Charge:         quota.ChargeOf(spec),
 		NodeName:       spec.NodeName,
+		NodeAffinity:   newNodeAffinity(spec.Affinity),
 		Tolerations:    spec.Tolerations,
 		SpecLevel:      spec.Level(),
-		Group:          groupOf(pod),
+		Around:         newAround(pod),
+		Labels:         pod.Labels,
+		Ending:         pod.DeletionTimestamp != nil,
+	}
+	if !p.Around.placesItself() {
+		p.Group = groupOf(pod)
 	}
 	p.Weight = resources.Amounts{
 		MilliCPU:    max(p.Charge.Requests.MilliCPU, minWeightMilliCPU),
@@ -86,12 +112,15 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 		}
 	}
 	slices.Sort(p.HostPorts)
+	if p.Around != nil {
+		p.Around.honour(p)
+	}
 	p.Shape = p.shape()
 	p.GroupShape = p.Shape
 	if p.Group != 0 {
 		p.GroupShape = fmt.Sprintf("%s|%x", p.Shape, p.Group)
 	}
-	p.Class = fmt.Sprintf("%s|%v|%s|%s", p.Namespace, p.Charge, p.GroupShape, podsecurity.Digest(pod))
+	p.Class = fmt.Sprintf("%s|%v|%s|%s|%x%s", p.Namespace, p.Charge, p.GroupShape, podsecurity.Digest(pod), sumOf(p.Labels), p.Around.Text())
 	return p
 }
 
@@ -99,6 +128,16 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 func (p *Pod) shape() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v|%q|%q|%v|%d|", p.Charge.Requests, p.NodeName, p.NodeSelector, p.HostPorts, p.SpecLevel)
+	b.WriteString(p.NodeAffinity.Text())
+	b.WriteString(p.tolerations())
+	return b.String()
+}
+
+func (p *Pod) tolerations() string {
+	if len(p.Tolerations) == 0 {
+		return ""
+	}
+	var b strings.Builder
 	for i := range p.Tolerations {
 		t := &p.Tolerations[i]
 		fmt.Fprintf(&b, "%q%q%q%q,", t.Key, t.Operator, t.Value, t.Effect)

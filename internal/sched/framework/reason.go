@@ -24,18 +24,24 @@ const (
 	Tainted
 	OtherNode
 	LabelMissing
+	NodeAffinityUnmet
 	AgentTooOld
 	HostPortTaken
 	HostPortReserved
 	InsufficientCPU
 	InsufficientMemory
 	TooManyPods
+	SpreadLabelMissing
+	SkewTooGreat
+	PodAffinityUnmet
+	PodAntiAffinityUnmet
+	Repelled
 )
 
 // Reason is why one node cannot take a MiniPod, as data. The zero value means that it can.
 type Reason struct {
 	Code Code
-	// Detail is a taint, a label, a field, a port or a node's name, by Code.
+	// Detail is a taint, a label, a topology key, a field, a port or a node's name, by Code.
 	Detail string
 	// Asks and Free are the amounts that do not go together, in the units of package resources; for TooManyPods, Free is
 	// how many MiniPods the node may hold.
@@ -124,18 +130,25 @@ func (d *Diagnosis) tally() []part {
 
 // isWhat says what a node is that gives a reason; %s is the Detail.
 var isWhat = map[Code]string{
-	NotRegistered:    "not registered as a core Node",
-	NotReady:         "not ready",
-	Leaving:          "leaving miniplane",
-	NoPodRange:       "without addresses for MiniPods yet",
-	Cordoned:         "cordoned",
-	PIDPressure:      "short of processes (PIDPressure)",
-	Tainted:          "tainted %s without a toleration",
-	OtherNode:        "not the one asked for, %s",
-	LabelMissing:     "without the label %s of nodeSelector",
-	AgentTooOld:      "of an older agent, which does not know %s",
-	HostPortTaken:    "using host port %s already",
-	HostPortReserved: "keeping host port %s for others (choose one outside of the manager's --reserved-host-ports and --node-port-range)",
+	NotRegistered:     "not registered as a core Node",
+	NotReady:          "not ready",
+	Leaving:           "leaving miniplane",
+	NoPodRange:        "without addresses for MiniPods yet",
+	Cordoned:          "cordoned",
+	PIDPressure:       "short of processes (PIDPressure)",
+	Tainted:           "tainted %s without a toleration",
+	OtherNode:         "not the one asked for, %s",
+	LabelMissing:      "without the label %s of nodeSelector",
+	NodeAffinityUnmet: "not what nodeAffinity requires",
+	AgentTooOld:       "of an older agent, which does not know %s",
+	HostPortTaken:     "using host port %s already",
+	HostPortReserved:  "keeping host port %s for others (choose one outside of the manager's --reserved-host-ports and --node-port-range)",
+
+	SpreadLabelMissing:   "without the label %s of a topologySpreadConstraint",
+	SkewTooGreat:         "where maxSkew by %s would be exceeded",
+	PodAffinityUnmet:     "not where the MiniPods are that podAffinity requires (by %s)",
+	PodAntiAffinityUnmet: "where MiniPods are that podAntiAffinity excludes (by %s)",
+	Repelled:             "where MiniPods are whose podAntiAffinity excludes this one (by %s)",
 }
 
 func (p *part) String() string {
