@@ -169,5 +169,14 @@ func AskerOf(set *miniv1.MiniDaemonSet) *daemonset.Asker {
 	return daemonset.NewAsker(terms)
 }
 
-// affinityOf is what a template says of nodes beside its node selector.
-func affinityOf(*miniv1.MiniPodSpec) *corev1.Affinity { return nil }
+// affinityOf is what a template requires of nodes beside its node selector, in native terms.
+func affinityOf(spec *miniv1.MiniPodSpec) *corev1.Affinity {
+	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil {
+		return nil
+	}
+	required := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	if required == nil {
+		return nil
+	}
+	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: required.Native()}}
+}

@@ -237,6 +237,18 @@ func TestNodeSelectorAndName(t *testing.T) {
 	if got := write(daemonplan.Make(seen)); got != "+a" {
 		t.Error(got)
 	}
+	seen.Set = newSet(func(set *miniv1.MiniDaemonSet) {
+		set.Spec.Template.Spec.Affinity = &miniv1.Affinity{NodeAffinity: &miniv1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &miniv1.NodeSelector{
+			NodeSelectorTerms: []miniv1.NodeSelectorTerm{
+				{MatchExpressions: []miniv1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpDoesNotExist}}},
+				{MatchFields: []miniv1.NodeFieldRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{"c"}}}},
+			},
+		}}}
+	})
+	seen.Nodes[1].Core.Labels["zone"] = "z"
+	if got := write(daemonplan.Make(seen)); got != "+a" {
+		t.Error(got)
+	}
 }
 
 // MiniPods of nobody are adopted and count on the node that they are bound to; those that are for no node count nowhere.

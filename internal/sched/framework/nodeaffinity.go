@@ -40,16 +40,12 @@ func newNodeAffinity(affinity *miniv1.Affinity) *NodeAffinity {
 func parseAffinity(asked *miniv1.NodeAffinity) *parsedAffinity {
 	p := &parsedAffinity{}
 	if required := asked.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
-		native := &corev1.NodeSelector{}
-		for i := range required.NodeSelectorTerms {
-			native.NodeSelectorTerms = append(native.NodeSelectorTerms, nativeTerm(&required.NodeSelectorTerms[i]))
-		}
-		p.required = nodeaffinity.NewLazyErrorNodeSelector(native)
+		p.required = nodeaffinity.NewLazyErrorNodeSelector(required.Native())
 	}
 	preferred := asked.PreferredDuringSchedulingIgnoredDuringExecution
 	native := make([]corev1.PreferredSchedulingTerm, 0, len(preferred))
 	for i := range preferred {
-		term := corev1.PreferredSchedulingTerm{Weight: preferred[i].Weight, Preference: nativeTerm(&preferred[i].Preference)}
+		term := corev1.PreferredSchedulingTerm{Weight: preferred[i].Weight, Preference: preferred[i].Preference.Native()}
 		// What cannot be understood, as a number that is none, is preferred nowhere; it must not take the others with it.
 		if _, err := nodeaffinity.NewPreferredSchedulingTerms([]corev1.PreferredSchedulingTerm{term}); err == nil {
 			native = append(native, term)
@@ -58,17 +54,6 @@ func parseAffinity(asked *miniv1.NodeAffinity) *parsedAffinity {
 	}
 	p.preferred, _ = nodeaffinity.NewPreferredSchedulingTerms(native)
 	return p
-}
-
-func nativeTerm(term *miniv1.NodeSelectorTerm) corev1.NodeSelectorTerm {
-	out := corev1.NodeSelectorTerm{}
-	for _, r := range term.MatchExpressions {
-		out.MatchExpressions = append(out.MatchExpressions, corev1.NodeSelectorRequirement{Key: r.Key, Operator: r.Operator, Values: r.Values})
-	}
-	for _, r := range term.MatchFields {
-		out.MatchFields = append(out.MatchFields, corev1.NodeSelectorRequirement{Key: r.Key, Operator: r.Operator, Values: r.Values})
-	}
-	return out
 }
 
 // Text is all of it, written down; empty where nothing is asked for.
