@@ -111,7 +111,7 @@ type MiniJobSpec struct {
 	// +kubebuilder:validation:XValidation:rule="(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",message="an empty selector would match every MiniPod of the namespace; give matchLabels or matchExpressions"
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 
-	// template of the MiniPods. It cannot be changed, but for labels, annotations, nodeSelector, tolerations and resources while the MiniJob is
+	// template of the MiniPods. It cannot be changed, but for labels, annotations, nodeSelector, affinity, tolerations and resources while the MiniJob is
 	// suspended and nothing of it runs (config/policy/changes.yaml).
 	// +required
 	// +kubebuilder:validation:XValidation:rule="has(self.spec.restartPolicy) && self.spec.restartPolicy in ['OnFailure', 'Never']",message="restartPolicy must be OnFailure or Never in a MiniJob"

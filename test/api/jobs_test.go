@@ -43,7 +43,7 @@ func TestWhatOfAMiniJobCannotBeChanged(t *testing.T) {
 		"suspended, image":       {suspended, `{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"v2"}]}}}}`, "image of container c" + template},
 		"suspended, name":        {suspended, `{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"i"},{"name":"d","image":"i"}]}}}}`, "names of containers" + template},
 		"suspended, labels":      {suspended, `{"spec":{"template":{"metadata":{"labels":{"a":"c"},"annotations":{"x":"y"}}}}}`, ""},
-		"suspended, where":       {suspended, `{"spec":{"template":{"spec":{"nodeSelector":{"a":"b"},"tolerations":[{"operator":"Exists"}]}}}}`, ""},
+		"suspended, where":       {suspended, `{"spec":{"template":{"spec":{"nodeSelector":{"a":"b"},"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"a","operator":"Exists"}]}]}}},"tolerations":[{"operator":"Exists"}]}}}}`, ""},
 		"suspended, resources":   {suspended, `{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"i","resources":{"requests":{"cpu":1}}}]}}}}`, ""},
 		"suspended, our labels":  {suspended, `{"spec":{"template":{"metadata":{"labels":{"controller-uid":"x"}}}}}`, "labels of the template that the controller gives itself"},
 		"suspended, and resumed": {suspended, `{"spec":{"suspend":false,"template":{"spec":{"nodeSelector":{"a":"b"}}}}}`, ""},
