@@ -57,7 +57,7 @@ func newFed(t *testing.T, seed uint64) *fed {
 }
 
 func (f *fed) relabelNamespace(name string) {
-	f.namespaceSeen(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: f.World.Labels()}})
+	f.namespaceSeen(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: f.Labels()}})
 }
 
 func (f *fed) setNode(name string) {
@@ -102,7 +102,7 @@ func (f *fed) step(i int) {
 		delete(f.pods, pod.Name)
 		f.podDeleted(pod)
 	case what < 8:
-		f.update(f.anyPod(), func(p *miniv1.MiniPod) { p.Labels = f.World.Labels() })
+		f.update(f.anyPod(), func(p *miniv1.MiniPod) { p.Labels = f.Labels() })
 	case what == 8:
 		if pod := f.anyPod(); pod.Status.NodeName != "" {
 			f.update(pod, func(p *miniv1.MiniPod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} })

@@ -64,7 +64,7 @@ func revisionOf(image string, number int64) *appsv1.ControllerRevision {
 func observe(set *miniv1.MiniDaemonSet, line string) daemonplan.Observed {
 	v1, v2 := revisionOf("v1", 1), revisionOf("v2", 2)
 	seen := daemonplan.Observed{Set: set, Revisions: []*appsv1.ControllerRevision{v1, v2}, Now: start}
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		name, has, _ := strings.Cut(word, "=")
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: strings.TrimLeft(name, "~!?")}}
 		switch name[0] {

@@ -47,7 +47,7 @@ func Answer(set *miniv1.MiniDaemonSet, node Node) daemonset.Answer {
 // place puts the MiniPods on their nodes, in the order of names, and returns those whose node is none.
 func (p *planner) place(pods []*miniv1.MiniPod) (strays []*miniv1.MiniPod) {
 	asker, byName := AskerOf(p.Set), make(map[string]*onNode, len(p.Nodes))
-	for _, node := range p.Observed.Nodes {
+	for _, node := range p.Nodes {
 		n := &onNode{name: node.Core.Name, answer: answerOf(asker, node)}
 		byName[n.name] = n
 		p.nodes = append(p.nodes, n)

@@ -62,7 +62,7 @@ func (t *Type) Frame(f *Field) string {
 
 // All are the types that a MiniPod's spec is made of, the spec itself first.
 func All() []Type {
-	return []Type{
+	return append([]Type{
 		{reflect.TypeFor[corev1.PodSpec](), `{containers: [{name: a, image: x}], HERE: }`, podSpec},
 		{reflect.TypeFor[corev1.Container](), inContainer(`HERE: `), container},
 		{reflect.TypeFor[corev1.ContainerRestartRule](), inContainer(`restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}, HERE: }]`), restartRule},
@@ -110,22 +110,7 @@ func All() []Type {
 		{reflect.TypeFor[corev1.PodDNSConfig](), inPod(`dnsConfig: {HERE: }`), dnsConfig},
 		{reflect.TypeFor[corev1.PodDNSConfigOption](), inPod(`dnsConfig: {options: [{name: a, HERE: }]}`), dnsOption},
 		{reflect.TypeFor[corev1.PodOS](), inPod(`os: {HERE: }`), podOS},
-		{reflect.TypeFor[corev1.Volume](), inPod(`volumes: [{name: v, HERE: }]`), volume},
-		{reflect.TypeFor[corev1.HostPathVolumeSource](), inVolume(`hostPath: {path: /, HERE: }`), hostPath},
-		{reflect.TypeFor[corev1.ImageVolumeSource](), inVolume(`image: {reference: x, HERE: }`), imageVolume},
-		{reflect.TypeFor[corev1.EmptyDirVolumeSource](), inVolume(`emptyDir: {HERE: }`), emptyDir},
-		{reflect.TypeFor[corev1.ConfigMapVolumeSource](), inVolume(`configMap: {name: c, HERE: }`), configMapVolume},
-		{reflect.TypeFor[corev1.SecretVolumeSource](), inVolume(`secret: {secretName: c, HERE: }`), secretVolume},
-		{reflect.TypeFor[corev1.KeyToPath](), inVolume(`secret: {secretName: c, items: [{key: k, path: p, HERE: }]}`), keyToPath},
-		{reflect.TypeFor[corev1.DownwardAPIVolumeSource](), inVolume(`downwardAPI: {HERE: }`), downwardAPIVolume},
-		{reflect.TypeFor[corev1.DownwardAPIVolumeFile](), inVolume(`downwardAPI: {items: [{path: p, fieldRef: {fieldPath: metadata.name}, HERE: }]}`), downwardAPIFile},
-		{reflect.TypeFor[corev1.ProjectedVolumeSource](), inVolume(`projected: {HERE: }`), projectedVolume},
-		{reflect.TypeFor[corev1.VolumeProjection](), withToken(`HERE: `), volumeProjection},
-		{reflect.TypeFor[corev1.ConfigMapProjection](), inVolume(`projected: {sources: [{configMap: {name: c, HERE: }}]}`), objectProjection},
-		{reflect.TypeFor[corev1.SecretProjection](), inVolume(`projected: {sources: [{secret: {name: c, HERE: }}]}`), objectProjection},
-		{reflect.TypeFor[corev1.DownwardAPIProjection](), inVolume(`projected: {sources: [{downwardAPI: {HERE: }}]}`), downwardAPIProjection},
-		{reflect.TypeFor[corev1.ServiceAccountTokenProjection](), withToken(`serviceAccountToken: {path: p, HERE: }`), tokenProjection},
-	}
+	}, volumeTypes()...)
 }
 
 func inPod(fields string) string { return `{containers: [{name: a, image: x}], ` + fields + `}` }

@@ -1,5 +1,11 @@
 package podfields
 
+import (
+	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
 const (
 	noStorage  = "volumes live and end with their MiniPod"
 	useEmpty   = "use emptyDir"
@@ -137,4 +143,25 @@ var volumeMount = []Field{
 	works("mountPropagation", `HostToContainer`),
 	works("recursiveReadOnly", `Disabled`),
 	refused("bindMountOptions", `[noexec]`, noUsers),
+}
+
+// volumeTypes are those that volumes are made of.
+func volumeTypes() []Type {
+	return []Type{
+		{reflect.TypeFor[corev1.Volume](), inPod(`volumes: [{name: v, HERE: }]`), volume},
+		{reflect.TypeFor[corev1.HostPathVolumeSource](), inVolume(`hostPath: {path: /, HERE: }`), hostPath},
+		{reflect.TypeFor[corev1.ImageVolumeSource](), inVolume(`image: {reference: x, HERE: }`), imageVolume},
+		{reflect.TypeFor[corev1.EmptyDirVolumeSource](), inVolume(`emptyDir: {HERE: }`), emptyDir},
+		{reflect.TypeFor[corev1.ConfigMapVolumeSource](), inVolume(`configMap: {name: c, HERE: }`), configMapVolume},
+		{reflect.TypeFor[corev1.SecretVolumeSource](), inVolume(`secret: {secretName: c, HERE: }`), secretVolume},
+		{reflect.TypeFor[corev1.KeyToPath](), inVolume(`secret: {secretName: c, items: [{key: k, path: p, HERE: }]}`), keyToPath},
+		{reflect.TypeFor[corev1.DownwardAPIVolumeSource](), inVolume(`downwardAPI: {HERE: }`), downwardAPIVolume},
+		{reflect.TypeFor[corev1.DownwardAPIVolumeFile](), inVolume(`downwardAPI: {items: [{path: p, fieldRef: {fieldPath: metadata.name}, HERE: }]}`), downwardAPIFile},
+		{reflect.TypeFor[corev1.ProjectedVolumeSource](), inVolume(`projected: {HERE: }`), projectedVolume},
+		{reflect.TypeFor[corev1.VolumeProjection](), withToken(`HERE: `), volumeProjection},
+		{reflect.TypeFor[corev1.ConfigMapProjection](), inVolume(`projected: {sources: [{configMap: {name: c, HERE: }}]}`), objectProjection},
+		{reflect.TypeFor[corev1.SecretProjection](), inVolume(`projected: {sources: [{secret: {name: c, HERE: }}]}`), objectProjection},
+		{reflect.TypeFor[corev1.DownwardAPIProjection](), inVolume(`projected: {sources: [{downwardAPI: {HERE: }}]}`), downwardAPIProjection},
+		{reflect.TypeFor[corev1.ServiceAccountTokenProjection](), withToken(`serviceAccountToken: {path: p, HERE: }`), tokenProjection},
+	}
 }
