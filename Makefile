@@ -29,7 +29,7 @@ build: ## Build the manager and the node agent into bin/.
 generate: ## Generate deep copies, CRDs, the helm chart, and the tables of packages, metrics, waits and fields.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
-	go run ./hack/quantityschema config/crd/bases/*.yaml
+	go run ./hack/schemas config/crd/bases/*.yaml
 	go run ./hack/chart
 	go run ./hack/metrics
 	go run ./hack/waits

@@ -151,6 +151,11 @@ type ContainerPort struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
 	HostPort int32 `json:"hostPort,omitempty"`
+
+	// hostIP says nothing: a host port is opened on all addresses of the node.
+	// +optional
+	// +kubebuilder:validation:Enum="";"0.0.0.0"
+	HostIP string `json:"hostIP,omitempty"`
 }
 
 // ResourceRequirements are what a container asks for and may use.

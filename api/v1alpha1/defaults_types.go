@@ -31,6 +31,16 @@ type NativePodDefaults struct {
 	// +optional
 	// +kubebuilder:validation:Enum=PreemptLowerPriority;Never;""
 	PreemptionPolicy *corev1.PreemptionPolicy `json:"preemptionPolicy,omitempty"`
+
+	// hostUsers says nothing: MiniPods have no user namespaces.
+	// +optional
+	// +kubebuilder:validation:Enum=true
+	HostUsers *bool `json:"hostUsers,omitempty"`
+
+	// runtimeClassName says nothing: all containers of a node run by the same runtime.
+	// +optional
+	// +kubebuilder:validation:Enum=""
+	RuntimeClassName *string `json:"runtimeClassName,omitempty"`
 }
 
 // NativeContainerDefaults are the same for a container.

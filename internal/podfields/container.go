@@ -43,7 +43,7 @@ var containerPort = []Field{
 	works("name", `http`),
 	works("containerPort", `80`),
 	works("hostPort", `8080`),
-	refused("hostIP", `127.0.0.1`, "a host port is opened on all addresses of the node"),
+	only("hostIP", values(`""`, `0.0.0.0`), `127.0.0.1`, "a host port is opened on all addresses of the node"),
 	only("protocol", values(`TCP`, `UDP`), `SCTP`, notOnAllNodes),
 }
 

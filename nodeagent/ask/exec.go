@@ -13,11 +13,17 @@ const MaxAnswer = 10 << 10
 
 // Failure is how a command failed, in words; empty when it ended well.
 func Failure(end runtime.Executed, timeout time.Duration) string {
+	var how string
 	switch {
 	case end.TimedOut:
-		return fmt.Sprintf("command timed out after %s: %s", timeout, strings.TrimSpace(string(end.Output)))
+		how = fmt.Sprintf("command timed out after %s", timeout)
 	case end.ExitCode != 0:
-		return fmt.Sprintf("command ended with %d: %s", end.ExitCode, strings.TrimSpace(string(end.Output)))
+		how = fmt.Sprintf("command ended with %d", end.ExitCode)
+	default:
+		return ""
 	}
-	return ""
+	if said := strings.TrimSpace(string(end.Output)); said != "" {
+		how += ": " + said
+	}
+	return how
 }

@@ -52,7 +52,8 @@ func TestWhatSaysNothingIsTaken(t *testing.T) {
 		"a variable twice":              podWith("", "env: [{name: A, value: a}, {name: A, value: b}]"),
 		"defaults": podWith("dnsPolicy: ClusterFirst, enableServiceLinks: true, preemptionPolicy: PreemptLowerPriority, priority: 0, schedulerName: default-scheduler, "+
 			"serviceAccount: default, serviceAccountName: default, automountServiceAccountToken: false, hostNetwork: false, hostPID: false, hostIPC: false, "+
-			"shareProcessNamespace: false, setHostnameAsFQDN: false,", "stdin: false, stdinOnce: false, tty: false"),
+			"shareProcessNamespace: false, setHostnameAsFQDN: false, hostUsers: true, runtimeClassName: \"\",", "stdin: false, stdinOnce: false, tty: false, "+
+			"ports: [{containerPort: 80, hostPort: 80, hostIP: 0.0.0.0}]"),
 		"node port 0":   serviceWith("type: NodePort, ports: [{name: a, port: 80, nodePort: 0}, {name: b, port: 81, nodePort: 0}]"),
 		"no type":       serviceWith(`type: "", clusterIP: "", ports: [{port: 80, nodePort: 0, targetPort: null, protocol: "", name: ""}], sessionAffinity: "", sessionAffinityConfig: null`),
 		"its defaults":  serviceWith("internalTrafficPolicy: Cluster, ipFamilies: [IPv4], ipFamilyPolicy: SingleStack, publishNotReadyAddresses: false, ports: [{port: 80}]"),
@@ -82,6 +83,9 @@ func TestWhatWouldChangeSomethingIsRefused(t *testing.T) {
 		"capabilities.add":         podWith("", "securityContext: {capabilities: {add: [FLY]}}"),
 		"protocol":                 podWith("", "ports: [{containerPort: 80, protocol: SCTP}]"),
 		"hostPort":                 podWith("", "ports: [{containerPort: 80, hostPort: 81, protocol: \"\"}, {containerPort: 82, hostPort: 81}]"),
+		"hostIP":                   podWith("", "ports: [{containerPort: 80, hostPort: 81, hostIP: 127.0.0.1}]"),
+		"hostUsers":                podWith("hostUsers: false,", "args: [a]"),
+		"runtimeClassName":         podWith("runtimeClassName: gvisor,", "args: [a]"),
 		"port names":               podWith("", "ports: [{name: a, containerPort: 80}, {name: a, containerPort: 81}]"),
 		"internalTrafficPolicy":    serviceWith("internalTrafficPolicy: Local, ports: [{port: 80}]"),
 		"externalTrafficPolicy":    serviceWith("externalTrafficPolicy: Local, ports: [{port: 80}]"),

@@ -253,3 +253,34 @@ func (w *webs) nativeRuns() (out []string) {
 	slices.Sort(out)
 	return out
 }
+
+// A Pod of this cluster, as kubectl prints it, becomes a MiniPod by another apiVersion and kind, with its status and whatever else it carries.
+func TestPodOfThisClusterMovesIn(t *testing.T) {
+	needs(t, kubelet)
+	t.Parallel()
+	ns := namespace(t)
+	apply(t, ns, `
+apiVersion: v1
+kind: Pod
+metadata: {name: moves, labels: {app: moves}}
+spec:
+  terminationGracePeriodSeconds: 0
+  initContainers:
+  - {name: before, image: `+busybox+`, command: ["true"], resources: {limits: {memory: 32Mi}}}
+  containers:
+  - name: main
+    image: `+busybox+`
+    command: [sleep, "100000"]
+    resources: {requests: {cpu: 10m, memory: 16Mi}}
+    readinessProbe: {exec: {command: ["true"]}}
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, emptyDir: {}}]
+`)
+	kubectl(t, ns, "wait", "pod/moves", "--for=condition=Ready", "--timeout="+patience.String())
+	exported := kubectl(t, ns, "get", "pod", "moves", "-o", "yaml")
+	kubectl(t, ns, "delete", "pod", "moves")
+	exported = strings.Replace(exported, "apiVersion: v1\n", "apiVersion: miniplane.dev/v1alpha1\n", 1)
+	exported = strings.Replace(exported, "\nkind: Pod\n", "\nkind: MiniPod\n", 1)
+	apply(t, ns, exported)
+	kubectl(t, ns, "wait", "minipod/moves", "--for=condition=Ready", "--timeout="+patience.String())
+}

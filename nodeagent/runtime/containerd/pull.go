@@ -123,6 +123,8 @@ func explain(name string, auth runtime.RegistryAuth, err error) error {
 	case errdefs.IsNotFound(native(err)), status == http.StatusNotFound:
 		return fmt.Errorf("pull %q: registry %s has no such image, or none for this machine's platform: %w: %w",
 			name, host, errdefs.ErrNotFound, err)
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no error of its own for it
+		return fmt.Errorf("pull %q: registry %s speaks HTTP without TLS, which an agent takes only where --insecure-registry names it: %w: %w", name, host, errdefs.ErrUnavailable, err)
 	case errors.As(err, &network):
 		return fmt.Errorf("pull %q: registry %s cannot be reached: %w: %w", name, host, errdefs.ErrUnavailable, err)
 	}
