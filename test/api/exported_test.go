@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +29,8 @@ func TestStatusOfANativeObjectIsTaken(t *testing.T) {
 		serviceWith("ports: [{port: 80}]"): &corev1.ServiceStatus{},
 		"kind: MiniDeployment\nmetadata: {name: probe}\nspec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: x}]}}}\n": &appsv1.DeploymentStatus{},
 		"kind: MiniReplicaSet\nmetadata: {name: probe}\nspec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: x}]}}}\n": &appsv1.ReplicaSetStatus{},
+		"kind: MiniDaemonSet\nmetadata: {name: probe}\nspec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: x}]}}}\n":  &appsv1.DaemonSetStatus{},
+		"kind: MiniJob\nmetadata: {name: probe}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: x}]}}}\n":                                               &batchv1.JobStatus{},
 	} {
 		fill(reflect.ValueOf(status).Elem())
 		text, err := json.Marshal(status)
