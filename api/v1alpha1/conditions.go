@@ -185,9 +185,10 @@ const (
 const (
 	ReasonFailedPostStartHook = "FailedPostStartHook"
 	ReasonFailedPreStopHook   = "FailedPreStopHook"
-	// ReasonDNSConfigForming is an Event about more servers or domains than a resolver has room for.
-	ReasonDNSConfigForming = "DNSConfigForming"
 )
+
+// ReasonDNSConfigForming is that of an Event about more servers or domains than a resolver has room for, as a kubelet's.
+const ReasonDNSConfigForming = "DNSConfigForming"
 
 // Reasons a container ended.
 const (

@@ -4,8 +4,8 @@ package main
 var alone = map[string]bool{"MiniNode": true}
 
 // openStatus lets a status have fields that the schema does not know, at any depth. A native object that comes out of a cluster has its status
-// with it, with all that its API server's version knows, and a client that is strict would be refused for it, although nothing of it is
-// ever read: a new object gets its status from miniplane alone.
+// with it, with all that its API server's version knows, and a client that is strict would be refused for it, although nothing of
+// what it sends is kept: a new object gets its status from miniplane alone.
 func openStatus(crd map[string]any) {
 	spec := crd["spec"].(map[string]any)
 	if alone[spec["names"].(map[string]any)["kind"].(string)] {

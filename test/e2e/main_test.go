@@ -42,7 +42,20 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "e2e: %v\ne2e: start a cluster with `make cluster-up`, or set KUBECONFIG\n", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+// run keeps what kubectl learns of the API apart from other clusters: kubectl believes it for six hours, and a cluster of
+// another version may have stood at the same address before.
+func run(m *testing.M) int {
+	cache, err := os.MkdirTemp("", "e2e-kubectl-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(cache)
+	os.Setenv("KUBECACHEDIR", cache)
+	return m.Run()
 }
 
 func connect() (err error) {

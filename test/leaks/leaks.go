@@ -62,8 +62,8 @@ func (p Places) Script() string {
 // A process is named by its cgroup, its network namespace and its command, so that pauses, which share a cgroup, are told apart. Shims of
 // runc's and programs that write logs are in the cgroup of whoever started them, and are known by the agent's directory in their
 // command. The servers of miniplane's shim belong to no MiniPod, come and go as they are needed, and are left out with their sockets,
-// locks, logs and programs; what has ended below them, or below an agent, and nobody asked how, is a zombie. Names of files are enough: what is in them changes. Tasks are told by their bundles: containerd's list leaves
-// out those whose shim is slow to answer.
+// locks, logs and programs; what has ended below them, or below an agent, and nobody asked how, is a zombie. Names of files are
+// enough: what is in them changes. Tasks are told by their bundles: containerd's list leaves out those whose shim is slow to answer.
 const script = `
 set -u
 cgroup='%[1]s' state='%[2]s' root='%[3]s' socket='%[4]s' tasks='%[5]s'
