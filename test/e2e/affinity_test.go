@@ -12,7 +12,7 @@ import (
 
 // placed is the manifest of a MiniDeployment whose template says where its MiniPods may run.
 func placed(name string, replicas int, placement string) string {
-	return strings.Replace(deployment(name, replicas, imageV1), "      containers:\n", placement+"      containers:\n", 1)
+	return strings.Replace(deployment(name, replicas, imageV1), "      containers:\n", strings.TrimPrefix(placement, "\n")+"      containers:\n", 1)
 }
 
 // A node can be required by its name or its labels, and where there is none such, MiniPods wait and say why.
@@ -37,7 +37,7 @@ func TestNodeAffinity(t *testing.T) {
             preference:
               matchExpressions:
               - {key: kubernetes.io/os, operator: NotIn, values: [linux]}
-`[1:]))
+`))
 	waitReady(t, ns, 3, patience)
 	if on := onNode(pods(t, ns)); on[last] != 3 {
 		t.Errorf("by node: %v, want all on %s", on, last)
@@ -49,7 +49,7 @@ func TestNodeAffinity(t *testing.T) {
             nodeSelectorTerms:
             - matchExpressions:
               - {key: e2e.miniplane.dev/nowhere, operator: Exists}
-`[1:]))
+`))
 	waitUnschedulable(t, ns, "nowhere", 1, "not what nodeAffinity requires")
 }
 
@@ -82,7 +82,7 @@ func TestAntiAffinity(t *testing.T) {
               matchExpressions:
               - {key: app, operator: In, values: [lone]}
             matchLabelKeys: [pod-template-hash]
-`[1:]))
+`))
 	oneEach := func() {
 		t.Helper()
 		eventually(t, patience, ns, &miniv1.MiniPodList{}, "one on each node", func() (bool, string) {
@@ -154,7 +154,7 @@ func TestTopologySpread(t *testing.T) {
         topologyKey: kubernetes.io/os
         whenUnsatisfiable: ScheduleAnyway
         labelSelector: {matchLabels: {app: even}}
-`[1:]))
+`))
 	waitReady(t, ns, 2*len(nodes), patience)
 	on := onNode(pods(t, ns))
 	for _, node := range nodes {

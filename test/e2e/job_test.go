@@ -176,8 +176,9 @@ func TestWritesPerMiniPodOfAJob(t *testing.T) {
 	kubectl(t, ns, "delete", "mjob", "work", "--cascade=foreground", "--timeout=120s")
 	perPod, eventsPerPod := (writes(t, "minipods")-beforePods)/n, (writes(t, "events")-beforeEvents)/n
 	t.Logf("%.2f writes and %.2f Events per MiniPod", perPod, eventsPerPod)
-	if perPod > 7 {
-		t.Errorf("%.2f writes per MiniPod, want at most 7", perPod)
+	// Kubernetes' garbage collector asks for the deletion of some a second time.
+	if perPod > 7.4 {
+		t.Errorf("%.2f writes per MiniPod, want 7", perPod)
 	}
 	if eventsPerPod > 1 {
 		t.Errorf("%.2f Events per MiniPod, want at most 1", eventsPerPod)
