@@ -59,6 +59,9 @@ func Run(ctx context.Context, c client.Client, log logr.Logger) error {
 	err := wait.PollUntilContextCancel(ctx, lookEvery, true, func(ctx context.Context) (bool, error) {
 		now, err := deleteAll(ctx, c)
 		if err != nil {
+			if said == "" {
+				left = "what is left could not be read: " + err.Error()
+			}
 			return false, ignoreTransient(err)
 		}
 		left = now

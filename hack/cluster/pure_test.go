@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -263,18 +264,21 @@ func TestEventually(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	var out bytes.Buffer
-	r := &Report{out: &out, every: 10 * time.Millisecond}
-	slow := func() error { time.Sleep(25 * time.Millisecond); return nil }
-	if err := r.Step("slow", slow); err != nil {
-		t.Fatal(err)
-	}
-	if got := out.String(); !strings.Contains(got, "still at it") || !strings.HasSuffix(got, "0.0 s\n") {
-		t.Errorf("printed %q", got)
-	}
-	if err := r.Step("broken", func() error { return errors.New("oh") }); err == nil || err.Error() != "broken: oh" {
-		t.Errorf("error %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		r := &Report{out: &out, every: 10 * time.Second}
+		slow := func() error { time.Sleep(25 * time.Second); return nil }
+		if err := r.Step("slow", slow); err != nil {
+			t.Fatal(err)
+		}
+		want := "  slow … still at it after 10 s\n  slow … still at it after 20 s\n  slow                                25.0 s\n"
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Error(diff)
+		}
+		if err := r.Step("broken", func() error { return errors.New("oh") }); err == nil || err.Error() != "broken: oh" {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 func TestCommandLine(t *testing.T) {
