@@ -15,14 +15,21 @@ const (
 	backoffReset = 10 * time.Minute
 	// sharedBackoffMax bounds the wait after failures of what all containers share: sandbox, network, removal.
 	sharedBackoffMax = 30 * time.Second
-	// UnavailableRetry is the wait when the runtime does not answer.
+	// UnavailableRetry is the wait when the runtime does not answer, doubled with each further time up to unavailableMax: one that is behind with
+	// what hundreds ask gets no further when they all ask twice a second.
 	UnavailableRetry = 500 * time.Millisecond
+	unavailableMax   = 8 * time.Second
 	// errImagePullFor is how long a first failed pull is shown as such, before it is shown as waiting.
 	errImagePullFor = 5 * time.Second
 )
 
 // crashDelay is how long to wait before the next start after so many crashes before the last one.
 func crashDelay(crashes int) time.Duration { return Doubled(backoffBase, backoffMax, crashes) }
+
+// UnansweredRetry is how long to wait after nobody answered so many times in a row.
+func UnansweredRetry(times int) time.Duration {
+	return Doubled(UnavailableRetry, unavailableMax, times)
+}
 
 // Doubled is base after one, twice that after two and so on, up to a maximum; 0 after none.
 func Doubled(base, most time.Duration, count int) time.Duration {
@@ -54,7 +61,7 @@ func restart(last Container, ended time.Time) (at time.Time, crashes int) {
 func (f Failure) retryAt(container bool) time.Time {
 	switch {
 	case f.Reason == "":
-		return f.At.Add(UnavailableRetry)
+		return f.At.Add(UnansweredRetry(f.Unanswered))
 	case f.Reason == miniv1.ReasonRunContainerError:
 		return f.At.Add(crashDelay(f.Count - 1)) // as of one that crashed: the first time at once
 	case container:
@@ -67,7 +74,7 @@ func (f Failure) retryAt(container bool) time.Time {
 // retryAt is when to try again to get the image.
 func (i Image) retryAt() time.Time {
 	if i.Failures == 0 {
-		return i.FailedAt.Add(UnavailableRetry)
+		return i.FailedAt.Add(UnansweredRetry(i.Unanswered))
 	}
 	return i.FailedAt.Add(crashDelay(i.Failures))
 }

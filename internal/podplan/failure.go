@@ -63,6 +63,8 @@ type Failure struct {
 	Message string
 	At      time.Time
 	Count   int
+	// Unanswered is how often in a row nobody answered.
+	Unanswered int
 	// Starts is how many of them were starts of a container that was made: each was a run of it, if a short one.
 	Starts int
 	// SpecHash of the container that failed; a changed container is tried at once.
@@ -86,6 +88,7 @@ func (o *Observation) Failed(desired *miniv1.MiniPod, a Action, reason, words st
 	failure := o.Failures[a.task()]
 	failure.At, failure.Reason, failure.Message = now, reason, words
 	if reason == "" {
+		failure.Unanswered++
 		o.Failures[a.task()] = failure
 		return
 	}
@@ -96,7 +99,7 @@ func (o *Observation) Failed(desired *miniv1.MiniPod, a Action, reason, words st
 		}
 		failure.SpecHash = hash
 	}
-	failure.Count++
+	failure.Count, failure.Unanswered = failure.Count+1, 0
 	if a.Type == StartContainer {
 		o.Drop(a.ID)
 	}

@@ -33,10 +33,11 @@ type Image struct {
 	ID string
 	// Access says who may run a guarded one, in words of who guards it.
 	Access string
-	// Failures counts the failed tries in a row, FailedAt and Message tell of the last.
-	Failures int
-	FailedAt time.Time
-	Message  string
+	// Failures counts the failed tries in a row, FailedAt and Message tell of the last. Unanswered is how often in a row nobody answered since.
+	Failures   int
+	Unanswered int
+	FailedAt   time.Time
+	Message    string
 	// Progress is how far a pull has come; zero in its first seconds.
 	Progress PullProgress
 }
@@ -72,8 +73,10 @@ func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<2
 // Failed is the image after a try to get it failed, in the words of who tried. That somebody did not answer is not counted.
 func (i Image) Failed(words string, unanswered bool, now time.Time) Image {
 	i.State, i.FailedAt, i.Message = ImageFailed, now, words
-	if !unanswered {
-		i.Failures++
+	if unanswered {
+		i.Unanswered++
+	} else {
+		i.Failures, i.Unanswered = i.Failures+1, 0
 	}
 	return i
 }

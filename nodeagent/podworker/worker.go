@@ -28,6 +28,7 @@ type worker struct {
 	slot      *place // one of the pool's launches
 	publisher *publisher
 	asking    map[string]bool             // containers that will be asked for again
+	unheard   map[string]int              // how often in a row the runtime did not tell of them; nil where it always did
 	portsFree bool                        // its host ports were found free
 	watches   map[string]watch            // containers that are probed, by ID; nil where there are none
 	hooks     map[podplan.HookOf]*hookRun // those that run
@@ -266,9 +267,12 @@ func (w *worker) refresh(ctx context.Context, id string) {
 	case found:
 		if w.observed.Set(c); c.State == podplan.StateUnanswered {
 			w.askLater(id)
+			return
 		}
+		delete(w.unheard, id)
 	default:
 		w.observed.Drop(id)
+		delete(w.unheard, id)
 	}
 }
 
@@ -285,7 +289,11 @@ func (w *worker) askUnanswered() {
 func (w *worker) askLater(id string) {
 	if !w.asking[id] {
 		w.asking[id] = true
-		w.pool.Clock.AfterFunc(podplan.UnavailableRetry, func() { w.somethingHappened(id, "") })
+		if w.unheard == nil {
+			w.unheard = map[string]int{}
+		}
+		w.unheard[id]++
+		w.pool.Clock.AfterFunc(podplan.UnansweredRetry(w.unheard[id]), func() { w.somethingHappened(id, "") })
 	}
 }
 
