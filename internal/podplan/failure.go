@@ -86,18 +86,17 @@ func (o *Observation) Succeeded(a Action) {
 // for a reason of its own.
 func (o *Observation) Failed(desired *miniv1.MiniPod, a Action, reason, words string, now time.Time) {
 	failure := o.Failures[a.task()]
+	if desired != nil && a.Container != "" {
+		hash := SpecHash(ContainerNamed(desired, a.Container))
+		if failure.SpecHash != hash {
+			failure = Failure{SpecHash: hash}
+		}
+	}
 	failure.At, failure.Reason, failure.Message = now, reason, words
 	if reason == "" {
 		failure.Unanswered++
 		o.Failures[a.task()] = failure
 		return
-	}
-	if desired != nil && a.Container != "" {
-		hash := SpecHash(ContainerNamed(desired, a.Container))
-		if failure.SpecHash != hash {
-			failure.Count, failure.Starts = 0, 0
-		}
-		failure.SpecHash = hash
 	}
 	failure.Count, failure.Unanswered = failure.Count+1, 0
 	if a.Type == StartContainer {

@@ -108,20 +108,21 @@ func TestEnvironmentThatComesLater(t *testing.T) {
 
 // Who does not answer is asked less and less often, until somebody answers, if only to refuse.
 func TestAskedLessAndLess(t *testing.T) {
-	o, start := seen(), Action{Type: StartContainer, Container: "main", ID: "x"}
+	pod, o := testPod().Obj(), seen(container("main", 0, 0))
+	start := Action{Type: StartContainer, Container: "main", ID: id("main", 0)}
 	image := Image{Ref: "echo:test"}
 	for _, want := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 8 * time.Second} {
-		o.Failed(nil, start, "", "no answer", t0)
+		o.Failed(pod, start, "", "no answer", t0)
 		image = image.Failed("no answer", true, t0)
-		if got := o.Failures[start.task()].retryAt(true).Sub(t0); got != want {
-			t.Errorf("the runtime is asked again after %s, want %s", got, want)
+		if work, until := Split(Plan(pod, o, t0)); len(work) > 0 || until.Sub(t0) != want {
+			t.Errorf("the runtime is asked again: %v until %s, want %s", work, until.Sub(t0), want)
 		}
 		if got := image.retryAt().Sub(t0); got != want {
 			t.Errorf("the image is looked for again after %s, want %s", got, want)
 		}
 	}
-	o.Failed(testPod().Obj(), start, miniv1.ReasonCreateContainerError, "no", t0)
-	o.Failed(nil, start, "", "no answer", t0)
+	o.Failed(pod, start, miniv1.ReasonCreateContainerError, "no", t0)
+	o.Failed(pod, start, "", "no answer", t0)
 	if got := o.Failures[start.task()].retryAt(true).Sub(t0); got != UnavailableRetry {
 		t.Errorf("after an answer it is asked again after %s", got)
 	}
