@@ -70,10 +70,16 @@ func noRoom(err error) error {
 	return err
 }
 
-// inTheWay tells of a task that could not be created because the container's bundle is there. An earlier start that nobody waits for any more may still be
-// making it, or a sweep has to prove that none is: it is no answer about the container.
+// inTheWay tells of a task that could not be created because the container's bundle is there, or was taken away meanwhile. An earlier start that nobody waits
+// for any more may still be making it, or clearing it away, or a sweep has to prove that none is: it is no answer about the container.
 func inTheWay(err error, id string) error {
-	if errdefs.IsUnknown(err) && strings.Contains(err.Error(), "/"+id+": file exists") {
+	if !errdefs.IsUnknown(err) {
+		return err
+	}
+	words := err.Error()
+	there := strings.Contains(words, "/"+id+": file exists")
+	gone := strings.Contains(words, "failed to start shim") && strings.Contains(words, "/"+id+"/") && strings.Contains(words, syscall.ENOENT.Error())
+	if there || gone {
 		return fmt.Errorf("an earlier start of it may not be over: %w: %w", errdefs.ErrUnavailable, err)
 	}
 	return err

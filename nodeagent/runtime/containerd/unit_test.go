@@ -178,3 +178,20 @@ func TestLargeRecord(t *testing.T) {
 		}
 	}
 }
+
+// What another start of the same container has to do with a failure is no word about the container.
+func TestInTheWay(t *testing.T) {
+	const bundle = "/run/containerd/io.containerd.runtime.v2.task/miniplane/u-main-0"
+	for words, unanswered := range map[string]bool{
+		"mkdir " + bundle + ": file exists":       true,
+		"mkdir " + bundle + "-more: file exists":  false,
+		"mkdir /somewhere/u-main-10: file exists": false,
+		"failed to start shim: start failed: failed to write bootstrap.json: failed to create temp file: open " + bundle + "/2345987597: no such file or directory": true,
+		"failed to start shim: start failed: fork/exec /usr/bin/containerd-shim: no such file or directory":                                                         false,
+		"OCI runtime create failed: mount " + bundle + "/rootfs/x: no such file or directory":                                                                       false,
+	} {
+		if err := inTheWay(errdefs.ErrUnknown.WithMessage(words), "u-main-0"); runtime.IsUnanswered(err) != unanswered {
+			t.Errorf("%q: unanswered: %t", err, !unanswered)
+		}
+	}
+}
