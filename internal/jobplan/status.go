@@ -111,13 +111,21 @@ func (p *Plan) After(o Observed, done Done) miniv1.MiniJobStatus {
 		return *s
 	}
 	tracked := map[types.UID]bool{}
-	terminating := p.terminating.Clone()
+	terminating, strays := p.terminating.Clone(), 0
 	for _, pod := range o.Pods {
 		has := holds(pod, o.Released)
-		if has && podstate.IsActive(pod) && done.Deleted.Has(pod.UID) {
-			s.Active--
-			if podstate.IsReady(pod) {
-				*s.Ready--
+		switch {
+		case !podstate.IsActive(pod):
+		case !done.Deleted.Has(pod.UID):
+			if !has {
+				strays++
+			}
+		default:
+			if has {
+				s.Active--
+				if podstate.IsReady(pod) {
+					*s.Ready--
+				}
 			}
 			if podstate.IsBound(pod) {
 				terminating.Insert(pod.UID)
@@ -135,7 +143,7 @@ func (p *Plan) After(o Observed, done Done) miniv1.MiniJobStatus {
 	*s.Ready = min(max(0, *s.Ready), s.Active)
 	*s.Terminating = int32(terminating.Len())
 	fold(s, func(uid types.UID) bool { return tracked[uid] })
-	if p.verdict != nil && left == 0 && s.UncountedTerminatedPods == nil && terminating.Len() == 0 && s.Active == 0 {
+	if p.verdict != nil && left == 0 && s.UncountedTerminatedPods == nil && terminating.Len() == 0 && s.Active == 0 && strays == 0 {
 		p.finish(o, s)
 	}
 	summarize(o.Job, s, done.Failure, o.Now)
