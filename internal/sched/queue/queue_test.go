@@ -127,6 +127,49 @@ func TestBatonIsPassedWhenOneInFlightIsDeleted(t *testing.T) {
 	}
 }
 
+// manyLabels are more than are told apart one by one.
+const manyLabels = 65
+
+func labelled(p *framework.Pod, labels map[string]string) *framework.Pod {
+	p.Labels = labels
+	return p
+}
+
+// Labels make no class of their own until somebody is told apart by them. Then also those are asked who were not, since another was asked for them.
+func TestLabelsThatTellApart(t *testing.T) {
+	for name, many := range map[string]int{"a label": 1, "more than are told apart one by one": manyLabels} {
+		t.Run(name, func(t *testing.T) {
+			q, _ := newQueue()
+			for i, name := range []string{"a1", "a2", "a3"} {
+				q.Add(labelled(pod(name, "a", i), map[string]string{"index": fmt.Sprint(i / 2), "other": fmt.Sprint(i)}))
+			}
+			for _, name := range drain(q) {
+				q.Park(types.UID(name), ForNode)
+			}
+			q.Wake(helpsClass("a"))
+			want(t, drain(q), []string{"a1"})
+			labels := []string{"index"}
+			for i := 1; i < many; i++ {
+				labels = append(labels, fmt.Sprint("l", i))
+			}
+			q.Distinguish(labels)
+			apart := []string{"a2", "a3"}
+			want(t, drain(q), apart)
+			for _, name := range append(apart, "a1") {
+				q.Park(types.UID(name), ForNode)
+			}
+			q.Distinguish([]string{"index"})
+			want(t, q.Depths(), Depths{Waiting: 3})
+			q.Wake(helpsClass("a"))
+			woken := []string{"a1", "a3"}
+			if many == manyLabels { // also by the other label
+				woken = []string{"a1", "a2", "a3"}
+			}
+			want(t, drain(q), woken)
+		})
+	}
+}
+
 // What changes about a MiniPod while its binding is written is what waits when the binding fails.
 func TestRenew(t *testing.T) {
 	q, c := newQueue()
