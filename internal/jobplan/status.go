@@ -90,8 +90,11 @@ func (p *planner) set(s *miniv1.MiniJobStatus, kind string, truth bool, reason, 
 }
 
 func set(job *miniv1.MiniJob, s *miniv1.MiniJobStatus, now time.Time, kind string, truth bool, reason, message string) {
-	conditions.Set(&s.Conditions, metav1.Condition{Type: kind, Status: conditions.Bool(truth), Reason: reason, Message: message,
-		ObservedGeneration: job.Generation, LastTransitionTime: metav1.NewTime(now)})
+	setter(job, s, now).Set(kind, truth, reason, message)
+}
+
+func setter(job *miniv1.MiniJob, s *miniv1.MiniJobStatus, now time.Time) conditions.Setter {
+	return conditions.Setter{List: &s.Conditions, Generation: job.Generation, Now: metav1.NewTime(now)}
 }
 
 // Done is what of a plan was carried out.
@@ -195,17 +198,9 @@ func summarize(job *miniv1.MiniJob, s *miniv1.MiniJobStatus, failure conditions.
 		reason, message = failure.Reason, failure.Message
 	}
 	suspended := is(s.Conditions, miniv1.ConditionSuspended)
-	maybe(job, s, now, failed || failure.Final, miniv1.ConditionStalled, reason, message)
-	maybe(job, s, now, !complete && !failed && !failure.Final && (!suspended || failure.Reason != ""), miniv1.ConditionReconciling, reason, message)
-}
-
-// maybe sets a condition that is there only when it is true.
-func maybe(job *miniv1.MiniJob, s *miniv1.MiniJobStatus, now time.Time, truth bool, kind, reason, message string) {
-	if !truth {
-		conditions.Remove(&s.Conditions, kind)
-		return
-	}
-	set(job, s, now, kind, true, reason, message)
+	to := setter(job, s, now)
+	to.Maybe(failed || failure.Final, miniv1.ConditionStalled, reason, message)
+	to.Maybe(!complete && !failed && !failure.Final && (!suspended || failure.Reason != ""), miniv1.ConditionReconciling, reason, message)
 }
 
 func summary(job *miniv1.MiniJob, s *miniv1.MiniJobStatus) string {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -91,4 +92,14 @@ func ownerOf(pod *miniv1.MiniPod) types.UID {
 		return owner.UID
 	}
 	return ""
+}
+
+// SameReadiness tells whether both versions of a MiniPod count alike, now and with time.
+func SameReadiness(before, after *miniv1.MiniPod) bool {
+	is := meta.FindStatusCondition(after.Status.Conditions, miniv1.ConditionReady)
+	was := meta.FindStatusCondition(before.Status.Conditions, miniv1.ConditionReady)
+	if is == nil || was == nil {
+		return podstate.IsReady(before) == podstate.IsReady(after)
+	}
+	return is.Status == was.Status && is.LastTransitionTime.Equal(&was.LastTransitionTime)
 }
