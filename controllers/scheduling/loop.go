@@ -70,7 +70,9 @@ func (s *Scheduler) attemptNext(ctx context.Context) bool {
 	}
 	start := time.Now()
 	outcome := s.decide(pod)
-	decisionSeconds.Observe(time.Since(start).Seconds())
+	took := time.Since(start)
+	s.queue.Spent(pod.Namespace, took)
+	decisionSeconds.Observe(took.Seconds())
 	attempts.WithLabelValues(outcome.result).Inc()
 	s.writers.start(pod.Namespace, func() bool {
 		if outcome.node != "" {

@@ -15,6 +15,7 @@ type state int
 
 const (
 	inActive state = iota
+	inLate
 	inFlight
 	waiting
 	backingOff
@@ -80,6 +81,8 @@ func (q *Queue) leave(it *item) {
 	switch it.state {
 	case inActive:
 		heap.Remove(&q.active, it.at)
+	case inLate:
+		q.leaveLate(it)
 	case backingOff:
 		heap.Remove(&q.backoff, it.at)
 	case waiting:

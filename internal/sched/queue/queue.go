@@ -18,7 +18,8 @@
 // What makes it hard is what happens while a MiniPod is IN FLIGHT: an event that comes between its decision and its Park
 // would be lost. So events are kept while anything is in flight, and Park asks those that came since Pop.
 //
-// Order: by time of creation, then of arrival. A MiniPod that does not fit never holds up another that does.
+// Order: by time of creation, then of arrival; but namespaces whose decisions took more than their share of the time come last (debts.go). A MiniPod that does not fit
+// never holds up another that does.
 package queue
 
 import (
@@ -90,6 +91,10 @@ type Queue struct {
 	base    int64
 	arrived int64
 	ready   chan struct{}
+	// late has those of namespaces in debt that are to be tried, by namespace, and debts what namespaces owe.
+	late   map[string]*items
+	debts  map[string]debt
+	tidyAt int // so many debts
 	// telling are labels that tell MiniPods of one class apart; everything does, that there are too many of.
 	telling    []string
 	everything bool
@@ -103,7 +108,7 @@ type class struct {
 
 // New makes an empty queue that takes the time from now.
 func New(now func() time.Time) *Queue {
-	return &Queue{now: now, items: map[types.UID]*item{}, classes: map[string]*class{},
+	return &Queue{now: now, items: map[types.UID]*item{}, classes: map[string]*class{}, late: map[string]*items{}, debts: map[string]debt{},
 		active: items{less: older}, backoff: items{less: sooner}, ready: make(chan struct{}, 1)}
 }
 
@@ -130,7 +135,7 @@ func (q *Queue) Distinguish(labels []string) {
 			q.wait(it, c.wait)
 		}
 	}
-	if len(q.active.list)+len(q.backoff.list)+q.flying > 0 { // one that was asked for a whole class may be tried, and get an answer for itself alone
+	if len(q.active.list)+len(q.late)+len(q.backoff.list)+q.flying > 0 { // one that was asked for a whole class may be tried, and get an answer for itself alone
 		for _, c := range q.classes {
 			q.wakeFirst(c)
 		}
@@ -178,10 +183,10 @@ func (q *Queue) Pop() (pod *framework.Pod, ok bool) {
 	for now := q.now(); len(q.backoff.list) > 0 && !q.backoff.list[0].retryAt.After(now); {
 		q.activate(heap.Pop(&q.backoff).(*item))
 	}
-	if len(q.active.list) == 0 {
+	it := q.next(q.now())
+	if it == nil {
 		return nil, false
 	}
-	it := heap.Pop(&q.active).(*item)
 	it.state, it.placed, it.poppedAt = inFlight, false, q.base+int64(len(q.events))
 	q.flying++
 	return it.pod, true
@@ -284,7 +289,11 @@ type Depths struct{ Active, Backoff, Waiting, InFlight int }
 func (q *Queue) Depths() Depths {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return Depths{Active: len(q.active.list), Backoff: len(q.backoff.list), Waiting: q.waiting, InFlight: q.flying}
+	active := len(q.active.list)
+	for _, late := range q.late {
+		active += late.Len()
+	}
+	return Depths{Active: active, Backoff: len(q.backoff.list), Waiting: q.waiting, InFlight: q.flying}
 }
 
 // Listens tells whether an event could make a difference: whether anything waits or is in flight. Working out an event

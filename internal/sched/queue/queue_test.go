@@ -170,6 +170,43 @@ func TestLabelsThatTellApart(t *testing.T) {
 	}
 }
 
+// A namespace whose decisions take long lets others go first, until it has paid for that; alone it is not held up.
+func TestWhoTakesLongGoesLast(t *testing.T) {
+	q, c := newQueue()
+	for i, namespace := range []string{"slow", "slow", "slow", "slower", "quick", "quick"} {
+		p := pod(fmt.Sprint(namespace, i), namespace, i)
+		p.Namespace = namespace
+		q.Add(p)
+	}
+	pop := func(took time.Duration) string {
+		p, ok := q.Pop()
+		if !ok {
+			return ""
+		}
+		q.Spent(p.Namespace, took)
+		return p.Name
+	}
+	want(t, pop(300*time.Millisecond), "slow0")
+	want(t, pop(400*time.Millisecond), "slower3")
+	want(t, pop(time.Millisecond), "quick4")
+	want(t, q.Depths(), Depths{Active: 3, InFlight: 3})
+	q.Delete("slow1")
+	want(t, pop(time.Millisecond), "quick5")
+	want(t, pop(time.Second), "slow2")
+	want(t, q.Depths(), Depths{InFlight: 5})
+	q.Delete("slow2")
+	for i, namespace := range []string{"slow", "slower", "quick"} {
+		p := pod(fmt.Sprint(namespace, 10+i), namespace, 10+i)
+		p.Namespace = namespace
+		q.Add(p)
+	}
+	want(t, pop(0), "quick12")
+	c.t = c.t.Add(4 * time.Second)
+	want(t, pop(0), "slower11") // has paid
+	want(t, pop(0), "slow10")
+	want(t, pop(0), "")
+}
+
 // What changes about a MiniPod while its binding is written is what waits when the binding fails.
 func TestRenew(t *testing.T) {
 	q, c := newQueue()
