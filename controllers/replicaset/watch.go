@@ -31,7 +31,7 @@ func (r *Reconciler) selections(ctx context.Context, namespace string) ([]podcon
 	}
 	out := make([]podcontrol.Selection, len(list.Items))
 	for i := range list.Items {
-		out[i] = podcontrol.Selection{Owner: client.ObjectKeyFromObject(&list.Items[i]), Selector: list.Items[i].Spec.Selector}
+		out[i] = podcontrol.SelectionOf(&list.Items[i], list.Items[i].Spec.Selector)
 	}
 	return out, nil
 }
