@@ -117,24 +117,14 @@ func (p *Plan) After(o Observed, done Done) miniv1.MiniJobStatus {
 	terminating, strays := p.terminating.Clone(), 0
 	for _, pod := range o.Pods {
 		has := holds(pod, o.Released)
+		tracked[pod.UID] = has && !done.Released.Has(pod.UID)
 		switch {
 		case !podstate.IsActive(pod):
-		case !done.Deleted.Has(pod.UID):
-			if !has {
-				strays++
-			}
-		default:
-			if has {
-				s.Active--
-				if podstate.IsReady(pod) {
-					*s.Ready--
-				}
-			}
-			if podstate.IsBound(pod) {
-				terminating.Insert(pod.UID)
-			}
+		case done.Deleted.Has(pod.UID):
+			uncount(s, pod, has, terminating)
+		case !has:
+			strays++
 		}
-		tracked[pod.UID] = has && !done.Released.Has(pod.UID)
 	}
 	left := 0
 	for _, has := range tracked {
@@ -151,6 +141,19 @@ func (p *Plan) After(o Observed, done Done) miniv1.MiniJobStatus {
 	}
 	summarize(o.Job, s, done.Failure, o.Now)
 	return *s
+}
+
+// uncount notes that an active MiniPod was deleted, which counts among the active if it was held.
+func uncount(s *miniv1.MiniJobStatus, pod *miniv1.MiniPod, held bool, terminating sets.Set[types.UID]) {
+	if held {
+		s.Active--
+		if podstate.IsReady(pod) {
+			*s.Ready--
+		}
+	}
+	if podstate.IsBound(pod) {
+		terminating.Insert(pod.UID)
+	}
 }
 
 // Finishes tells whether a status says of a MiniJob that it is complete or has failed.
