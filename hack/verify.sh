@@ -34,7 +34,9 @@ done
 helm=$(hack/assets.sh helm)/helm
 "$helm" lint --strict --quiet charts/miniplane --namespace miniplane-system || fail "charts/miniplane does not lint"
 
-go mod tidy -diff >/dev/null || fail "go.mod is not tidy: run go mod tidy"
+for module in . test/differential; do
+  (cd "$module" && go mod tidy -diff >/dev/null) || fail "go.mod in $module is not tidy: run go mod tidy there"
+done
 if [ -n "$(git status --porcelain)" ]; then
   git status --short >&2
   fail "the tree is not clean: commit what was generated"

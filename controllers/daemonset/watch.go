@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -31,7 +30,7 @@ func (r *Reconciler) interest() podcontrol.Interest {
 		if podstate.IsActive(before) != podstate.IsActive(after) {
 			return 0, true
 		}
-		return gatherTime, daemonplan.NodeOf(before) != daemonplan.NodeOf(after) || !sameReadiness(before, after)
+		return gatherTime, daemonplan.NodeOf(before) != daemonplan.NodeOf(after) || !podcontrol.SameReadiness(before, after)
 	}}
 }
 
@@ -42,19 +41,9 @@ func (r *Reconciler) selections(ctx context.Context, namespace string) ([]podcon
 	}
 	out := make([]podcontrol.Selection, len(list.Items))
 	for i := range list.Items {
-		out[i] = podcontrol.Selection{Owner: client.ObjectKeyFromObject(&list.Items[i]), Selector: list.Items[i].Spec.Selector}
+		out[i] = podcontrol.SelectionOf(&list.Items[i], list.Items[i].Spec.Selector)
 	}
 	return out, nil
-}
-
-// sameReadiness tells whether both versions of a MiniPod count alike, now and with time.
-func sameReadiness(before, after *miniv1.MiniPod) bool {
-	is := meta.FindStatusCondition(after.Status.Conditions, miniv1.ConditionReady)
-	was := meta.FindStatusCondition(before.Status.Conditions, miniv1.ConditionReady)
-	if is == nil || was == nil {
-		return podstate.IsReady(before) == podstate.IsReady(after)
-	}
-	return is.Status == was.Status && is.LastTransitionTime.Equal(&was.LastTransitionTime)
 }
 
 // nodeEvents wakes the sets whose answer to a core Node changes.

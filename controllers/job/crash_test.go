@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
+	"miniplane.dev/miniplane/controllers/job"
 	"miniplane.dev/miniplane/internal/index"
 	"miniplane.dev/miniplane/test/fresh"
 )
@@ -308,4 +309,37 @@ func TestTwoManagers(t *testing.T) {
 	}
 	w.settle(j)
 	w.want(j, "Running 1/5 active=4 failed=1")
+}
+
+// gets counts reads of single MiniPods past the cache.
+type gets struct {
+	client.Client
+	pods int
+}
+
+func (g *gets) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	if _, is := o.(*miniv1.MiniPod); is {
+		g.pods++
+	}
+	return g.Client.Get(ctx, key, o, opts...)
+}
+
+// MiniPods that somebody made with a reference to the MiniJob, and without its labels, are not asked for one by one.
+func TestComparesStrangersAtOnce(t *testing.T) {
+	w := newWorld(t)
+	j := w.job("work", 1, 1)
+	w.settle(j)
+	mine := w.pods()[0]
+	for i := range 20 {
+		pod := &miniv1.MiniPod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: fmt.Sprint("stranger", i), OwnerReferences: mine.OwnerReferences,
+			Finalizers: []string{miniv1.JobFinalizer}}, Spec: mine.Spec}
+		w.must(w.Create(w.Context(), pod))
+	}
+	live := &gets{Client: w.Client}
+	w.reconciler = job.NewReconciler(fresh.Client(w.Client), live, w.events, func() time.Time { return w.time })
+	w.settle(j)
+	if live.pods > 0 {
+		t.Errorf("asked for %d, one by one", live.pods)
+	}
+	w.want(j, "Running 0/1 active=1 failed=0")
 }

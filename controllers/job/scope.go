@@ -91,7 +91,12 @@ func (r *Reconciler) compare(ctx context.Context, s *scope) error {
 func (r *Reconciler) heldLive(ctx context.Context, s *scope) (sets.Set[types.UID], error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(miniv1.GroupVersion.WithKind("MiniPodList"))
-	if err := r.live.List(ctx, list, client.InNamespace(s.job.Namespace), client.MatchingLabelsSelector{Selector: s.selector}); err != nil {
+	// Anybody can make MiniPods with a reference to a MiniJob, and without its labels, and as many as he likes: to ask for each would hold up all MiniJobs.
+	selector := s.selector
+	if slices.ContainsFunc(s.there.Owned, func(pod *miniv1.MiniPod) bool { return !selector.Matches(labels.Set(pod.Labels)) }) {
+		selector = labels.Everything()
+	}
+	if err := r.live.List(ctx, list, client.InNamespace(s.job.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
 		return nil, err
 	}
 	cached, held := sets.New[types.UID](), sets.New[types.UID]()

@@ -46,7 +46,7 @@ func (r *Reconciler) selections(ctx context.Context, namespace string) ([]podcon
 	var out []podcontrol.Selection
 	for i := range list.Items {
 		if job := &list.Items[i]; job.Spec.Selector != nil && ours(job) {
-			out = append(out, podcontrol.Selection{Owner: client.ObjectKeyFromObject(job), Selector: job.Spec.Selector})
+			out = append(out, podcontrol.SelectionOf(job, job.Spec.Selector))
 		}
 	}
 	return out, nil

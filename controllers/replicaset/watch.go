@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
@@ -21,7 +20,7 @@ func (r *Reconciler) interest() podcontrol.Interest {
 		if podstate.IsActive(before) != podstate.IsActive(after) {
 			return 0, true
 		}
-		return gatherTime, !sameReadiness(before, after)
+		return gatherTime, !podcontrol.SameReadiness(before, after)
 	}}
 }
 
@@ -32,17 +31,7 @@ func (r *Reconciler) selections(ctx context.Context, namespace string) ([]podcon
 	}
 	out := make([]podcontrol.Selection, len(list.Items))
 	for i := range list.Items {
-		out[i] = podcontrol.Selection{Owner: client.ObjectKeyFromObject(&list.Items[i]), Selector: list.Items[i].Spec.Selector}
+		out[i] = podcontrol.SelectionOf(&list.Items[i], list.Items[i].Spec.Selector)
 	}
 	return out, nil
-}
-
-// sameReadiness tells whether both versions of a MiniPod count alike, now and with time.
-func sameReadiness(before, after *miniv1.MiniPod) bool {
-	is := meta.FindStatusCondition(after.Status.Conditions, miniv1.ConditionReady)
-	was := meta.FindStatusCondition(before.Status.Conditions, miniv1.ConditionReady)
-	if is == nil || was == nil {
-		return podstate.IsReady(before) == podstate.IsReady(after)
-	}
-	return is.Status == was.Status && is.LastTransitionTime.Equal(&was.LastTransitionTime)
 }

@@ -82,6 +82,7 @@ func (s *Scheduler) podSeen(pod *miniv1.MiniPod) {
 func (s *Scheduler) podBound(pod *miniv1.MiniPod) {
 	p := framework.NewPod(pod)
 	discharged := false
+	s.distinguish(p)
 	s.charging.Lock()
 	before, same := s.cache.Bind(p, pod.Status.NodeName)
 	if podstate.HoldsQuota(pod) {
@@ -164,23 +165,24 @@ func (s *Scheduler) quotaGone(q *miniv1.MiniQuota) {
 	s.quotaChanged(q.Namespace)
 }
 
-// nodeChanged wakes those who would pass the filters of the node as it is now, and may go there for what is around it.
+// nodeChanged wakes those who would pass the filters of the node as it is now, but for those whom other MiniPods keep from it. Who does was found out when
+// they were tried: what happens about those others since then wakes them, and to count anew with every MiniPod that ends would cost more than to try.
 func (s *Scheduler) nodeChanged(name string) {
 	if !s.queue.Listens() {
 		return
 	}
-	node, ok := s.cache.Node(name)
+	node, slot, ok := s.cache.Node(name)
 	if !ok {
 		return
 	}
 	s.queue.Wake(queue.Event{Helps: func(pod *framework.Pod, wait queue.Wait) bool {
-		return wait == queue.ForNode && s.profile.Filter(pod, &node).Code == framework.Fits && s.cache.Allows(pod, name)
+		return wait.Is(queue.ForNode) && !wait.Keeps(slot) && s.profile.Filter(pod, &node).Code == framework.Fits
 	}})
 }
 
 // quotaChanged wakes those of the namespace that its quotas would admit now.
 func (s *Scheduler) quotaChanged(namespace string) {
 	s.queue.Wake(queue.Event{Helps: func(pod *framework.Pod, wait queue.Wait) bool {
-		return wait == queue.ForQuota && pod.Namespace == namespace && s.ledger.Check(namespace, &pod.Charge) == nil
+		return wait.Is(queue.ForQuota) && pod.Namespace == namespace && s.ledger.Check(namespace, &pod.Charge) == nil
 	}})
 }

@@ -70,7 +70,9 @@ func (s *Scheduler) attemptNext(ctx context.Context) bool {
 	}
 	start := time.Now()
 	outcome := s.decide(pod)
-	decisionSeconds.Observe(time.Since(start).Seconds())
+	took := time.Since(start)
+	s.queue.Spent(pod.Namespace, took)
+	decisionSeconds.Observe(took.Seconds())
 	attempts.WithLabelValues(outcome.result).Inc()
 	s.writers.start(pod.Namespace, func() bool {
 		if outcome.node != "" {
@@ -103,9 +105,10 @@ func (s *Scheduler) decide(pod *framework.Pod) outcome {
 	// 3. The nodes.
 	decision := s.cycle.Decide(pod)
 	if decision.Node == "" {
-		return outcome{result: resultUnschedulable, wait: queue.ForNode, reason: miniv1.ReasonUnschedulable, message: decision.Message}
+		return outcome{result: resultUnschedulable, wait: queue.ForNode.KeptFrom(decision.Kept), reason: miniv1.ReasonUnschedulable, message: decision.Message}
 	}
 	// 4. The charge on both accounts. It can fail only when a quota came between.
+	s.distinguish(pod)
 	s.charging.Lock()
 	exceeded := s.ledger.Admit(pod.UID, pod.Namespace, &pod.Charge)
 	if exceeded == nil {

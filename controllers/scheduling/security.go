@@ -38,7 +38,7 @@ func (s *Scheduler) namespaceGone(ns *metav1.PartialObjectMetadata) {
 // namespaceChanged wakes those of the namespace that its Pod Security level would admit now.
 func (s *Scheduler) namespaceChanged(name string) {
 	s.queue.Wake(queue.Event{Helps: func(pod *framework.Pod, wait queue.Wait) bool {
-		return wait == queue.ForNamespace && pod.Namespace == name && s.refusal(pod) == nil
+		return wait.Is(queue.ForNamespace) && pod.Namespace == name && s.refusal(pod) == nil
 	}})
 }
 

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/quota"
@@ -95,6 +96,10 @@ func (f *fed) step(i int) {
 	case what < 4 || len(f.pods) < 5:
 		pod := f.Pod(fmt.Sprintf("p%d", i))
 		pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{"cpu": resource.MustParse([]string{"100m", "400m"}[f.IntN(2)])}
+		if f.IntN(2) == 0 { // of one owner, with different labels
+			owns := true
+			pod.OwnerReferences = []metav1.OwnerReference{{UID: types.UID(pod.Namespace), Controller: &owns}}
+		}
 		f.pods[pod.Name] = pod
 		f.podAdded(pod)
 	case what < 6:
@@ -173,5 +178,81 @@ func TestNobodyWaitsWhoCouldGo(t *testing.T) {
 	t.Logf("%d MiniPods waited, of which %d went after all", waited, went)
 	if waited < 1000 || went < 500 {
 		t.Error("there was too little waiting to say much")
+	}
+}
+
+// full is a world with one node that holds so many MiniPods.
+func full(t *testing.T, pods string) *fed {
+	f := newFed(t, 1)
+	for name := range f.nodes {
+		f.dropNode(name)
+	}
+	f.miniNodeSeen(&miniv1.MiniNode{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: miniv1.MiniNodeStatus{PodCIDR: "100.64.0.0/22",
+		Allocatable: corev1.ResourceList{"cpu": resource.MustParse("1"), "memory": resource.MustParse("4Gi"), "pods": resource.MustParse(pods)},
+		Conditions:  []metav1.Condition{{Type: miniv1.ConditionReady, Status: metav1.ConditionTrue}}}})
+	f.coreNodeSeen(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{corev1.LabelHostname: "n"}}})
+	return f
+}
+
+// indexed adds a MiniPod of one owner with a label of its own.
+func (f *fed) indexed(index string) {
+	owns := true
+	pod := &miniv1.MiniPod{ObjectMeta: metav1.ObjectMeta{Namespace: worlds.Namespaces[0], Name: "p" + index, UID: types.UID("p" + index),
+		CreationTimestamp: metav1.NewTime(time.Unix(int64(len(f.pods)), 0)),
+		Labels:            map[string]string{"index": index}, OwnerReferences: []metav1.OwnerReference{{UID: "job", Controller: &owns}}}}
+	f.pods[pod.Name] = pod
+	f.podAdded(pod)
+}
+
+func (f *fed) tryAll() {
+	for f.tryNext() {
+		continue
+	}
+	f.park()
+}
+
+func (f *fed) wantDepths(want queue.Depths) {
+	f.Helper()
+	if got := f.queue.Depths(); got != want {
+		f.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// Each MiniPod of an Indexed MiniJob has a label of its own. One that ends wakes one of those that wait all the same, and not all.
+func TestIndexesWakeOneByOne(t *testing.T) {
+	f := full(t, "1")
+	for i := range 100 {
+		f.indexed(fmt.Sprint(i))
+	}
+	f.tryAll()
+	f.wantDepths(queue.Depths{Waiting: 99})
+	f.podDeleted(f.pods["p0"])
+	f.wantDepths(queue.Depths{Waiting: 98, Active: 1})
+}
+
+// One that keeps others away by that label makes it matter: the first of those that wait may not go any more, and the second may.
+func TestIndexesMatterToWhoKeepsThemAway(t *testing.T) {
+	for name, wait := range map[string]func(f *fed){"before they wait": nil, "while they wait": (*fed).tryAll} {
+		t.Run(name, func(t *testing.T) {
+			f := full(t, "2")
+			for _, index := range []string{"a", "b", "0", "1", "2"} {
+				f.indexed(index)
+			}
+			if wait != nil {
+				wait(f)
+			}
+			alone := &miniv1.MiniPod{ObjectMeta: metav1.ObjectMeta{Namespace: worlds.Namespaces[0], Name: "alone", UID: "alone"}}
+			alone.Spec.Affinity = &miniv1.Affinity{PodAntiAffinity: &miniv1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []miniv1.PodAffinityTerm{
+				{TopologyKey: corev1.LabelHostname, LabelSelector: &miniv1.LabelSelector{MatchLabels: map[string]miniv1.LabelValue{"index": "0"}}}}}}
+			alone.Status.NodeName, alone.Status.Phase, alone.Finalizers = "n", miniv1.PodRunning, []string{miniv1.AgentFinalizer}
+			f.podAdded(alone)
+			f.tryAll()
+			f.podDeleted(f.pods["pa"])
+			f.podDeleted(f.pods["pb"])
+			f.tryAll()
+			if f.pods["p0"].Status.NodeName != "" || f.pods["p1"].Status.NodeName != "n" {
+				t.Errorf("0 is on %q, 1 on %q", f.pods["p0"].Status.NodeName, f.pods["p1"].Status.NodeName)
+			}
+		})
 	}
 }

@@ -150,8 +150,12 @@ func FromSet(set *miniv1.MiniDaemonSet) Spec {
 		Unreadable: err,
 		Labels:     set.Spec.Template.Metadata.Labels,
 		MinReady:   time.Duration(set.Spec.MinReadySeconds) * time.Second,
-		Rolling:    set.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType,
+		Rolling:    rolling(set),
 	}
+}
+
+func rolling(set *miniv1.MiniDaemonSet) bool {
+	return set.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType
 }
 
 // Mismatch tells whether the MiniPods that the template makes would not be found by the selector.

@@ -38,9 +38,9 @@ func (p *Plan) Status(set *miniv1.MiniDaemonSet, done Done, now time.Time) (mini
 	if p.spec.Mismatch() {
 		failure = conditions.Failure{Final: true, Reason: miniv1.ReasonSelectorMismatch, Message: mismatch(p.spec)}
 	}
-	s := setter{&after.Conditions, set.Generation, metav1.NewTime(now)}
-	s.maybe(failure.Reason != "" && !p.spec.Mismatch(), miniv1.ConditionReplicaFailure, failure.Reason, failure.Message)
-	s.summarize(p.spec, &after, failure)
+	s := conditions.Setter{List: &after.Conditions, Generation: set.Generation, Now: metav1.NewTime(now)}
+	s.Maybe(failure.Reason != "" && !p.spec.Mismatch(), miniv1.ConditionReplicaFailure, failure.Reason, failure.Message)
+	summarize(s, p.spec, &after, failure)
 	return after, wake
 }
 
@@ -118,29 +118,8 @@ func (p *Plan) after(done Done) map[string]seat {
 	return out
 }
 
-// setter sets conditions of one generation at one time.
-type setter struct {
-	list       *[]metav1.Condition
-	generation int64
-	now        metav1.Time
-}
-
-func (s setter) set(kind string, truth bool, reason, message string) {
-	conditions.Set(s.list, metav1.Condition{Type: kind, Status: conditions.Bool(truth), Reason: reason, Message: message,
-		ObservedGeneration: s.generation, LastTransitionTime: s.now})
-}
-
-// maybe sets a condition that is there only when it is true.
-func (s setter) maybe(truth bool, kind, reason, message string) {
-	if !truth {
-		conditions.Remove(s.list, kind)
-		return
-	}
-	s.set(kind, true, reason, message)
-}
-
 // summarize sets Ready, Reconciling and Stalled, of which exactly one is true.
-func (s setter) summarize(spec Spec, status *miniv1.MiniDaemonSetStatus, failure conditions.Failure) {
+func summarize(s conditions.Setter, spec Spec, status *miniv1.MiniDaemonSetStatus, failure conditions.Failure) {
 	desired := status.DesiredNumberScheduled
 	ready := status.NumberAvailable == desired && (!spec.Rolling || status.UpdatedNumberScheduled == desired) && !failure.Final
 	reason := miniv1.ReasonReplicasReady
@@ -149,12 +128,12 @@ func (s setter) summarize(spec Spec, status *miniv1.MiniDaemonSetStatus, failure
 	}
 	message := fmt.Sprintf("%d of %d nodes have a MiniPod that is available, %d have one of the current template.",
 		status.NumberAvailable, desired, status.UpdatedNumberScheduled)
-	s.set(miniv1.ConditionReady, ready, reason, message)
-	s.maybe(failure.Final, miniv1.ConditionStalled, failure.Reason, failure.Message)
+	s.Set(miniv1.ConditionReady, ready, reason, message)
+	s.Maybe(failure.Final, miniv1.ConditionStalled, failure.Reason, failure.Message)
 	if failure.Reason != "" {
 		reason, message = failure.Reason, failure.Message
 	}
-	s.maybe(!ready && !failure.Final, miniv1.ConditionReconciling, reason, message)
+	s.Maybe(!ready && !failure.Final, miniv1.ConditionReconciling, reason, message)
 }
 
 func mismatch(spec Spec) string {

@@ -14,7 +14,7 @@ import (
 // Bounds are on how many of that many nodes an update may run a second MiniPod, and on how many one may be missing. Percentages are rounded up.
 // Never are both 0, since nothing could move then. A set that is not updated by itself has no bounds: 0 and 0.
 func Bounds(set *miniv1.MiniDaemonSet, nodes int) (surge, unavailable int) {
-	if !FromSet(set).Rolling {
+	if !rolling(set) {
 		return 0, 0
 	}
 	var given miniv1.RollingUpdateDaemonSet

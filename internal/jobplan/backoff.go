@@ -19,10 +19,10 @@ type Backoff struct {
 }
 
 // with is what is known after these have ended as well.
-func (b Backoff) with(succeeded, failed []*miniv1.MiniPod) Backoff {
+func (b Backoff) with(now time.Time, succeeded, failed []*miniv1.MiniPod) Backoff {
 	var success time.Time
 	for _, pod := range succeeded {
-		if at := endedAt(pod); at.After(success) {
+		if at := believable(pod, now); at.After(success) {
 			success = at
 		}
 	}
@@ -30,7 +30,7 @@ func (b Backoff) with(succeeded, failed []*miniv1.MiniPod) Backoff {
 		b = Backoff{}
 	}
 	for _, pod := range failed {
-		at := endedAt(pod)
+		at := believable(pod, now)
 		if len(succeeded) > 0 && !at.After(success) {
 			continue
 		}
@@ -40,6 +40,16 @@ func (b Backoff) with(succeeded, failed []*miniv1.MiniPod) Backoff {
 		}
 	}
 	return b
+}
+
+// believable is when a MiniPod ended, as far as its node's clock can be believed: not before it was made, and not long from now. Then it
+// counts from when it was made, so that a clock that is ahead by a day holds nothing up for a day, and one that is behind takes no pause away.
+func believable(pod *miniv1.MiniPod, now time.Time) time.Time {
+	at, made := endedAt(pod), pod.CreationTimestamp.Time
+	if at.Before(made) || at.After(now.Add(lastBackoff)) {
+		return made
+	}
+	return at
 }
 
 // left is how long to wait before the next MiniPod is created.

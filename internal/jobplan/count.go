@@ -77,7 +77,8 @@ func (p *planner) know() {
 	p.news = p.find()
 	news := p.news
 	if p.Observed.Backoff == nil {
-		b := Backoff{}.with(p.earlier())
+		done, failed := p.earlier()
+		b := Backoff{}.with(p.Now, done, failed)
 		p.Observed.Backoff = &b
 	}
 	p.knowIndexes(news)
@@ -205,9 +206,17 @@ func (p *planner) settle() {
 			p.Release = append(p.Release, pod)
 		}
 	}
+	p.endStrays()
 	p.write(counted)
-	p.Plan.Backoff = p.Observed.Backoff.with(told.succeeded, told.failed)
+	p.Plan.Backoff = p.Observed.Backoff.with(p.Now, told.succeeded, told.failed)
 	p.First = len(p.Release)+len(p.End) > 0
+}
+
+// endStrays ends with the MiniJob what of it has no finalizer any more.
+func (p *planner) endStrays() {
+	if p.verdict != nil && p.Job.DeletionTimestamp == nil {
+		p.End = append(p.End, p.pods.strays[:min(len(p.pods.strays), most-len(p.End))]...)
+	}
 }
 
 // inOrder are the tracked MiniPods in the order in which they ended; those that have not come last.

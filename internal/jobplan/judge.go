@@ -1,6 +1,7 @@
 package jobplan
 
 import (
+	"math"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -94,12 +95,17 @@ func (p *planner) byDeadline() *verdict {
 	if limit == nil || p.Status.StartTime == nil || p.spec.suspended {
 		return nil
 	}
-	left := p.Status.StartTime.Add(time.Duration(*limit) * time.Second).Sub(p.Now)
+	left := p.Status.StartTime.Add(seconds(*limit)).Sub(p.Now)
 	if left <= 0 {
 		return failure(miniv1.ReasonDeadlineExceeded, "Job was active longer than specified deadline")
 	}
 	p.wakeAfter(left)
 	return nil
+}
+
+// seconds are as many as a time can hold: who wants no end of it writes more.
+func seconds(n int64) time.Duration {
+	return time.Duration(min(n, math.MaxInt64/int64(time.Second))) * time.Second
 }
 
 func (p *planner) byIndexes() *verdict {

@@ -93,7 +93,7 @@ func (p *planner) create(n int) {
 		}
 		creation := Creation{Index: index, PerIndex: p.spec.perIndex >= 0}
 		if before := p.delayed[index]; before != nil {
-			if left := (Backoff{Failures: failuresOf(before) + 1, Last: endedAt(before)}).left(p.Now); left > 0 {
+			if left := (Backoff{Failures: failuresOf(before) + 1, Last: believable(before, p.Now)}).left(p.Now); left > 0 {
 				p.wakeAfter(left)
 				continue
 			}
@@ -142,7 +142,8 @@ func (p *planner) afterwards() {
 	p.Status.ObservedGeneration = p.Job.Generation
 	p.Plan.Backoff = Backoff{}
 	if p.Job.DeletionTimestamp == nil {
-		p.End = p.pods.active[:min(len(p.pods.active), most)]
+		running := slices.Concat(p.pods.active, p.pods.strays)
+		p.End = running[:min(len(running), most)]
 	}
 	p.Release = p.pods.tracked[:min(len(p.pods.tracked), most)]
 	p.trim()

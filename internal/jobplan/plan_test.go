@@ -2,6 +2,7 @@ package jobplan_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -224,6 +225,43 @@ func TestDeadline(t *testing.T) {
 	s.want("Failed 1/2 active=0 failed=1 DeadlineExceeded")
 }
 
+// A deadline that is longer than any time can be is none.
+func TestDeadlineForEver(t *testing.T) {
+	for _, limit := range []int64{9_999_999_999, math.MaxInt64} {
+		s := newSim(t, 1, completions(1, 1), func(s *miniv1.MiniJobSpec) { s.ActiveDeadlineSeconds = &limit })
+		s.want("Running 0/1 active=1 failed=0")
+		s.wait(24 * time.Hour)
+		s.want("Running 0/1 active=1 failed=0")
+	}
+}
+
+// The clock of a node may be a day ahead, or behind: the pause after a failure is neither much longer for that, nor none at all.
+func TestBackoffBelievesNoClock(t *testing.T) {
+	for name, edit := range map[string][]func(*miniv1.MiniJobSpec){
+		"plain":     {completions(1, 1), backoffLimit(20)},
+		"per index": {completions(1, 1), indexed, perIndex(20)},
+	} {
+		for _, off := range []time.Duration{-24 * time.Hour, 24 * time.Hour} {
+			t.Run(fmt.Sprint(name, off), func(t *testing.T) {
+				s := newSim(t, 1, edit...)
+				s.settle()
+				s.fail(0, 1)
+				for _, pod := range s.pods {
+					pod.Status.ContainerStatuses[0].State.Terminated.FinishedAt = metav1.NewTime(s.now.Add(off))
+				}
+				s.settle()
+				if s.plan.Wake != 10*time.Second {
+					t.Errorf("looks again after %v", s.plan.Wake)
+				}
+				s.wait(10 * time.Second)
+				if s.settle(); s.made != 2 {
+					t.Errorf("%d made", s.made)
+				}
+			})
+		}
+	}
+}
+
 func TestSuspend(t *testing.T) {
 	yes, no := true, false
 	s := newSim(t, 1, completions(3, 2), func(s *miniv1.MiniJobSpec) { s.Suspend = &yes; d := int64(60); s.ActiveDeadlineSeconds = &d })
@@ -418,6 +456,34 @@ func TestStrays(t *testing.T) {
 	s.want("Running 0/2 active=2 failed=0")
 	if s.made != 3 {
 		t.Errorf("%d made", s.made)
+	}
+}
+
+// A manager that dies while it drops MiniPods leaves some without the finalizer. They end with their MiniJob, whatever becomes of it before the next
+// pass, and also after that.
+func TestStraysEndWithTheMiniJob(t *testing.T) {
+	for name, over := range map[string]func(s *sim){
+		"failed":   func(s *sim) { s.fail(0, 1) },
+		"complete": func(s *sim) { s.succeed(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSim(t, 1, completions(1, 2), backoffLimit(0))
+			s.job.Spec.Completions = nil
+			s.settle()
+			stray := s.at(1)
+			over(s)
+			s.release(stray.UID)
+			s.settle()
+			if !jobplan.IsFinished(s.job) || s.pods[stray.UID] != nil {
+				t.Errorf("finished: %t, and the stray is %+v", jobplan.IsFinished(s.job), s.pods[stray.UID])
+			}
+			late := s.create(jobplan.Creation{Index: -1})
+			s.release(late.UID)
+			s.settle()
+			if s.pods[late.UID] != nil {
+				t.Error("one that came late stays")
+			}
+		})
 	}
 }
 

@@ -90,8 +90,11 @@ func (p *planner) set(s *miniv1.MiniJobStatus, kind string, truth bool, reason, 
 }
 
 func set(job *miniv1.MiniJob, s *miniv1.MiniJobStatus, now time.Time, kind string, truth bool, reason, message string) {
-	conditions.Set(&s.Conditions, metav1.Condition{Type: kind, Status: conditions.Bool(truth), Reason: reason, Message: message,
-		ObservedGeneration: job.Generation, LastTransitionTime: metav1.NewTime(now)})
+	setter(job, s, now).Set(kind, truth, reason, message)
+}
+
+func setter(job *miniv1.MiniJob, s *miniv1.MiniJobStatus, now time.Time) conditions.Setter {
+	return conditions.Setter{List: &s.Conditions, Generation: job.Generation, Now: metav1.NewTime(now)}
 }
 
 // Done is what of a plan was carried out.
@@ -111,19 +114,17 @@ func (p *Plan) After(o Observed, done Done) miniv1.MiniJobStatus {
 		return *s
 	}
 	tracked := map[types.UID]bool{}
-	terminating := p.terminating.Clone()
+	terminating, strays := p.terminating.Clone(), 0
 	for _, pod := range o.Pods {
 		has := holds(pod, o.Released)
-		if has && podstate.IsActive(pod) && done.Deleted.Has(pod.UID) {
-			s.Active--
-			if podstate.IsReady(pod) {
-				*s.Ready--
-			}
-			if podstate.IsBound(pod) {
-				terminating.Insert(pod.UID)
-			}
-		}
 		tracked[pod.UID] = has && !done.Released.Has(pod.UID)
+		switch {
+		case !podstate.IsActive(pod):
+		case done.Deleted.Has(pod.UID):
+			uncount(s, pod, has, terminating)
+		case !has:
+			strays++
+		}
 	}
 	left := 0
 	for _, has := range tracked {
@@ -135,11 +136,24 @@ func (p *Plan) After(o Observed, done Done) miniv1.MiniJobStatus {
 	*s.Ready = min(max(0, *s.Ready), s.Active)
 	*s.Terminating = int32(terminating.Len())
 	fold(s, func(uid types.UID) bool { return tracked[uid] })
-	if p.verdict != nil && left == 0 && s.UncountedTerminatedPods == nil && terminating.Len() == 0 && s.Active == 0 {
+	if p.verdict != nil && left == 0 && s.UncountedTerminatedPods == nil && terminating.Len() == 0 && s.Active == 0 && strays == 0 {
 		p.finish(o, s)
 	}
 	summarize(o.Job, s, done.Failure, o.Now)
 	return *s
+}
+
+// uncount notes that an active MiniPod was deleted, which counts among the active if it was held.
+func uncount(s *miniv1.MiniJobStatus, pod *miniv1.MiniPod, held bool, terminating sets.Set[types.UID]) {
+	if held {
+		s.Active--
+		if podstate.IsReady(pod) {
+			*s.Ready--
+		}
+	}
+	if podstate.IsBound(pod) {
+		terminating.Insert(pod.UID)
+	}
 }
 
 // Finishes tells whether a status says of a MiniJob that it is complete or has failed.
@@ -187,17 +201,9 @@ func summarize(job *miniv1.MiniJob, s *miniv1.MiniJobStatus, failure conditions.
 		reason, message = failure.Reason, failure.Message
 	}
 	suspended := is(s.Conditions, miniv1.ConditionSuspended)
-	maybe(job, s, now, failed || failure.Final, miniv1.ConditionStalled, reason, message)
-	maybe(job, s, now, !complete && !failed && !failure.Final && (!suspended || failure.Reason != ""), miniv1.ConditionReconciling, reason, message)
-}
-
-// maybe sets a condition that is there only when it is true.
-func maybe(job *miniv1.MiniJob, s *miniv1.MiniJobStatus, now time.Time, truth bool, kind, reason, message string) {
-	if !truth {
-		conditions.Remove(&s.Conditions, kind)
-		return
-	}
-	set(job, s, now, kind, true, reason, message)
+	to := setter(job, s, now)
+	to.Maybe(failed || failure.Final, miniv1.ConditionStalled, reason, message)
+	to.Maybe(!complete && !failed && !failure.Final && (!suspended || failure.Reason != ""), miniv1.ConditionReconciling, reason, message)
 }
 
 func summary(job *miniv1.MiniJob, s *miniv1.MiniJobStatus) string {

@@ -33,6 +33,8 @@ type Control struct {
 	expected *expectations.Store
 	// unseen is since when an owner waits for the cache.
 	unseen sync.Map
+	// selectors has what is understood of each owner's.
+	selectors sync.Map
 }
 
 // New makes the Control of a kind of owner. Live reads past the cache that c reads from; now is the clock. The cache must
@@ -71,4 +73,5 @@ func (c *Control) MiniPod(owner client.Object, name string, template *miniv1.Min
 func (c *Control) Forget(owner types.NamespacedName) {
 	c.expected.Forget(owner)
 	c.unseen.Delete(owner)
+	c.selectors.Delete(owner)
 }

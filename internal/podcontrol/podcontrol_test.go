@@ -12,7 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/index"
@@ -112,5 +115,34 @@ func TestMiniPod(t *testing.T) {
 	}
 	if ref := pod.OwnerReferences[0]; ref.Kind != "MiniReplicaSet" || ref.UID != types.UID("web") || !*ref.BlockOwnerDeletion {
 		t.Errorf("owner %+v", ref)
+	}
+}
+
+// The selector of an owner is understood once, and not with every event of a MiniPod that belongs to nobody; another owner of the same name has its own.
+func TestSelectorsAreUnderstoodOnce(t *testing.T) {
+	web := &miniv1.MiniReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "1"}}
+	selection := podcontrol.SelectionOf(web, &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}})
+	c := control(nil)
+	events := c.Events(podcontrol.Interest{Selections: func(context.Context, string) ([]podcontrol.Selection, error) {
+		return []podcontrol.Selection{selection}, nil
+	}})
+	wakes := func() int {
+		q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+		defer q.ShutDown()
+		events.Create(t.Context(), event.CreateEvent{Object: builders.Pod("ns", "p").Labels(map[string]string{"app": "web"}).Obj()}, q)
+		return q.Len()
+	}
+	if n := wakes(); n != 1 {
+		t.Errorf("%d are woken", n)
+	}
+	selection.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "no such"}}}
+	if n := wakes(); n != 1 {
+		t.Errorf("it was understood again")
+	}
+	for name, change := range map[string]func(){"another": func() { selection.UID = "2" }, "forgotten": func() { c.Forget(selection.Owner) }} {
+		change()
+		if n := wakes(); n != 0 {
+			t.Errorf("%s: %d are woken", name, n)
+		}
 	}
 }

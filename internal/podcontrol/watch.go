@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,10 +22,34 @@ import (
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// Selection is what one owner could adopt: the MiniPods that its selector finds.
+// Selection is what one owner could adopt: the MiniPods that its selector finds, which never changes.
 type Selection struct {
 	Owner    types.NamespacedName
+	UID      types.UID
 	Selector *metav1.LabelSelector
+}
+
+// SelectionOf is the selection of an owner.
+func SelectionOf(owner client.Object, selector *metav1.LabelSelector) Selection {
+	return Selection{Owner: client.ObjectKeyFromObject(owner), UID: owner.GetUID(), Selector: selector}
+}
+
+// understood is the selector of an owner. To understand one with a hundred thousand values takes longer than may pass with every event.
+type understood struct {
+	uid      types.UID
+	selector labels.Selector // that finds nothing, where it cannot be understood
+}
+
+func (c *Control) understand(s Selection) labels.Selector {
+	if found, ok := c.selectors.Load(s.Owner); ok && found.(understood).uid == s.UID {
+		return found.(understood).selector
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s.Selector)
+	if err != nil {
+		selector = labels.Nothing()
+	}
+	c.selectors.Store(s.Owner, understood{s.UID, selector})
+	return selector
 }
 
 // Interest says which events of MiniPods wake which owners.
@@ -78,8 +103,7 @@ func (c *Control) concerned(ctx context.Context, in Interest, pod *miniv1.MiniPo
 	}
 	var out []types.NamespacedName
 	for _, s := range selections {
-		selector, err := metav1.LabelSelectorAsSelector(s.Selector)
-		if err == nil && selector.Matches(labels.Set(pod.Labels)) {
+		if c.understand(s).Matches(labels.Set(pod.Labels)) {
 			out = append(out, s.Owner)
 		}
 	}
@@ -91,4 +115,14 @@ func ownerOf(pod *miniv1.MiniPod) types.UID {
 		return owner.UID
 	}
 	return ""
+}
+
+// SameReadiness tells whether both versions of a MiniPod count alike, now and with time.
+func SameReadiness(before, after *miniv1.MiniPod) bool {
+	is := meta.FindStatusCondition(after.Status.Conditions, miniv1.ConditionReady)
+	was := meta.FindStatusCondition(before.Status.Conditions, miniv1.ConditionReady)
+	if is == nil || was == nil {
+		return podstate.IsReady(before) == podstate.IsReady(after)
+	}
+	return is.Status == was.Status && is.LastTransitionTime.Equal(&was.LastTransitionTime)
 }

@@ -22,47 +22,26 @@ func Status(set *miniv1.MiniReplicaSet, spec Spec, counts Counts, failure condit
 	if spec.Mismatch() {
 		failure = conditions.Failure{Final: true, Reason: miniv1.ReasonSelectorMismatch, Message: mismatch(spec)}
 	}
-	s := setter{&after.Conditions, set.Generation, metav1.NewTime(now)}
-	s.maybe(failure.Reason != "" && !spec.Mismatch(), miniv1.ConditionReplicaFailure, failure.Reason, failure.Message)
-	s.summarize(spec, counts, failure)
+	s := conditions.Setter{List: &after.Conditions, Generation: set.Generation, Now: metav1.NewTime(now)}
+	s.Maybe(failure.Reason != "" && !spec.Mismatch(), miniv1.ConditionReplicaFailure, failure.Reason, failure.Message)
+	summarize(s, spec, counts, failure)
 	return after
 }
 
-// setter sets conditions of one generation at one time.
-type setter struct {
-	list       *[]metav1.Condition
-	generation int64
-	now        metav1.Time
-}
-
-func (s setter) set(kind string, truth bool, reason, message string) {
-	conditions.Set(s.list, metav1.Condition{Type: kind, Status: conditions.Bool(truth), Reason: reason, Message: message,
-		ObservedGeneration: s.generation, LastTransitionTime: s.now})
-}
-
-// maybe sets a condition that is there only when it is true.
-func (s setter) maybe(truth bool, kind, reason, message string) {
-	if !truth {
-		conditions.Remove(s.list, kind)
-		return
-	}
-	s.set(kind, true, reason, message)
-}
-
 // summarize sets Ready, Reconciling and Stalled, of which exactly one is true.
-func (s setter) summarize(spec Spec, counts Counts, failure conditions.Failure) {
+func summarize(s conditions.Setter, spec Spec, counts Counts, failure conditions.Failure) {
 	ready := counts.Replicas == spec.Replicas && counts.Available == spec.Replicas && !failure.Final
 	reason := miniv1.ReasonReplicasReady
 	if !ready {
 		reason = miniv1.ReasonReplicasNotReady
 	}
 	message := fmt.Sprintf("%d of %d MiniPods are available.", counts.Available, spec.Replicas)
-	s.set(miniv1.ConditionReady, ready, reason, message)
-	s.maybe(failure.Final, miniv1.ConditionStalled, failure.Reason, failure.Message)
+	s.Set(miniv1.ConditionReady, ready, reason, message)
+	s.Maybe(failure.Final, miniv1.ConditionStalled, failure.Reason, failure.Message)
 	if failure.Reason != "" {
 		reason, message = failure.Reason, failure.Message
 	}
-	s.maybe(!ready && !failure.Final, miniv1.ConditionReconciling, reason, message)
+	s.Maybe(!ready && !failure.Final, miniv1.ConditionReconciling, reason, message)
 }
 
 func mismatch(spec Spec) string {

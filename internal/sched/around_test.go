@@ -291,6 +291,21 @@ func TestAroundPreferences(t *testing.T) {
 }
 
 // A MiniPod with spec.nodeName waits for what is around that node, too.
+// Where no node has room, nobody counts anything; and who is kept from nodes by others is told which they are.
+func TestAroundAsksOnlyWhereThereIsRoom(t *testing.T) {
+	w := newWorld(t, 2, "1", "1Gi", 110)
+	w.cache.Assume(app("x", "full", "1"), "n0")
+	w.cache.Assume(app("y", "full", "1"), "n1")
+	if d := w.cycle.Decide(around("p", "web", awayFrom("full", host))); d.Node != "" || w.cache.Counts() || d.Kept.Has(0) {
+		t.Errorf("%+v, counted: %t", d, w.cache.Counts())
+	}
+	w.cache.Remove(app("y", "full", "1").UID)
+	w.cache.Assume(app("z", "full", "10m"), "n1")
+	if d := w.cycle.Decide(around("p", "web", awayFrom("full", host))); d.Node != "" || !d.Kept.Has(0) || !d.Kept.Has(1) || d.Kept.Has(2) {
+		t.Errorf("%+v", d)
+	}
+}
+
 func TestAroundNamedNode(t *testing.T) {
 	w := zoned(t)
 	w.cache.Assume(app("db", "db", "1"), "n2")
@@ -342,7 +357,6 @@ func TestAroundWhileThingsChange(t *testing.T) {
 				w.cache.Bind(p, fmt.Sprintf("n%d", r.IntN(5)))
 				w.core(fmt.Sprintf("n%d", r.IntN(5)), func(n *corev1.Node) { n.Labels["zone"] = fmt.Sprint(r.IntN(3)) })
 				w.cache.SetNamespace(worlds.Namespaces[r.IntN(3)], r.Labels())
-				w.cache.Allows(p, "n1")
 				w.cache.Concerned(p)
 				w.cache.Remove(p.UID)
 			}

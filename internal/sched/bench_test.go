@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	miniv1 "miniplane.dev/miniplane/api/v1alpha1"
 	"miniplane.dev/miniplane/internal/quota"
@@ -108,6 +109,34 @@ func BenchmarkAround(b *testing.B) {
 				placeAll(b, w, q, quota.NewLedger())
 				b.ReportMetric(float64(len(all))/time.Since(start).Seconds(), "decisions/s")
 				b.ReportMetric(float64(len(all))/(cpuSeconds()-cpu), "decisions/cpu-s")
+			}
+		})
+	}
+}
+
+// BenchmarkAmongTerms asks for a place for MiniPods that ask for nothing, on 1000 nodes, while so many others are there that have 32 terms each, all different and
+// all about everybody.
+func BenchmarkAmongTerms(b *testing.B) {
+	for _, others := range []int{0, 10, 100} {
+		b.Run(fmt.Sprint(others), func(b *testing.B) {
+			w := newWorld(b, 1000, "32", "64Gi", 110)
+			for i := range others {
+				w.cache.Assume(around(fmt.Sprint("other", i), "other", func(s *miniv1.MiniPodSpec) {
+					s.Affinity = &miniv1.Affinity{PodAntiAffinity: &miniv1.PodAntiAffinity{}}
+					to := s.Affinity.PodAntiAffinity
+					for t := range 16 {
+						term := miniv1.PodAffinityTerm{TopologyKey: host, LabelSelector: &miniv1.LabelSelector{MatchExpressions: []miniv1.LabelSelectorRequirement{
+							{Key: fmt.Sprint("k", i*16+t), Operator: metav1.LabelSelectorOpDoesNotExist}}}}
+						to.RequiredDuringSchedulingIgnoredDuringExecution = append(to.RequiredDuringSchedulingIgnoredDuringExecution, term)
+						to.PreferredDuringSchedulingIgnoredDuringExecution = append(to.PreferredDuringSchedulingIgnoredDuringExecution,
+							miniv1.WeightedPodAffinityTerm{Weight: 1, PodAffinityTerm: term})
+					}
+				}), fmt.Sprintf("n%d", i))
+			}
+			for i := 0; b.Loop(); i++ {
+				if d := w.cycle.Decide(app(fmt.Sprint(i), "web", "1m")); d.Node == "" {
+					b.Fatal(d.Message)
+				}
 			}
 		})
 	}

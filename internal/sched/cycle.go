@@ -64,6 +64,8 @@ type Decision struct {
 	Diagnosis *framework.Diagnosis
 	// Message is the diagnosis for people.
 	Message string
+	// Kept are nodes that other MiniPods keep the MiniPod from, whatever the nodes say themselves; nil where that was not looked at, since no node could take it anyway.
+	Kept *framework.Slots
 }
 
 // Decide chooses a node for the MiniPod.
@@ -72,9 +74,9 @@ func (c *Cycle) Decide(pod *framework.Pod) Decision {
 	c.cache.Update(&c.snapshot)
 	c.count++
 
-	// 2. Whom other MiniPods concern decides while they stay where they are.
+	// 2. Whom other MiniPods concern decides while they stay where they are. Where there is no node for it by itself they need not be asked, which costs more.
 	decision := Decision{}
-	if pod.Around == nil && !c.snapshot.Carries ||
+	if pod.Around == nil && !c.snapshot.Carries || c.nowhere(pod) ||
 		!c.cache.Around(&c.snapshot, pod, c.profile.Around, func(l *constraints.Limits) { decision = c.choose(pod, l) }) {
 		decision = c.choose(pod, nil)
 	}
@@ -99,6 +101,22 @@ func (c *Cycle) choose(pod *framework.Pod, limits *constraints.Limits) Decision 
 	return c.decideGrouped(pod)
 }
 
+// nowhere tells whether no node can take the MiniPod, whatever others mean for it.
+func (c *Cycle) nowhere(pod *framework.Pod) bool {
+	if pod.NodeName != "" {
+		return false
+	}
+	_, ok := c.order(pod).best()
+	return !ok
+}
+
+// order is the ranking without groups, as of the snapshot.
+func (c *Cycle) order(pod *framework.Pod) *ranking {
+	r := c.ranking(pod.WithoutGroup())
+	r.follow(&c.snapshot, c.judge(r.pod))
+	return r
+}
+
 // decideRanked picks from the ranking of the Pod's own shape and group.
 func (c *Cycle) decideRanked(pod *framework.Pod) Decision {
 	r := c.ranking(pod)
@@ -112,9 +130,7 @@ func (c *Cycle) decideRanked(pod *framework.Pod) Decision {
 
 // decideAround picks from the ranking without groups, in its order as far as that leads, passing over nodes that others exclude.
 func (c *Cycle) decideAround(pod *framework.Pod, limits *constraints.Limits) Decision {
-	alone := pod.WithoutGroup()
-	r := c.ranking(alone)
-	r.follow(&c.snapshot, c.judge(r.pod))
+	r := c.order(pod)
 	if _, ok := r.best(); !ok {
 		return c.whyNot(r, pod)
 	}
@@ -144,9 +160,7 @@ func (c *Cycle) decideGrouped(pod *framework.Pod) Decision {
 		}
 		delete(c.rankings, pod.GroupShape)
 	}
-	alone := pod.WithoutGroup()
-	shared := c.ranking(alone)
-	shared.follow(&c.snapshot, c.judge(shared.pod))
+	shared := c.order(pod)
 	if _, ok := shared.best(); !ok {
 		return c.whyNot(shared, pod)
 	}
@@ -246,6 +260,20 @@ func (c *Cycle) judge(pod *framework.Pod) func(slot int32) (int64, uint64, bool)
 	}
 }
 
+// kept are the nodes that others exclude.
+func (c *Cycle) kept(limits *constraints.Limits) *framework.Slots {
+	if limits == nil {
+		return nil
+	}
+	out := &framework.Slots{}
+	for slot := range c.snapshot.Nodes {
+		if c.snapshot.Nodes[slot].Exists() && limits.Filter(int32(slot)).Code != framework.Fits {
+			out.Add(int32(slot))
+		}
+	}
+	return out
+}
+
 func (c *Cycle) diagnose(pod *framework.Pod, limits *constraints.Limits) Decision {
 	d := &framework.Diagnosis{Nodes: make([]framework.NodeReason, 0, c.snapshot.Known)}
 	for slot := range c.snapshot.Nodes {
@@ -253,7 +281,7 @@ func (c *Cycle) diagnose(pod *framework.Pod, limits *constraints.Limits) Decisio
 			d.Nodes = append(d.Nodes, framework.NodeReason{Node: node.Name, Reason: c.reason(pod, int32(slot), limits)})
 		}
 	}
-	return Decision{Diagnosis: d, Message: d.Summary()}
+	return Decision{Diagnosis: d, Message: d.Summary(), Kept: c.kept(limits)}
 }
 
 // ranking finds the ranking of the Pod's shape and group, or makes room for a new one.

@@ -27,18 +27,6 @@ func (c *Cache) Around(s *Snapshot, pod *framework.Pod, weights constraints.Weig
 	return true
 }
 
-// Allows tells whether other MiniPods let the Pod go to the node. It says nothing of the node itself.
-func (c *Cache) Allows(pod *framework.Pod, nodeName string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	slot, known := c.slots[nodeName]
-	if c.book == nil || !known {
-		return true
-	}
-	limits := c.book.Limits(pod, constraints.Weights{})
-	return limits == nil || limits.Filter(slot).Code == framework.Fits
-}
-
 // Concerned tells whether the Pod may go to some nodes and not to others because of what is around.
 func (c *Cache) Concerned(pod *framework.Pod) bool {
 	c.mu.Lock()

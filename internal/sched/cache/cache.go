@@ -28,6 +28,7 @@
 package cache
 
 import (
+	"maps"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -152,7 +153,7 @@ func (c *Cache) Bind(pod *framework.Pod, nodeName string) (before *framework.Pod
 		return nil, false
 	}
 	before = p.pod
-	if c.nodes[p.slot].Name != nodeName || before.Class != pod.Class {
+	if c.nodes[p.slot].Name != nodeName || before.Class != pod.Class || !maps.Equal(before.Labels, pod.Labels) {
 		c.put(pod, nodeName, false)
 		return before, false
 	}
@@ -193,16 +194,16 @@ func (c *Cache) Pod(uid types.UID) *framework.Pod {
 	return nil
 }
 
-// Node is a copy of one node; ok is false where there is none for the scheduler.
-func (c *Cache) Node(name string) (info framework.NodeInfo, ok bool) {
+// Node is a copy of one node, and its slot; ok is false where there is none for the scheduler.
+func (c *Cache) Node(name string) (info framework.NodeInfo, slot int32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	slot, known := c.slots[name]
 	if !known || !c.nodes[slot].Exists() {
-		return framework.NodeInfo{}, false
+		return framework.NodeInfo{}, 0, false
 	}
 	c.nodes[slot].CopyInto(&info)
-	return info, true
+	return info, slot, true
 }
 
 // GroupSize is how many MiniPods of a group are charged, on all nodes.

@@ -26,7 +26,7 @@ func pod(name string) *framework.Pod {
 
 // used is what the cache has charged on a node, in thousandths of a core.
 func used(c *Cache, node string) int64 {
-	info, _ := c.Node(node)
+	info, _, _ := c.Node(node)
 	return info.Used.MilliCPU
 }
 
@@ -107,7 +107,7 @@ func TestDoubtIsNewsOnce(t *testing.T) {
 func TestChargesOutliveTheirNode(t *testing.T) {
 	c, p := New(), pod("p")
 	c.Bind(p, "n1") // before the node is known
-	if _, ok := c.Node("n1"); ok {
+	if _, _, ok := c.Node("n1"); ok {
 		t.Error("a node without a MiniNode exists")
 	}
 	if changed, moved := c.SetMiniNode("n1", mini("n1")); !changed || moved || used(c, "n1") != 100 {
@@ -242,7 +242,7 @@ func TestNodeIsACopy(t *testing.T) {
 	c, p := New(), pod("p")
 	c.SetMiniNode("n1", mini("n1"))
 	c.Bind(p, "n1")
-	info, _ := c.Node("n1")
+	info, _, _ := c.Node("n1")
 	c.Remove(p.UID)
 	if info.GroupCount(p.Group) != 1 || info.Used != (resources.Amounts{MilliCPU: 100}) {
 		t.Error("the copy changed")

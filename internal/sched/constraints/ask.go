@@ -102,12 +102,26 @@ func (b *Book) askSpread(pod *framework.Pod, s *framework.Spread) *tally {
 	return b.ask(question{key: s.TopologyKey, who: who.Text(), nodes: s.Nodes, living: true}, []*framework.Selection{who}, nodesOf(pod, s))
 }
 
-// about lists the terms of others that concern a MiniPod.
-func (b *Book) concerning(pod *framework.Pod) []*carried {
-	k, known := b.kinds[keyOf(pod)]
-	if !known {
-		k = b.newKind(pod, kindKey{})
+// meet finds the kind of a MiniPod that need not be there.
+func (b *Book) meet(pod *framework.Pod) *kind {
+	key := keyOf(pod)
+	if k, known := b.kinds[key]; known {
+		return k
 	}
+	k, known := b.strangers[key]
+	if !known {
+		if len(b.strangers) >= maxStrangers {
+			clear(b.strangers)
+		}
+		k = b.newKind(pod, key)
+		b.strangers[key] = k
+	}
+	return k
+}
+
+// concerning lists the terms of others that concern a MiniPod.
+func (b *Book) concerning(pod *framework.Pod) []*carried {
+	k := b.meet(pod)
 	if k.version == b.version {
 		return k.concerned
 	}

@@ -23,6 +23,9 @@ import (
 	"miniplane.dev/miniplane/internal/sched/framework"
 )
 
+// maxStrangers bounds how many kinds are known of which there are no MiniPods.
+const maxStrangers = 1024
+
 // maxAsked bounds how many questions are kept counted. A MiniPod asks some hundred at most.
 const maxAsked = 1024
 
@@ -33,6 +36,7 @@ type Book struct {
 	topologies map[string]*topology
 
 	kinds       map[kindKey]*kind
+	strangers   map[kindKey]*kind // of which there are no MiniPods, for what concerns those to come
 	inNamespace map[string][]*kind
 
 	asked map[question]*tally
@@ -69,8 +73,9 @@ type carriedKey struct {
 
 // New makes a Book in which nothing is. It looks up the labels of namespaces in the map, which is the caller's.
 func New(namespaces map[string]map[string]string) *Book {
-	return &Book{namespaces: namespaces, topologies: map[string]*topology{}, kinds: map[kindKey]*kind{}, inNamespace: map[string][]*kind{},
-		asked: map[question]*tally{}, about: newIndex[*tally](), carried: map[carriedKey]*carried{}, warns: newIndex[*carried](), version: 1}
+	return &Book{namespaces: namespaces, topologies: map[string]*topology{}, kinds: map[kindKey]*kind{}, strangers: map[kindKey]*kind{},
+		inNamespace: map[string][]*kind{},
+		asked:       map[question]*tally{}, about: newIndex[*tally](), carried: map[carriedKey]*carried{}, warns: newIndex[*carried](), version: 1}
 }
 
 // SetNode takes up the node in a slot, new, changed, or gone (a nil spec). It reports whether that may change what MiniPods may do that
@@ -218,6 +223,7 @@ func (b *Book) NamespaceChanged(name string) {
 	for _, k := range b.inNamespace[name] {
 		k.namespaceLabels, k.version = b.namespaces[name], 0
 	}
+	clear(b.strangers)
 	for q, t := range b.asked { // those about namespaces by labels are counted anew when somebody asks
 		if slices.ContainsFunc(t.who, func(s *framework.Selection) bool { return s.ByLabels != nil }) {
 			b.drop(q, t)

@@ -23,6 +23,9 @@ type Limits struct {
 	pulls []pull
 	// scale is the greatest weight of the pulls.
 	scale int64
+
+	// walls and slopes are what anti and pulls come to, where there are too many to ask each about every node.
+	walls, slopes sums
 }
 
 // excluded are MiniPods that must not be where it goes.
@@ -56,7 +59,8 @@ func (b *Book) Limits(pod *framework.Pod, weights Weights) *Limits {
 	}
 	b.now++
 	l := &b.limits
-	*l = Limits{weights: weights, affinity: l.affinity[:0], anti: l.anti[:0], hard: l.hard[:0], soft: l.soft[:0], pulls: l.pulls[:0]}
+	*l = Limits{weights: weights, affinity: l.affinity[:0], anti: l.anti[:0], hard: l.hard[:0], soft: l.soft[:0], pulls: l.pulls[:0],
+		walls: l.walls[:0], slopes: l.slopes[:0]}
 	if pod.Around != nil {
 		l.require(b, pod)
 		l.spread(b, pod)
@@ -72,7 +76,22 @@ func (b *Book) Limits(pod *framework.Pod, weights Weights) *Limits {
 			l.pull(c.tally, c.term.Weight)
 		}
 	}
+	l.sum()
 	return l
+}
+
+// sum adds up, for each place, what many counters say. Anybody can carry terms that mean everybody, each another.
+func (l *Limits) sum() {
+	if len(l.anti) > many {
+		for i := range l.anti {
+			l.walls.add(l.anti[i].tally, l.anti[i].code, 1)
+		}
+	}
+	if len(l.pulls) > many {
+		for i := range l.pulls {
+			l.slopes.add(l.pulls[i].tally, framework.Fits, l.pulls[i].weight)
+		}
+	}
 }
 
 func (l *Limits) require(b *Book, pod *framework.Pod) {
@@ -131,6 +150,19 @@ func (l *Limits) Filter(slot int32) framework.Reason {
 			return framework.Reason{Code: framework.PodAffinityUnmet, Detail: l.terms[i].TopologyKey}
 		}
 	}
+	return l.exclude(slot)
+}
+
+// exclude is the part of Filter about those that must not be where it goes.
+func (l *Limits) exclude(slot int32) framework.Reason {
+	for i := range l.walls {
+		if l.walls[i].at(slot) > 0 {
+			return framework.Reason{Code: l.walls[i].code, Detail: l.walls[i].topology.key}
+		}
+	}
+	if len(l.walls) > 0 {
+		return framework.Reason{}
+	}
 	for i := range l.anti {
 		if n, _ := l.anti[i].at(slot); n > 0 {
 			return framework.Reason{Code: l.anti[i].code, Detail: l.anti[i].topology.key}
@@ -142,17 +174,27 @@ func (l *Limits) Filter(slot int32) framework.Reason {
 // Scores of a node for a MiniPod that can go there, each 0 to MaxScore, and 0 where nothing is preferred.
 func (l *Limits) Scores(slot int32) (podAffinity, topologySpread int64) {
 	if len(l.pulls) > 0 {
-		sum := int64(0)
-		for i := range l.pulls {
-			n, _ := l.pulls[i].at(slot)
-			sum += n * l.pulls[i].weight
-		}
-		podAffinity = l.drawn(sum)
+		podAffinity = l.drawn(l.slope(slot))
 	}
 	if len(l.soft) > 0 {
 		topologySpread = l.evenness(slot)
 	}
 	return podAffinity, topologySpread
+}
+
+// slope is what all pulls come to.
+func (l *Limits) slope(slot int32) (sum int64) {
+	for i := range l.slopes {
+		sum += l.slopes[i].at(slot)
+	}
+	if len(l.slopes) > 0 {
+		return sum
+	}
+	for i := range l.pulls {
+		n, _ := l.pulls[i].at(slot)
+		sum += n * l.pulls[i].weight
+	}
+	return sum
 }
 
 // Score is the weighted sum of the scores.
@@ -164,18 +206,28 @@ func (l *Limits) Score(slot int32) int64 {
 // Most is what no node's Score is above.
 func (l *Limits) Most() (most int64) {
 	if len(l.pulls) > 0 {
-		sum := int64(0)
-		for i := range l.pulls {
-			if l.pulls[i].weight > 0 {
-				sum += l.pulls[i].weight * l.pulls[i].most()
-			}
-		}
-		most += l.weights.PodAffinity * l.drawn(sum)
+		most += l.weights.PodAffinity * l.drawn(l.steepest())
 	}
 	if len(l.soft) > 0 {
 		most += l.weights.TopologySpread * framework.MaxScore
 	}
 	return most
+}
+
+// steepest is what no node's slope is above.
+func (l *Limits) steepest() (sum int64) {
+	for i := range l.slopes {
+		sum += l.slopes[i].most()
+	}
+	if len(l.slopes) > 0 {
+		return sum
+	}
+	for i := range l.pulls {
+		if l.pulls[i].weight > 0 {
+			sum += l.pulls[i].weight * l.pulls[i].most()
+		}
+	}
+	return sum
 }
 
 // drawn makes a score of a sum of weights: a half for nothing, more for what draws and less for what repels. It grows with the sum and has no end,

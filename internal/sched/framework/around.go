@@ -23,7 +23,9 @@ type Around struct {
 	Spread []Spread
 	// Carried is what others hear of this MiniPod while it is there.
 	Carried []Carried
-	text    string
+	// Excludes are the labels by which it keeps others away.
+	Excludes []string
+	text     string
 }
 
 // Term is MiniPods, and a label of nodes; two nodes with the same value of it are one place.
@@ -90,6 +92,7 @@ func newAround(pod *miniv1.MiniPod) *Around {
 	for _, t := range a.Preferred {
 		a.Carried = append(a.Carried, Carried(t))
 	}
+	a.Excludes = keysOf(a.AntiAffinity)
 	text, _ := json.Marshal([]any{a.Affinity, a.AntiAffinity, a.Preferred, a.Spread}) // strings and numbers: there is no error
 	a.text = string(text)
 	return a
@@ -196,6 +199,35 @@ func (a *Around) requiresCompanyOf(other *Pod) bool {
 
 func (a *Around) spreadsWith(other *Pod) bool {
 	return slices.ContainsFunc(a.Spread, func(s Spread) bool { return s.Hard && s.Means(other) })
+}
+
+// asked are the labels of MiniPods that it looks at, where that can keep the MiniPod from a node.
+func (a *Around) asked() []string {
+	if a == nil {
+		return nil
+	}
+	all := slices.Concat(a.Affinity, a.AntiAffinity)
+	for i := range a.Spread {
+		all = append(all, a.Spread[i].Term)
+	}
+	return keysOf(all)
+}
+
+// keysOf are the labels of MiniPods that the terms look at, each once.
+func keysOf(terms []Term) (out []string) {
+	for _, t := range terms {
+		if t.Selector == nil {
+			continue
+		}
+		for key := range t.Selector.MatchLabels {
+			out = append(out, key)
+		}
+		for i := range t.Selector.MatchExpressions {
+			out = append(out, t.Selector.MatchExpressions[i].Key)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // Text is all of it, written down; empty where nothing is asked for.

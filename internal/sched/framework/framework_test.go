@@ -59,6 +59,31 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+// Labels that tell the MiniPods of one owner apart make no classes of their own, as those of an Indexed MiniJob, unless the MiniPod asks for them itself.
+func TestClassesOfOneOwner(t *testing.T) {
+	yes := true
+	class := func(index string, ask ...func(*miniv1.MiniPodSpec)) string {
+		return NewPod(builders.Pod("ns", "p"+index).Labels(map[string]string{"app": "a", "index": index}).With(func(p *miniv1.MiniPod) {
+			p.OwnerReferences = []metav1.OwnerReference{{Controller: &yes, UID: "job"}}
+			for _, a := range ask {
+				a(&p.Spec)
+			}
+		}).Obj()).Class
+	}
+	by := func(label string) func(*miniv1.MiniPodSpec) {
+		return func(s *miniv1.MiniPodSpec) {
+			s.TopologySpreadConstraints = []miniv1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.DoNotSchedule,
+				LabelSelector: &miniv1.LabelSelector{MatchExpressions: []miniv1.LabelSelectorRequirement{{Key: label, Operator: metav1.LabelSelectorOpExists}}}}}
+		}
+	}
+	if class("0") != class("1") || class("0", by("app")) != class("1", by("app")) {
+		t.Error("the index makes another class")
+	}
+	if class("0", by("index")) == class("1", by("index")) {
+		t.Error("the index makes no class, where it is asked for")
+	}
+}
+
 func TestGroups(t *testing.T) {
 	yes := true
 	owner := func(uid types.UID) func(*miniv1.MiniPod) {

@@ -42,7 +42,8 @@ type Pod struct {
 	// GroupShape is Shape and Group.
 	GroupShape string
 	// Class is equal for MiniPods of one namespace to which every node, every quota and every Pod Security level gives the same
-	// answer.
+	// answer. Labels are in it as far as the MiniPod asks for some itself: what other MiniPods ask for is package queue's. Each MiniPod of an Indexed
+	// MiniJob has a label of its own, which hardly anybody ever asks for.
 	Class string
 
 	Charge       quota.Charge
@@ -63,9 +64,13 @@ type Pod struct {
 	Ending bool
 }
 
-// sumOf is a number for labels.
-func sumOf(labels map[string]string) (sum uint64) {
-	for key, value := range labels {
+// sumOf is a number for some of the labels.
+func sumOf(labels map[string]string, keys []string) (sum uint64) {
+	for _, key := range keys {
+		value, has := labels[key]
+		if !has {
+			continue
+		}
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(key))
 		_, _ = h.Write([]byte{0})
@@ -120,7 +125,7 @@ func NewPod(pod *miniv1.MiniPod) *Pod {
 	if p.Group != 0 {
 		p.GroupShape = fmt.Sprintf("%s|%x", p.Shape, p.Group)
 	}
-	p.Class = fmt.Sprintf("%s|%v|%s|%s|%x%s", p.Namespace, p.Charge, p.GroupShape, podsecurity.Digest(pod), sumOf(p.Labels), p.Around.Text())
+	p.Class = fmt.Sprintf("%s|%v|%s|%s|%x%s", p.Namespace, p.Charge, p.GroupShape, podsecurity.Digest(pod), sumOf(p.Labels, p.Around.asked()), p.Around.Text())
 	return p
 }
 

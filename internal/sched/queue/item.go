@@ -2,6 +2,9 @@ package queue
 
 import (
 	"container/heap"
+	"maps"
+	"slices"
+	"strconv"
 	"time"
 
 	"miniplane.dev/miniplane/internal/sched/framework"
@@ -12,6 +15,7 @@ type state int
 
 const (
 	inActive state = iota
+	inLate
 	inFlight
 	waiting
 	backingOff
@@ -22,7 +26,8 @@ type item struct {
 	pod     *framework.Pod
 	arrived int64
 	state   state
-	at      int // in the heap that it is in
+	class   string // in which it waits
+	at      int    // in the heap that it is in
 	// poppedAt is the number of the first event after its last Pop.
 	poppedAt int64
 	// placed: since its last Pop a node was found, and the next of its class got its turn.
@@ -76,12 +81,14 @@ func (q *Queue) leave(it *item) {
 	switch it.state {
 	case inActive:
 		heap.Remove(&q.active, it.at)
+	case inLate:
+		q.leaveLate(it)
 	case backingOff:
 		heap.Remove(&q.backoff, it.at)
 	case waiting:
-		c := q.classes[it.pod.Class]
+		c := q.classes[it.class]
 		heap.Remove(&c.items, it.at)
-		q.stopWaiting(it.pod.Class, c)
+		q.stopWaiting(it.class, c)
 	case inFlight:
 		if q.flying--; q.flying == 0 {
 			q.base += int64(len(q.events))
@@ -97,16 +104,46 @@ func (q *Queue) activate(it *item) {
 	q.signal()
 }
 
-// passBaton lets the oldest waiting MiniPod of a class try.
-func (q *Queue) passBaton(name string) {
-	if c, ok := q.classes[name]; ok {
+// classOf is the class of a MiniPod, told apart as far as has to be.
+func (q *Queue) classOf(pod *framework.Pod) string {
+	if len(q.telling) == 0 && !q.everything {
+		return pod.Class
+	}
+	told := q.telling
+	if q.everything {
+		told = slices.Sorted(maps.Keys(pod.Labels))
+	}
+	out := append(make([]byte, 0, len(pod.Class)+64), pod.Class...)
+	for _, label := range told {
+		if value, has := pod.Labels[label]; has {
+			out = strconv.AppendQuote(append(append(out, ' '), label...), value)
+		}
+	}
+	return string(out)
+}
+
+// wait puts an item among the waiting of its class.
+func (q *Queue) wait(it *item, why Wait) {
+	it.class = q.classOf(it.pod)
+	c, ok := q.classes[it.class]
+	if !ok {
+		c = &class{items: items{less: older}}
+		q.classes[it.class] = c
+	}
+	c.wait = why
+	heap.Push(&c.items, it)
+}
+
+// passBaton lets the oldest waiting MiniPod of the same class try.
+func (q *Queue) passBaton(pod *framework.Pod) {
+	if c, ok := q.classes[q.classOf(pod)]; ok {
 		q.wakeFirst(c)
 	}
 }
 
 func (q *Queue) wakeFirst(c *class) {
 	it := heap.Pop(&c.items).(*item)
-	q.stopWaiting(it.pod.Class, c)
+	q.stopWaiting(it.class, c)
 	q.activate(it)
 }
 

@@ -9,8 +9,8 @@
 //	                    │  └───────────── WAITING ◄─┘    │   Park: no node, no quota, or not allowed
 //	                    └────────────── BACKOFF ◄────────┘   Backoff: an error; 1 s, 2 s, 4 s … 10 s
 //
-// The algorithm of waking: WAITING MiniPods are kept by class (framework.Pod.Class), since for equals every node and quota
-// gives the same answer. An event asks only the first of each class, the oldest, whether it could help, and moves only that one. When
+// The algorithm of waking: WAITING MiniPods are kept by class (framework.Pod.Class, and the labels by which any MiniPod keeps others away), since for
+// equals every node and quota gives the same answer. An event asks only the first of each class, the oldest, whether it could help, and moves only that one. When
 // it is placed, the next of its class follows (the baton); when it fails, no other of the class would do better. So an event
 // costs as many questions as there are classes, ten thousand waiting replicas do not stampede for one free place, and none is
 // forgotten.
@@ -18,11 +18,13 @@
 // What makes it hard is what happens while a MiniPod is IN FLIGHT: an event that comes between its decision and its Park
 // would be lost. So events are kept while anything is in flight, and Park asks those that came since Pop.
 //
-// Order: by time of creation, then of arrival. A MiniPod that does not fit never holds up another that does.
+// Order: by time of creation, then of arrival; but namespaces whose decisions took more than their share of the time come last (debts.go). A MiniPod that does not fit
+// never holds up another that does.
 package queue
 
 import (
 	"container/heap"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,15 +42,31 @@ const (
 // maxEvents bounds how many events are kept for MiniPods in flight. One that missed more is tried again at once.
 const maxEvents = 4096
 
+// maxTelling is how many labels tell MiniPods apart before all do.
+const maxTelling = 64
+
 // Wait is what a WAITING MiniPod waits for.
-type Wait int
+type Wait struct {
+	what int
+	kept *framework.Slots
+}
 
 // What there is to wait for.
-const (
-	ForNode Wait = iota + 1
-	ForQuota
-	ForNamespace
+var (
+	ForNode      = Wait{what: 1}
+	ForQuota     = Wait{what: 2}
+	ForNamespace = Wait{what: 3}
 )
+
+// KeptFrom is the same wait of a MiniPod that other MiniPods keep from these nodes. That holds until something happens about those others, which is
+// an event of its own.
+func (w Wait) KeptFrom(nodes *framework.Slots) Wait { return Wait{w.what, nodes} }
+
+// Is tells whether it is a wait for the same.
+func (w Wait) Is(other Wait) bool { return w.what == other.what }
+
+// Keeps tells whether others keep the MiniPod from a node.
+func (w Wait) Keeps(slot int32) bool { return w.kept.Has(slot) }
 
 // Event is something that happened. Helps tells whether a MiniPod that waits for that could fit now. It is called under
 // the queue's lock and must not call the queue.
@@ -73,6 +91,13 @@ type Queue struct {
 	base    int64
 	arrived int64
 	ready   chan struct{}
+	// late has those of namespaces in debt that are to be tried, by namespace, and debts what namespaces owe.
+	late   map[string]*items
+	debts  map[string]debt
+	tidyAt int // so many debts
+	// telling are labels that tell MiniPods of one class apart; everything does, that there are too many of.
+	telling    []string
+	everything bool
 }
 
 // class has the waiting MiniPods of one class, and what the last one that was tried waits for.
@@ -83,8 +108,38 @@ type class struct {
 
 // New makes an empty queue that takes the time from now.
 func New(now func() time.Time) *Queue {
-	return &Queue{now: now, items: map[types.UID]*item{}, classes: map[string]*class{},
+	return &Queue{now: now, items: map[types.UID]*item{}, classes: map[string]*class{}, late: map[string]*items{}, debts: map[string]debt{},
 		active: items{less: older}, backoff: items{less: sooner}, ready: make(chan struct{}, 1)}
+}
+
+// Distinguish says that from now on MiniPods with different values of these labels may get different answers. It is to be called before that is so. Labels
+// are told apart for ever: that costs little, and there are few that MiniPods keep others away by.
+func (q *Queue) Distinguish(labels []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	before := len(q.telling)
+	for _, label := range labels {
+		if !slices.Contains(q.telling, label) && !q.everything {
+			q.telling = append(q.telling, label)
+		}
+	}
+	if len(q.telling) > maxTelling {
+		q.telling, q.everything = nil, true
+	} else if len(q.telling) == before {
+		return
+	}
+	old := q.classes
+	q.classes = make(map[string]*class, len(old))
+	for _, c := range old {
+		for _, it := range c.items.list {
+			q.wait(it, c.wait)
+		}
+	}
+	if len(q.active.list)+len(q.late)+len(q.backoff.list)+q.flying > 0 { // one that was asked for a whole class may be tried, and get an answer for itself alone
+		for _, c := range q.classes {
+			q.wakeFirst(c)
+		}
+	}
 }
 
 // Ready gets a value after something came into the queue that can be popped, or popped earlier than NextRetry said.
@@ -116,7 +171,7 @@ func (q *Queue) Delete(uid types.UID) {
 	q.leave(it)
 	delete(q.items, uid)
 	if it.state != waiting && !it.placed {
-		q.passBaton(it.pod.Class)
+		q.passBaton(it.pod)
 	}
 	it.state = gone
 }
@@ -128,10 +183,10 @@ func (q *Queue) Pop() (pod *framework.Pod, ok bool) {
 	for now := q.now(); len(q.backoff.list) > 0 && !q.backoff.list[0].retryAt.After(now); {
 		q.activate(heap.Pop(&q.backoff).(*item))
 	}
-	if len(q.active.list) == 0 {
+	it := q.next(q.now())
+	if it == nil {
 		return nil, false
 	}
-	it := heap.Pop(&q.active).(*item)
 	it.state, it.placed, it.poppedAt = inFlight, false, q.base+int64(len(q.events))
 	q.flying++
 	return it.pod, true
@@ -144,7 +199,7 @@ func (q *Queue) Placed(pod *framework.Pod) {
 	if it, known := q.items[pod.UID]; known {
 		it.placed = true
 	}
-	q.passBaton(pod.Class)
+	q.passBaton(pod)
 }
 
 // Renew takes up what changed about a MiniPod whose binding is being written: it stays where it is in the queue.
@@ -176,14 +231,8 @@ func (q *Queue) Park(uid types.UID, wait Wait) {
 		q.activate(it)
 		return
 	}
-	c, ok := q.classes[it.pod.Class]
-	if !ok {
-		c = &class{items: items{less: older}}
-		q.classes[it.pod.Class] = c
-	}
-	c.wait = wait
 	it.state = waiting
-	heap.Push(&c.items, it)
+	q.wait(it, wait)
 	q.waiting++
 }
 
@@ -240,7 +289,11 @@ type Depths struct{ Active, Backoff, Waiting, InFlight int }
 func (q *Queue) Depths() Depths {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return Depths{Active: len(q.active.list), Backoff: len(q.backoff.list), Waiting: q.waiting, InFlight: q.flying}
+	active := len(q.active.list)
+	for _, late := range q.late {
+		active += late.Len()
+	}
+	return Depths{Active: active, Backoff: len(q.backoff.list), Waiting: q.waiting, InFlight: q.flying}
 }
 
 // Listens tells whether an event could make a difference: whether anything waits or is in flight. Working out an event

@@ -127,6 +127,86 @@ func TestBatonIsPassedWhenOneInFlightIsDeleted(t *testing.T) {
 	}
 }
 
+// manyLabels are more than are told apart one by one.
+const manyLabels = 65
+
+func labelled(p *framework.Pod, labels map[string]string) *framework.Pod {
+	p.Labels = labels
+	return p
+}
+
+// Labels make no class of their own until somebody is told apart by them. Then also those are asked who were not, since another was asked for them.
+func TestLabelsThatTellApart(t *testing.T) {
+	for name, many := range map[string]int{"a label": 1, "more than are told apart one by one": manyLabels} {
+		t.Run(name, func(t *testing.T) {
+			q, _ := newQueue()
+			for i, name := range []string{"a1", "a2", "a3"} {
+				q.Add(labelled(pod(name, "a", i), map[string]string{"index": fmt.Sprint(i / 2), "other": fmt.Sprint(i)}))
+			}
+			for _, name := range drain(q) {
+				q.Park(types.UID(name), ForNode)
+			}
+			q.Wake(helpsClass("a"))
+			want(t, drain(q), []string{"a1"})
+			labels := []string{"index"}
+			for i := 1; i < many; i++ {
+				labels = append(labels, fmt.Sprint("l", i))
+			}
+			q.Distinguish(labels)
+			apart := []string{"a2", "a3"}
+			want(t, drain(q), apart)
+			for _, name := range append(apart, "a1") {
+				q.Park(types.UID(name), ForNode)
+			}
+			q.Distinguish([]string{"index"})
+			want(t, q.Depths(), Depths{Waiting: 3})
+			q.Wake(helpsClass("a"))
+			woken := []string{"a1", "a3"}
+			if many == manyLabels { // also by the other label
+				woken = []string{"a1", "a2", "a3"}
+			}
+			want(t, drain(q), woken)
+		})
+	}
+}
+
+// A namespace whose decisions take long lets others go first, until it has paid for that; alone it is not held up.
+func TestWhoTakesLongGoesLast(t *testing.T) {
+	q, c := newQueue()
+	for i, namespace := range []string{"slow", "slow", "slow", "slower", "quick", "quick"} {
+		p := pod(fmt.Sprint(namespace, i), namespace, i)
+		p.Namespace = namespace
+		q.Add(p)
+	}
+	pop := func(took time.Duration) string {
+		p, ok := q.Pop()
+		if !ok {
+			return ""
+		}
+		q.Spent(p.Namespace, took)
+		return p.Name
+	}
+	want(t, pop(300*time.Millisecond), "slow0")
+	want(t, pop(400*time.Millisecond), "slower3")
+	want(t, pop(time.Millisecond), "quick4")
+	want(t, q.Depths(), Depths{Active: 3, InFlight: 3})
+	q.Delete("slow1")
+	want(t, pop(time.Millisecond), "quick5")
+	want(t, pop(time.Second), "slow2")
+	want(t, q.Depths(), Depths{InFlight: 5})
+	q.Delete("slow2")
+	for i, namespace := range []string{"slow", "slower", "quick"} {
+		p := pod(fmt.Sprint(namespace, 10+i), namespace, 10+i)
+		p.Namespace = namespace
+		q.Add(p)
+	}
+	want(t, pop(0), "quick12")
+	c.t = c.t.Add(4 * time.Second)
+	want(t, pop(0), "slower11") // has paid
+	want(t, pop(0), "slow10")
+	want(t, pop(0), "")
+}
+
 // What changes about a MiniPod while its binding is written is what waits when the binding fails.
 func TestRenew(t *testing.T) {
 	q, c := newQueue()
