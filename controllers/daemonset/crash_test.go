@@ -3,6 +3,7 @@ package daemonset_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -226,4 +227,30 @@ func TestStaleRevisions(t *testing.T) {
 	if got := w.revisions(); len(got) != 1 || set.Status.CollisionCount != nil {
 		t.Errorf("%d revisions, %+v", len(got), set.Status)
 	}
+}
+
+// A revision that somebody's finalizer keeps from going is waited for, at the pace of errors, and people are told.
+func TestRevisionThatCannotGo(t *testing.T) {
+	w := newWorld(t, "a")
+	set := w.set("web")
+	w.settle(set)
+	revision := w.revisions()[0]
+	revision.Finalizers = []string{"example.com/held"}
+	w.must(w.Update(t.Context(), revision))
+	w.must(w.Delete(t.Context(), revision))
+	if result, err := w.reconciler.Reconcile(t.Context(), request(set)); err == nil || !strings.Contains(err.Error(), "example.com/held") {
+		t.Errorf("%+v, %v", result, err)
+	}
+	w.read(set)
+	if condition(set, miniv1.ConditionReplicaFailure) != "True/FailedCreate" {
+		t.Errorf("%+v", set.Status.Conditions)
+	}
+	held := w.revisions()[0]
+	held.Finalizers = nil
+	w.must(w.Update(t.Context(), held))
+	w.settle(set)
+	if got := w.revisions(); len(got) != 1 || got[0].UID == revision.UID || condition(set, miniv1.ConditionReplicaFailure) != "" {
+		t.Errorf("%+v, %+v", got, set.Status.Conditions)
+	}
+	w.wantThere("a:v1")
 }

@@ -3,6 +3,7 @@ package daemonset
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -62,8 +63,10 @@ func (r *Reconciler) collide(ctx context.Context, s *scope) error {
 	}
 	owner := metav1.GetControllerOfNoCopy(found)
 	if daemonplan.SameTemplate(found, &s.set.Spec.Template) && (owner == nil || owner.UID == s.set.UID) {
-		if found.DeletionTimestamp != nil {
-			return errAgain
+		if found.DeletionTimestamp != nil { // somebody's finalizer may hold it for long
+			err := fmt.Errorf("revision %s of this template is being deleted; another is made when its finalizers %q are off", found.Name, found.Finalizers)
+			s.done.Failure = conditions.FailureOf(miniv1.ReasonFailedCreate, err)
+			return err
 		}
 		return nil
 	}
