@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -85,6 +86,28 @@ func TestSamplesAreAccepted(t *testing.T) {
 		object, _ := load(t, file, namespace)
 		if err := strict(c).Create(t.Context(), object); err != nil {
 			t.Errorf("%s: %v", file, err)
+		}
+		namesAmounts(t, file, object)
+	}
+}
+
+// namesAmounts wants a sample's containers to say what they ask for: the sample MiniQuota, whenever it comes, holds up those that do not.
+func namesAmounts(t *testing.T, file string, object *unstructured.Unstructured) {
+	t.Helper()
+	content, isTemplate, _ := unstructured.NestedMap(object.Object, "spec", "template", "spec")
+	if !isTemplate && object.GetKind() != "MiniPod" {
+		return
+	}
+	if !isTemplate {
+		content, _, _ = unstructured.NestedMap(object.Object, "spec")
+	}
+	spec := &miniv1.MiniPodSpec{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, spec); err != nil {
+		t.Fatal(file, err)
+	}
+	for _, c := range spec.AllContainers() {
+		if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() {
+			t.Errorf("%s: container %s names no cpu or memory", file, c.Name)
 		}
 	}
 }
