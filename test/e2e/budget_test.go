@@ -19,6 +19,7 @@ func writes(t *testing.T, resource string) float64 {
 
 // A MiniPod's whole life costs the API server at most five writes and one Event: create, bind, Running, delete, finalizer.
 func TestWritesPerMiniPod(t *testing.T) {
+	long(t)
 	const n = 30
 	ns := namespace(t)
 	beforePods, beforeEvents := writes(t, "minipods"), writes(t, "events")

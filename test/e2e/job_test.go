@@ -168,6 +168,7 @@ func TestJobReplaces(t *testing.T) {
 // The whole life of a MiniJob's MiniPod costs the API server at most seven writes and one Event: create, bind, Running, its end, counted, delete,
 // let go.
 func TestWritesPerMiniPodOfAJob(t *testing.T) {
+	long(t)
 	const n = 30
 	ns := namespace(t)
 	beforePods, beforeEvents := writes(t, "minipods"), writes(t, "events")
@@ -187,6 +188,7 @@ func TestWritesPerMiniPodOfAJob(t *testing.T) {
 
 // The manager is killed again and again while a MiniJob runs: every MiniPod counts once.
 func TestJobAndManagerKilled(t *testing.T) {
+	long(t)
 	const n = 20
 	ns := namespace(t)
 	apply(t, ns, jobManifest("work", "sleep 1", fmt.Sprintf("completions: %d", n), "parallelism: 4"))

@@ -51,6 +51,7 @@ spec:
 
 // A new MiniPod that is not ready gets no connection, and holds the rollout that made it; what ran before goes on to serve.
 func TestReadinessHoldsRollout(t *testing.T) {
+	long(t)
 	t.Parallel()
 	ns := namespace(t)
 	strategy := "  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}\n  template:"

@@ -98,6 +98,7 @@ func observe(ctx context.Context, t *testing.T, ns string) func() spread {
 }
 
 func TestScaleUpAndDown(t *testing.T) {
+	long(t)
 	ns := namespace(t)
 	apply(t, ns, deployment("web", 2, imageV1))
 	waitReady(t, ns, 2, patience)

@@ -51,11 +51,11 @@ func needs(t *testing.T, what need) {
 	}
 }
 
-// long skips, with -short, a test that takes minutes and finds the same on every cluster: one of the suites that are run leaves it out.
+// long skips, with -short, a test that takes long and finds the same on every cluster: one of the suites that are run leaves it out.
 func long(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("SKIPPED: it takes minutes, and -short was given")
+		t.Skip("SKIPPED: it takes long, and -short was given")
 	}
 }
 

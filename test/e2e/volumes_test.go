@@ -224,6 +224,7 @@ spec:
 
 // One whose emptyDir takes more than it may fails in a native Pod's words, and its controller makes another.
 func TestSizeLimit(t *testing.T) {
+	long(t)
 	t.Parallel()
 	ns := namespace(t)
 	apply(t, ns, `apiVersion: miniplane.dev/v1alpha1
