@@ -28,7 +28,7 @@ func crashDelay(crashes int) time.Duration { return Doubled(backoffBase, backoff
 
 // UnansweredRetry is how long to wait after nobody answered so many times in a row.
 func UnansweredRetry(times int) time.Duration {
-	return Doubled(UnavailableRetry, unavailableMax, times)
+	return Doubled(UnavailableRetry, unavailableMax, max(times, 1))
 }
 
 // Doubled is base after one, twice that after two and so on, up to a maximum; 0 after none.

@@ -281,6 +281,8 @@ func (w *worker) askUnanswered() {
 	for _, c := range w.observed.Containers {
 		if c.State == podplan.StateUnanswered {
 			w.askLater(c.ID)
+		} else {
+			delete(w.unheard, c.ID)
 		}
 	}
 }
